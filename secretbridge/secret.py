@@ -1,0 +1,161 @@
+"""The value an application holds: everything about it can be shown, except the value.
+
+The text lives in a table of this module and not in the object, so that ``vars``, ``getmembers``,
+copying, serializers and tracebacks that print locals find nothing to show. What Python cannot
+promise: after :meth:`Secret.reveal` the returned ``str`` belongs to the caller, and CPython does not
+wipe memory that it frees.
+"""
+
+from __future__ import annotations
+
+from .errors import IntegrityError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from datetime import datetime
+    from typing import NoReturn
+
+    from .reference import Reference
+
+__all__ = ["Secret"]
+
+_assign = object.__setattr__
+_values: dict[int, bytes] = {}
+_hash_key: bytes | None = None
+
+
+class Secret:
+    """One secret value with its name, reference, version and age, safe to print and to log.
+
+    ``reveal()`` returns the text and ``reveal_bytes()`` the exact bytes; nothing else does.
+    ``get_secret_value()`` is an alias of ``reveal()``, so that code written for pydantic's
+    ``SecretStr`` works unchanged. Equality compares values in constant time, and only with another
+    ``Secret``. ``name`` is the name in the configuration, or the reference where none was used;
+    ``version`` is the store's; ``expires_at`` (UTC) is the end of the lease or None; ``stale`` tells
+    that the store could not be asked since the value became due.
+    """
+
+    __slots__ = ("__weakref__", "_expires", "_is_line", "name", "reference", "stale", "version")
+
+    name: str
+    reference: Reference
+    version: str | None
+    stale: bool
+    _expires: float | None
+    _is_line: bool
+
+    def __init__(
+        self,
+        value: bytes,
+        *,
+        name: str,
+        reference: Reference,
+        version: str | None = None,
+        expires: float | None = None,
+        stale: bool = False,
+        is_line: bool = False,
+    ) -> None:
+        """``expires`` is in seconds since the epoch; ``is_line`` as in :class:`Document`."""
+        _values[id(self)] = value
+        _assign(self, "name", name)
+        _assign(self, "reference", reference)
+        _assign(self, "version", version)
+        _assign(self, "_expires", expires)
+        _assign(self, "stale", stale)
+        _assign(self, "_is_line", is_line)
+
+    def __del__(self) -> None:
+        _values.pop(id(self), None)
+
+    def reveal(self) -> str:
+        """Return the value as text.
+
+        A value that came from a text file loses the one newline that ends the file; use
+        :meth:`reveal_bytes` for every byte. Raises :class:`IntegrityError` for a value that is not
+        UTF-8.
+        """
+        value = _values[id(self)]
+        try:
+            text = value.decode("utf-8")
+        except UnicodeDecodeError:
+            # Raised outside the frame's handler below: the original error holds the bytes.
+            text = None
+        if text is None:
+            del value
+            raise IntegrityError(
+                "the value is binary and has no text form",
+                reference=self.reference,
+                hint="use reveal_bytes()",
+            )
+        if self._is_line and text.endswith("\n"):
+            return text[:-1]
+        return text
+
+    get_secret_value = reveal
+
+    def reveal_bytes(self) -> bytes:
+        """Return the value exactly as the store has it."""
+        return _values[id(self)]
+
+    @property
+    def expires_at(self) -> datetime | None:
+        """When the lease or certificate ends (UTC), or None."""
+        if self._expires is None:
+            return None
+        from datetime import UTC, datetime
+
+        return datetime.fromtimestamp(self._expires, UTC)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Secret):
+            return NotImplemented
+        from hmac import compare_digest
+
+        return compare_digest(_values[id(self)], _values[id(other)])
+
+    def __hash__(self) -> int:
+        # Keyed per process: equal secrets hash alike, and the hash tells nothing about the value.
+        global _hash_key
+        from hashlib import blake2b
+
+        if _hash_key is None:
+            from os import urandom
+
+            _hash_key = urandom(32)
+        digest = blake2b(_values[id(self)], digest_size=8, key=_hash_key).digest()
+        return int.from_bytes(digest, "big", signed=True)
+
+    def __repr__(self) -> str:
+        return "Secret('**********')"
+
+    def __str__(self) -> str:
+        return "**********"
+
+    def __format__(self, spec: str) -> str:
+        return "**********"
+
+    def __bool__(self) -> bool:
+        # Without this, an empty value would be told from a full one by truth; with it, `if secret`
+        # says what a reader expects: there is a secret.
+        return True
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError("a Secret is immutable")
+
+    def __delattr__(self, name: str) -> NoReturn:
+        raise AttributeError("a Secret is immutable")
+
+    def __copy__(self) -> Secret:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Secret:
+        return self
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError(
+            "a Secret cannot be pickled or copied into another process; pass its reference and "
+            "resolve it there"
+        )
+
+    def __reduce__(self) -> NoReturn:
+        self.__reduce_ex__(2)
