@@ -1,0 +1,1 @@
+"""Figures with bars, each measured against something else in the same run."""
