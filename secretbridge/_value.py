@@ -17,7 +17,7 @@ assign = object.__setattr__
 class Value:
     """Base of the frozen values. A subclass lists ``__slots__`` and fills them with ``assign``."""
 
-    __slots__ = ()
+    __slots__: tuple[str, ...] = ()
 
     def _key(self) -> tuple[object, ...]:
         return tuple(getattr(self, name) for name in self.__slots__)

@@ -37,7 +37,7 @@ class Lease(Value):
     duration: float
     renewable: bool
 
-    def __init__(self, id: str, duration: float, renewable: bool) -> None:  # noqa: A002
+    def __init__(self, id: str, duration: float, renewable: bool) -> None:
         assign(self, "id", id)
         assign(self, "duration", duration)
         assign(self, "renewable", renewable)
@@ -149,9 +149,7 @@ def _selected(body: bytes, selector: str, reference: Reference) -> bytes:
         )
     start, end = span
     if text[start] == '"':
-        from json.decoder import scanstring
-
-        selected = scanstring(text, start + 1)[0]
+        selected = _string(text, start + 1)[0]
         try:
             return selected.encode("utf-8")
         except UnicodeEncodeError:
@@ -262,10 +260,16 @@ def _scan(text: str, start: int) -> int:
         raise ValueError(f"{error.msg} at character {error.pos}") from None
 
 
+def _string(text: str, at: int) -> tuple[str, int]:
+    """Return the JSON string whose first character is at ``at``, and where it ends."""
+    from json import decoder
+
+    found: tuple[str, int] = decoder.scanstring(text, at)  # type: ignore[attr-defined]
+    return found
+
+
 def _child(text: str, start: int, step: str) -> tuple[int, int] | None:
     """Return the span of member ``step`` of the object or array at ``start``."""
-    from json.decoder import scanstring
-
     opening = text[start]
     if opening not in "{[":
         return None
@@ -277,7 +281,7 @@ def _child(text: str, start: int, step: str) -> tuple[int, int] | None:
     while text[at] not in "}]":
         key = str(index)
         if is_object:
-            key, at = scanstring(text, at + 1)
+            key, at = _string(text, at + 1)
             at = _skip(text, _skip(text, at) + 1)  # past the colon
         end = _scan(text, at)
         if key == step:

@@ -2,8 +2,8 @@
 
 The text lives in a table of this module and not in the object, so that ``vars``, ``getmembers``,
 copying, serializers and tracebacks that print locals find nothing to show. What Python cannot
-promise: after :meth:`Secret.reveal` the returned ``str`` belongs to the caller, and CPython does not
-wipe memory that it frees.
+promise: after :meth:`Secret.reveal` the returned ``str`` belongs to the caller, and CPython does
+not wipe memory that it frees.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class Secret:
     ``get_secret_value()`` is an alias of ``reveal()``, so that code written for pydantic's
     ``SecretStr`` works unchanged. Equality compares values in constant time, and only with another
     ``Secret``. ``name`` is the name in the configuration, or the reference where none was used;
-    ``version`` is the store's; ``expires_at`` (UTC) is the end of the lease or None; ``stale`` tells
-    that the store could not be asked since the value became due.
+    ``version`` is the store's; ``expires_at`` (UTC) is the end of the lease or None; ``stale``
+    tells that the store could not be asked since the value became due.
     """
 
     __slots__ = ("__weakref__", "_expires", "_is_line", "name", "reference", "stale", "version")

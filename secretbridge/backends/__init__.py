@@ -40,7 +40,9 @@ class Deadline:
     def __init__(self, seconds: float, clock: Callable[[], float] | None = None) -> None:
         """End ``seconds`` from now on ``clock`` (default: :func:`time.monotonic`)."""
         if clock is None:
-            from time import monotonic as clock
+            from time import monotonic
+
+            clock = monotonic
         self._clock = clock
         self.at = clock() + seconds
 
@@ -71,41 +73,33 @@ class Backend(Protocol):
         Imported here and not at the top, because a store that is used without a configuration file
         must not cost pydantic. Credentials are given as ``*_file`` keys only.
         """
-        ...
 
     @classmethod
     def create(cls, store: str, options: Mapping[str, Any]) -> Backend:
         """Make the client of store ``store``; no I/O. Keys left out take their defaults."""
-        ...
 
     def fetch(self, requests: Sequence[DocumentId], deadline: Deadline) -> Sequence[Outcome]:
         """Return one outcome per request, in order. One bad item never fails the others.
 
         Raises nothing but programming errors: an unreachable store is the outcome of every item.
         """
-        ...
 
     def probe(
         self, requests: Sequence[DocumentId], deadline: Deadline
     ) -> Sequence[str | SecretBridgeError | None]:
         """Return the current version of each document if that is cheaper than fetching, else None."""
-        ...
 
     def renew(self, lease: Lease, deadline: Deadline) -> Lease:
         """Extend ``lease`` and return it with its new duration. Raises :class:`SecretBridgeError`."""
-        ...
 
     def revoke(self, lease: Lease, deadline: Deadline) -> None:
         """Give ``lease`` back before its end. Raises :class:`SecretBridgeError`."""
-        ...
 
     def after_fork(self) -> None:
         """Drop connections and locks in a forked child; the parent goes on using its own."""
-        ...
 
     def close(self) -> None:
         """Release connections and forget credentials. The backend is not used afterwards."""
-        ...
 
 
 _BUILT_IN = {

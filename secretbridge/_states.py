@@ -1,0 +1,223 @@
+"""What the engine knows of a document and of a store, and the table of activities."""
+
+from __future__ import annotations
+
+from ._value import Value, assign
+from .errors import (
+    AccessDenied,
+    AuthenticationFailed,
+    BackendUnavailable,
+    ConfigError,
+    RateLimited,
+    SecretBridgeError,
+    SecretMissing,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .document import Document, Lease
+    from .reference import DocumentId
+
+# Activities
+IDLE, QUEUED, FETCHING, RENEWING, WAITING, REFUSED = (
+    "idle",
+    "queued",
+    "fetching",
+    "renewing",
+    "waiting",
+    "refused",
+)
+# Conditions
+EMPTY, FRESH, DUE, STALE, EXPIRED = "empty", "fresh", "due", "stale", "expired"
+
+TRANSITIONS: dict[tuple[str, str], str] = {
+    (IDLE, "need"): FETCHING,
+    (WAITING, "need"): FETCHING,
+    (REFUSED, "need"): FETCHING,
+    (IDLE, "queue"): QUEUED,
+    (WAITING, "queue"): QUEUED,
+    (REFUSED, "queue"): QUEUED,
+    (QUEUED, "need"): FETCHING,
+    (QUEUED, "queue"): QUEUED,
+    (QUEUED, "lost"): WAITING,
+    (FETCHING, "need"): FETCHING,  # a call that never came back is made again
+    (FETCHING, "loaded"): IDLE,
+    (FETCHING, "lost"): WAITING,
+    (FETCHING, "refused"): REFUSED,
+    (IDLE, "renew"): RENEWING,
+    (WAITING, "renew"): RENEWING,
+    (WAITING, "recovered"): IDLE,
+    (RENEWING, "renewed"): IDLE,
+    (RENEWING, "lost"): WAITING,
+    (RENEWING, "need"): FETCHING,
+}
+"""(activity, what happens) -> next activity. A pair that is not listed is a programming error."""
+
+BACKOFF_BASE = 0.1
+BACKOFF_CAP = 1.0
+"""Seconds. The cap bounds how late a store's return is noticed; one request a second is no load."""
+
+REFUSED_BASE = 1.0
+REFUSED_CAP = 60.0
+"""Seconds between questions for a document that the store refuses; readers get the kept answer.
+The same steps hold for logins that fail: they do not heal by themselves, and storms lock accounts."""
+
+RETRY_TOKENS = 10.0
+RETRY_RATE = 1.0
+"""Retries of single documents that a store may get at once, and per second after that."""
+
+
+RENEW_AT = 2 / 3
+REPLACE_AT = 0.85
+"""Shares of a lease's life: when to renew it, and when to fetch its replacement, which then has time
+to arrive while a tenth of the life is left."""
+
+
+class Policy(Value):
+    """How old a document may become. ``refresh`` and ``max_stale`` are in seconds."""
+
+    __slots__ = ("max_stale", "refresh")
+
+    refresh: float
+    max_stale: float
+
+    def __init__(self, refresh: float = 300.0, max_stale: float = 3600.0) -> None:
+        assign(self, "refresh", refresh)
+        assign(self, "max_stale", max_stale)
+
+
+class Entry:
+    """What the engine knows of one document. Times are on the engine's clock, in seconds."""
+
+    __slots__ = (
+        "activity",
+        "document",
+        "due_at",
+        "end_at",
+        "error",
+        "failures",
+        "fetched_at",
+        "holders",
+        "id",
+        "in_flight_until",
+        "lease",
+        "policy",
+        "renew_at",
+        "retry_at",
+        "stale_since",
+        "wake_at",
+    )
+
+    def __init__(self, id: DocumentId, policy: Policy) -> None:
+        self.id = id
+        self.policy = policy
+        self.activity = IDLE
+        self.holders = 0
+        self.document: Document | None = None
+        self.lease: Lease | None = None
+        self.error: SecretBridgeError | None = None
+        self.failures = 0
+        self.fetched_at = 0.0
+        self.due_at = 0.0
+        self.renew_at: float | None = None
+        self.end_at = 0.0
+        self.retry_at = 0.0
+        self.in_flight_until = 0.0
+        self.stale_since: float | None = None
+        self.wake_at: float | None = None
+
+    def set_times(self, document: Document, jitter: float, now: float) -> None:
+        """Decide when the document becomes due and when it ends."""
+        interval = self.policy.refresh
+        if document.refresh_after is not None:
+            interval = min(interval, max(document.refresh_after, 1.0))
+        self.fetched_at = now
+        self.renew_at = None
+        lifetime = document.lease.duration if document.lease is not None else document.lifetime
+        if lifetime is None:
+            # Spread over the tenth before the interval's end: never later than was asked for.
+            self.due_at = now + interval * (1.0 - 0.1 * jitter)
+            self.end_at = self.due_at + self.policy.max_stale
+            return
+        self.end_at = now + lifetime
+        if document.lease is not None and document.lease.renewable:
+            # Each read of a dynamic credential makes a new one, so a renewable lease is extended
+            # and only replaced when it can't be.
+            self.renew_at = now + lifetime * (RENEW_AT - 0.1 * jitter)
+            self.due_at = now + lifetime * REPLACE_AT
+        else:
+            self.due_at = now + lifetime * (RENEW_AT - 0.1 * jitter)
+
+    def next_time(self) -> float:
+        """When something has to be decided about this document, if it is held."""
+        if self.activity in (FETCHING, QUEUED, RENEWING):
+            return self.in_flight_until
+        if self.document is None:
+            return self.retry_at
+        at = max(self.due_at, self.retry_at)
+        return at if self.renew_at is None else min(at, self.renew_at)
+
+
+class Store:
+    """What the engine knows of one store: how it has been answering."""
+
+    __slots__ = ("error", "failures", "ids", "probing", "queued", "retry_at", "tokens", "tokens_at")
+
+    def __init__(self) -> None:
+        self.ids: set[DocumentId] = set()
+        self.failures = 0
+        self.retry_at = 0.0
+        self.error: SecretBridgeError | None = None
+        self.probing = False
+        self.queued: list[DocumentId] = []
+        self.tokens = RETRY_TOKENS
+        self.tokens_at = 0.0
+
+    def failed(self, error: SecretBridgeError, now: float, random: Callable[[], float]) -> None:
+        """Note that the store gave no usable answer, and when it may be asked again."""
+        self.failures += 1
+        self.error = error
+        base, cap = BACKOFF_BASE, BACKOFF_CAP
+        if isinstance(error, AuthenticationFailed):
+            base, cap = REFUSED_BASE, REFUSED_CAP
+        self.retry_at = now + delay(base, cap, self.failures, random)
+        if isinstance(error, RateLimited) and error.retry_after is not None:
+            self.retry_at = max(self.retry_at, now + error.retry_after)
+
+    def take_token(self, now: float) -> bool:
+        """Whether one more retry of a single document is within the store's budget."""
+        self.tokens = min(RETRY_TOKENS, self.tokens + (now - self.tokens_at) * RETRY_RATE)
+        self.tokens_at = now
+        if self.tokens < 1:
+            return False
+        self.tokens -= 1
+        return True
+
+
+def delay(base: float, cap: float, failures: int, random: Callable[[], float]) -> float:
+    """Exponential backoff with jitter over nearly the whole step, so that clients spread."""
+    step = min(cap, base * 2.0 ** min(failures - 1, 30))
+    return step * (0.1 + 0.9 * random())
+
+
+def condition(entry: Entry, now: float) -> str:
+    """Return what a reader may get of ``entry`` at ``now``; see the theory of operation."""
+    if entry.document is None:
+        return EMPTY
+    if now >= entry.end_at:
+        return EXPIRED
+    if entry.stale_since is not None and now >= entry.due_at:
+        return STALE
+    return DUE if now >= entry.due_at else FRESH
+
+
+def withdraws(outcome: SecretBridgeError) -> bool:
+    """Whether the store itself says that there is nothing for us, so that no old value may stay."""
+    return isinstance(outcome, (SecretMissing, AccessDenied, ConfigError))
+
+
+def is_outage(outcome: Document | SecretBridgeError) -> bool:
+    """Whether this says something about the store and not about one document."""
+    return isinstance(outcome, (BackendUnavailable, AuthenticationFailed))

@@ -1,0 +1,490 @@
+"""The broker: names and references in, secrets out. The only place that performs the engine's actions.
+
+Reading is lock-free while a value is fresh: one look-up and one comparison with the clock. What is
+due is served at once and refreshed behind; what is missing is fetched once, however many readers ask.
+
+A forked child starts over. The lock is taken around ``fork``, so the engine is never copied half
+changed; in the child every backend drops its connections, because a socket shared with the parent
+can hand out another process's answer, and the refreshing thread is started again if it is needed.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+
+from ._driver import SERVABLE, Driver
+from ._fork import watch_forks
+from ._subscribers import Subscriber
+from .backends import backend_class
+from .document import Document, select
+from .engine import FRESH, STALE, Engine, Policy, condition
+from .errors import ConfigError, DeadlineExceeded, SecretBridgeError, SecretExpired, SecretMissing
+from .events import Changed
+from .reference import Reference
+from .secret import Secret
+from .snapshot import Snapshot
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from typing import Any, Self
+
+    from .backends import Backend
+    from .config import Config
+    from .engine import Entry
+    from .reference import DocumentId
+
+__all__ = ["Broker"]
+
+_MAX_HOT = 100_000
+"""Cached keys at most. References that an application builds at run time must not grow without end."""
+
+
+def _random() -> float:
+    # The module `random` costs more to import than everything a first get needs.
+    return int.from_bytes(os.urandom(7), "big") / (1 << 56)
+
+
+class Broker:
+    """Resolves names and references, caches what it gets, and keeps it fresh.
+
+    ``stores`` are backends by store name; a reference to a backend's default store works without
+    being listed. ``secrets`` maps names to references (parsed or text). ``refresh`` and ``max_stale``
+    are in seconds: how old a value may become before it is fetched again, and how long after that it
+    is still served while its store is away. ``timeout`` bounds every read that needs a store, in
+    seconds. ``clock`` (monotonic seconds), ``wall`` (seconds since the epoch) and ``random`` are
+    there for tests.
+
+    >>> from secretbridge.testing import FakeBackend
+    >>> with Broker({"fake": FakeBackend({"db": b"hunter2"})}, {"db_password": "fake:db"}) as broker:
+    ...     broker.get("db_password").reveal()
+    'hunter2'
+    """
+
+    def __init__(
+        self,
+        stores: Mapping[str, Backend] | None = None,
+        secrets: Mapping[str, Reference | str] | None = None,
+        *,
+        refresh: float = 300.0,
+        max_stale: float = 3600.0,
+        timeout: float = 10.0,
+        policies: Mapping[str, Policy] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+        random: Callable[[], float] = _random,
+    ) -> None:
+        self._stores: dict[str, Backend] = dict(stores or {})
+        self._configured: dict[str, tuple[str, Mapping[str, Any]]] = {}
+        self._stores_lock = threading.Lock()
+        self._names = {
+            name: Reference.parse(ref) if isinstance(ref, str) else ref
+            for name, ref in (secrets or {}).items()
+        }
+        self._policy = Policy(refresh, max_stale)
+        self._policies = dict(policies or {})
+        self._timeout = timeout
+        self._clock = clock
+        self._wall = wall
+        self._hot: dict[str, tuple[Secret, float]] = {}
+        self._known: dict[str, tuple[Reference, DocumentId]] = {}
+        self._keys: dict[DocumentId, set[str]] = {}
+        self._subscribers: dict[DocumentId, list[Subscriber]] = {}
+        self._closed = False
+        self._driver = Driver(
+            Engine(random),
+            backend=self._backend,
+            settled=self._settled,
+            notify=self._notified,
+            clock=clock,
+            timeout=timeout,
+        )
+        watch_forks(self)
+
+    @classmethod
+    def from_config(cls, config: Config | str | os.PathLike[str] | None = None) -> Broker:
+        """Make a broker from a configuration: loaded, a path, or None for the usual places.
+
+        Raises :class:`ConfigError` that lists every mistake of the file.
+        """
+        if config is None or isinstance(config, (str, os.PathLike)):
+            from .config import load_config
+
+            config = load_config(config)
+        broker = cls(
+            secrets={name: entry.reference for name, entry in config.secrets.items()},
+            refresh=config.cache.refresh,
+            max_stale=config.cache.max_stale,
+            policies={
+                name: Policy(
+                    config.cache.refresh if entry.refresh is None else entry.refresh,
+                    config.cache.max_stale if entry.max_stale is None else entry.max_stale,
+                )
+                for name, entry in config.secrets.items()
+            },
+        )
+        broker._configured = {
+            name: (store.backend, store.options) for name, store in config.stores.items()
+        }
+        return broker
+
+    # Reading -------------------------------------------------------------------------------------
+
+    def get(self, key: str) -> Secret:
+        """Return the secret called ``key``: a name of the configuration, or a reference.
+
+        Raises the :class:`SecretBridgeError` that says why there is none; a cached value is served
+        while its store is away, within ``max_stale``.
+        """
+        hot = self._hot.get(key)
+        if hot is not None and self._clock() < hot[1]:
+            return hot[0]
+        outcome = self.resolve((key,))[key]
+        if isinstance(outcome, SecretBridgeError):
+            raise outcome
+        return outcome
+
+    def get_many(self, keys: Iterable[str]) -> dict[str, Secret]:
+        """Return several secrets; those of one document or one store are fetched together.
+
+        A missing secret whose reference says ``optional`` is left out. Raises the first other error.
+        """
+        return _values(self.resolve(keys))
+
+    async def aget(self, key: str) -> Secret:
+        """As :meth:`get`, for asyncio: a cached value without a thread, else without blocking."""
+        hot = self._hot.get(key)
+        if hot is not None and self._clock() < hot[1]:
+            return hot[0]
+        outcome = (await self.aresolve((key,)))[key]
+        if isinstance(outcome, SecretBridgeError):
+            raise outcome
+        return outcome
+
+    async def aget_many(self, keys: Iterable[str]) -> dict[str, Secret]:
+        """As :meth:`get_many`, for asyncio."""
+        return _values(await self.aresolve(keys))
+
+    def resolve(self, keys: Iterable[str]) -> dict[str, Secret | SecretBridgeError]:
+        """Return for each key its secret or the error that explains why there is none."""
+        outcomes, targets = self._targets(keys)
+        self._driver.read([id for _, id in targets.values()], self._timeout)
+        return self._collect(outcomes, targets)
+
+    async def aresolve(self, keys: Iterable[str]) -> dict[str, Secret | SecretBridgeError]:
+        """As :meth:`resolve`, for asyncio."""
+        outcomes, targets = self._targets(keys)
+        await self._driver.aread([id for _, id in targets.values()], self._timeout)
+        return self._collect(outcomes, targets)
+
+    def prefetch(self, keys: Iterable[str] | None = None) -> None:
+        """Fetch ``keys`` (default: every configured name) now, so that later reads find them cached.
+
+        Raises the first error, after everything that can be fetched has been.
+        """
+        _values(self.resolve(self._names if keys is None else keys))
+
+    def snapshot(self) -> Snapshot:
+        """Return all configured secrets, each document in one version, as a context manager.
+
+        Within it a certificate and its key are always from one issue, whatever rotates meanwhile.
+        Raises the first error.
+        """
+        return Snapshot(_values(self.resolve(self._names)))
+
+    def names(self) -> list[str]:
+        """Return the configured names."""
+        return list(self._names)
+
+    # Rotation ------------------------------------------------------------------------------------
+
+    def on_change(self, key: str, callback: Callable[[Secret], object]) -> Callable[[], None]:
+        """Call ``callback(secret)`` after each change of ``key``'s value; return the unsubscriber.
+
+        The secret is kept fresh in the background from now on. Callbacks run one after another in
+        the refreshing thread; one that raises is reported to the log by its type and does not
+        disturb the others.
+        """
+        reference, id = self._target(key)
+        subscriber = Subscriber(key, reference, callback)
+        with self._driver.lock:
+            entry = self._driver.entry(id)
+            assert entry is not None
+            if entry.document is not None:
+                subscriber.is_news(entry.document)
+            self._subscribers.setdefault(id, []).append(subscriber)
+        self._driver.hold([id])
+
+        def unsubscribe() -> None:
+            with self._driver.lock:
+                remaining = self._subscribers.get(id, [])
+                if subscriber not in remaining:
+                    return
+                remaining.remove(subscriber)
+            self._driver.release([id])
+
+        return unsubscribe
+
+    def refresh(self, keys: Iterable[str] | None = None) -> None:
+        """Have ``keys`` (default: all that are cached) looked up again soon, in the background."""
+        with self._driver.lock:
+            if keys is None:
+                ids = list(self._keys)
+        if keys is not None:
+            ids = [self._target(key)[1] for key in keys]
+        self._driver.submit(Changed(ids))
+
+    def status(self) -> list[dict[str, object]]:
+        """Return for each configured name what is known without asking any store. No values."""
+        found: list[dict[str, object]] = []
+        now = self._clock()
+        for name, reference in self._names.items():
+            with self._driver.lock:
+                entry = self._driver.entry(reference.document)
+                known = entry is not None and entry.document is not None
+                error = entry.error if entry is not None else None
+                found.append(
+                    {
+                        "name": name,
+                        "reference": str(reference),
+                        "state": condition(entry, now) if entry is not None else "empty",
+                        "version": entry.document.version
+                        if entry is not None and entry.document is not None
+                        else None,
+                        "age": now - entry.fetched_at if entry is not None and known else None,
+                        "due_in": entry.due_at - now if entry is not None and known else None,
+                        "activity": entry.activity if entry is not None else "idle",
+                        "error": error.message if error is not None else None,
+                    }
+                )
+        return found
+
+    def close(self) -> None:
+        """Stop refreshing, close every store's connections and forget all values."""
+        self._closed = True
+        self._driver.close()
+        with self._stores_lock:
+            stores, self._stores = self._stores, {}
+        for backend in stores.values():
+            backend.close()
+        self._hot.clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Broker of {len(self._names)} names>"
+
+    # Names to documents --------------------------------------------------------------------------
+
+    def _target(self, key: str) -> tuple[Reference, DocumentId]:
+        """Return the reference and document of ``key``, making both known."""
+        known = self._known.get(key)
+        if known is not None:
+            return known
+        if self._closed:
+            raise ConfigError("this broker is closed", hint="keep it open as long as it is used")
+        reference = self._names.get(key)
+        if reference is None:
+            if ":" not in key:
+                raise ConfigError(
+                    "no secret of this name is configured", reference=key, hint=self._suggest(key)
+                )
+            reference = Reference.parse(key)
+        id = reference.document
+        self._check_store(reference)
+        with self._driver.lock:
+            if len(self._known) >= _MAX_HOT:
+                self._known.clear()
+                self._hot.clear()
+            self._driver.engine.add(id, self._policies.get(key, self._policy))
+            self._keys.setdefault(id, set()).add(key)
+            self._known[key] = reference, id
+        return reference, id
+
+    def _targets(
+        self, keys: Iterable[str]
+    ) -> tuple[dict[str, Secret | SecretBridgeError], dict[str, tuple[Reference, DocumentId]]]:
+        outcomes: dict[str, Secret | SecretBridgeError] = {}
+        targets: dict[str, tuple[Reference, DocumentId]] = {}
+        for key in keys:
+            try:
+                targets[key] = self._target(key)
+            except SecretBridgeError as error:
+                outcomes[key] = error
+        return outcomes, targets
+
+    def _suggest(self, name: str) -> str:
+        from difflib import get_close_matches
+
+        close = get_close_matches(name, self._names, n=1)
+        if close:
+            return f"did you mean {close[0]!r}?"
+        return "add it under 'secrets:' in the configuration, or pass a reference"
+
+    # Documents to secrets ------------------------------------------------------------------------
+
+    def _collect(
+        self,
+        outcomes: dict[str, Secret | SecretBridgeError],
+        targets: Mapping[str, tuple[Reference, DocumentId]],
+    ) -> dict[str, Secret | SecretBridgeError]:
+        """Turn what the engine knows into secrets, all under one lock: one version per document."""
+        with self._driver.lock:
+            now = self._clock()
+            for key, (reference, id) in targets.items():
+                entry = self._driver.entry(id)
+                assert entry is not None
+                state = condition(entry, now)
+                if state in SERVABLE and entry.document is not None:
+                    outcomes[key] = self._secret(key, reference, entry, entry.document, state, now)
+                else:
+                    outcomes[key] = self._explain(reference, entry, now)
+        return outcomes
+
+    def _secret(
+        self,
+        key: str,
+        reference: Reference,
+        entry: Entry,
+        document: Document,
+        state: str,
+        now: float,
+    ) -> Secret | SecretBridgeError:
+        hot = self._hot.get(key)
+        is_stale = state == STALE
+        if hot is not None and now < hot[1]:
+            return hot[0]
+        try:
+            value = select(document, reference)
+        except SecretBridgeError as error:
+            return error.about(reference, reference.store)
+        is_leased = entry.lease is not None or document.lifetime is not None
+        secret = Secret(
+            value,
+            name=key,
+            reference=reference,
+            version=document.version,
+            expires=self._wall() + entry.end_at - now if is_leased else None,
+            stale=is_stale,
+            is_line=document.is_line and reference.selector is None,
+        )
+        # Until then the answer stays the same: a call that ends earlier removes the cached secret.
+        until = entry.due_at if state == FRESH else max(entry.retry_at, entry.in_flight_until)
+        self._hot[key] = secret, min(until, entry.end_at)
+        return secret
+
+    def _explain(self, reference: Reference, entry: Entry, now: float) -> SecretBridgeError:
+        """Return why there is no value to serve, as an error of its own for this reader."""
+        if entry.document is not None and now >= entry.end_at:
+            because = f" ({entry.error.message})" if entry.error is not None else ""
+            return SecretExpired(
+                f"the last good value is too old to be served{because}",
+                reference=reference,
+                store=reference.store,
+                hint="bring the store back; raise cache.max_stale to bridge longer outages",
+            )
+        if entry.error is not None:
+            return entry.error.about(reference, reference.store)
+        return DeadlineExceeded(
+            f"no answer within {self._timeout:g} s",
+            reference=reference,
+            store=reference.store,
+            hint="check that the store is reachable and not overloaded",
+        )
+
+    # What the driver calls -----------------------------------------------------------------------
+
+    def _settled(self, ids: Iterable[DocumentId]) -> None:
+        for id in ids:
+            for key in self._keys.get(id, ()):
+                self._hot.pop(key, None)
+
+    def _notified(self, id: DocumentId, document: Document | None) -> None:
+        if document is None:
+            return  # withdrawn: readers get the error, and subscribers the next value
+        with self._driver.lock:
+            subscribers = list(self._subscribers.get(id, ()))
+        for subscriber in subscribers:
+            if subscriber.is_news(document):
+                outcome = self.resolve((subscriber.key,))[subscriber.key]
+                if isinstance(outcome, Secret):
+                    subscriber.call(outcome)
+
+    # Stores --------------------------------------------------------------------------------------
+
+    def _check_store(self, reference: Reference) -> None:
+        name, scheme = reference.store, reference.scheme
+        if name in self._stores or name == scheme:
+            return
+        if name not in self._configured:
+            opaque = Reference(
+                scheme,
+                scheme,
+                f"{name}/{reference.locator}",
+                reference.options,
+                reference.selector,
+            )
+            raise ConfigError(
+                f"no store {name!r} is configured",
+                reference=reference,
+                store=name,
+                hint=f"write {opaque} for the default store of {scheme}, or add {name!r} under "
+                "'stores:' in the configuration",
+            )
+        if self._configured[name][0] != scheme:
+            raise ConfigError(
+                f"the store {name!r} is of the backend {self._configured[name][0]!r}",
+                reference=reference,
+                store=name,
+                hint=f"write {self._configured[name][0]}://{name}/...",
+            )
+
+    def _backend(self, store: str, scheme: str) -> Backend:
+        with self._stores_lock:
+            backend = self._stores.get(store)
+            if backend is None:
+                if self._closed:
+                    raise ConfigError("this broker is closed", store=store)
+                kind, options = self._configured.get(store, (scheme, {}))
+                backend = self._stores[store] = backend_class(kind).create(store, options)
+        return backend
+
+    # Fork ----------------------------------------------------------------------------------------
+
+    def before_fork(self) -> None:
+        """Take every lock, so that the child's copy is between two decisions."""
+        self._stores_lock.acquire()
+        self._driver.before_fork()
+
+    def after_fork_in_parent(self) -> None:
+        """Go on."""
+        self._driver.after_fork_in_parent()
+        self._stores_lock.release()
+
+    def after_fork_in_child(self) -> None:
+        """Start over: fresh locks, no connections, no calls under way."""
+        self._stores_lock = threading.Lock()
+        for backend in self._stores.values():
+            backend.after_fork()
+        self._hot.clear()
+        self._driver.after_fork_in_child()
+
+
+def _values(outcomes: Mapping[str, Secret | SecretBridgeError]) -> dict[str, Secret]:
+    found: dict[str, Secret] = {}
+    for key, outcome in outcomes.items():
+        if isinstance(outcome, Secret):
+            found[key] = outcome
+        elif not (
+            isinstance(outcome, SecretMissing)
+            and isinstance(outcome.reference, Reference)
+            and outcome.reference.optional
+        ):
+            raise outcome
+    return found

@@ -1,0 +1,497 @@
+"""The engine: decides every fetch, renewal, refresh, retry and expiry, and does none of them.
+
+Theory of operation
+-------------------
+The engine is a pure state machine, ``step(now, event) -> actions``. It has no clock, no thread and
+no I/O: time comes in as a number (seconds of a monotonic clock), randomness as a function, answers
+of stores as events; what should be done goes out as actions, which the broker performs. So every odd
+schedule is a plain unit test.
+
+A document has two independent sides. Its *condition* is a function of time and tells what readers
+get:
+
+    empty     no value yet                                   readers wait for the fetch
+    fresh     younger than its refresh interval              served
+    due       the interval has passed                        served at once, refreshed behind
+    stale     a refresh failed since it became due           served, marked, bounded by max_stale
+    expired   past max_stale or past the end of its lease    not served
+
+Its *activity* tells what is going on with the store; :data:`TRANSITIONS` is the whole table:
+
+    idle      nothing under way
+    queued    wanted, but the store is being tried with one other document first
+    fetching  a fetch is under way: whoever else wants the document waits for this one
+    renewing  its lease is being extended
+    waiting   the last call failed in a way that may pass; a retry has a time
+    refused   the store said missing or denied: the value is withdrawn, asked again later
+
+Two rules hold throughout. Only an answer of the store itself (missing, deleted, denied) withdraws a
+value; anything else leaves the last good one in service until ``max_stale``. And a store that failed
+gets one request at a time until it has answered once (half-open), however many documents wait.
+"""
+
+from __future__ import annotations
+
+from heapq import heappop, heappush
+
+from ._states import (
+    BACKOFF_BASE,
+    BACKOFF_CAP,
+    DUE,
+    EMPTY,
+    EXPIRED,
+    FETCHING,
+    FRESH,
+    IDLE,
+    QUEUED,
+    REFUSED,
+    REFUSED_BASE,
+    REFUSED_CAP,
+    RENEW_AT,
+    RENEWING,
+    REPLACE_AT,
+    STALE,
+    TRANSITIONS,
+    WAITING,
+    Entry,
+    Policy,
+    Store,
+    condition,
+    delay,
+    is_outage,
+    withdraws,
+)
+from .document import Document, Lease
+from .errors import (
+    DeadlineExceeded,
+    RateLimited,
+    SecretBridgeError,
+)
+from .events import (
+    Action,
+    Changed,
+    Event,
+    Fetch,
+    Fetched,
+    Forget,
+    Hold,
+    Notify,
+    Release,
+    Renew,
+    Renewed,
+    Revoke,
+    Tick,
+    Want,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from .reference import DocumentId
+
+__all__ = [
+    "DUE",
+    "EMPTY",
+    "EXPIRED",
+    "FRESH",
+    "STALE",
+    "TRANSITIONS",
+    "Engine",
+    "Entry",
+    "Policy",
+    "condition",
+]
+
+COALESCE = 0.1
+"""Share of the refresh interval: documents due this soon are refreshed along with one due now."""
+
+
+class Engine:
+    """The state machine over all documents of one broker. Not thread-safe: the broker locks.
+
+    ``random`` returns numbers in [0, 1); ``timeout`` is the time in seconds after which a call that
+    was never answered counts as lost (its thread died, or the process was suspended); ``grace`` is how
+    long in seconds a replaced lease is left alive for those who still use it.
+    """
+
+    def __init__(
+        self, random: Callable[[], float], *, timeout: float = 60.0, grace: float = 30.0
+    ) -> None:
+        self._random = random
+        self._timeout = timeout
+        self._grace = grace
+        self._retired: list[tuple[float, int, str, Lease]] = []
+        self._entries: dict[DocumentId, Entry] = {}
+        self._stores: dict[str, Store] = {}
+        self._heap: list[tuple[float, int, DocumentId]] = []
+        self._sequence = 0
+
+    # What the broker asks ------------------------------------------------------------------------
+
+    def add(self, id: DocumentId, policy: Policy) -> Entry:
+        """Make ``id`` known. Of several policies for one document the strictest holds."""
+        entry = self._entries.get(id)
+        if entry is None:
+            entry = self._entries[id] = Entry(id, policy)
+            self._store(id.store).ids.add(id)
+        elif policy != entry.policy:
+            entry.policy = Policy(
+                min(policy.refresh, entry.policy.refresh),
+                min(policy.max_stale, entry.policy.max_stale),
+            )
+        return entry
+
+    def entry(self, id: DocumentId) -> Entry | None:
+        """Return what is known of ``id``, or None."""
+        return self._entries.get(id)
+
+    def entries(self) -> list[Entry]:
+        """Return all documents."""
+        return list(self._entries.values())
+
+    @property
+    def next_wake(self) -> float | None:
+        """When :class:`Tick` is needed next, or None while nothing is held or retired."""
+        while self._heap:
+            at, _, id = self._heap[0]
+            entry = self._entries.get(id)
+            if entry is not None and entry.wake_at == at:
+                return min(at, self._retired[0][0]) if self._retired else at
+            heappop(self._heap)
+        return self._retired[0][0] if self._retired else None
+
+    def step(self, now: float, event: Event) -> list[Action]:
+        """Take in ``event`` at time ``now`` and return what is to be done."""
+        actions: list[Action] = []
+        if isinstance(event, Want):
+            self._need([id for id in event.ids if self._is_needed(id, now)], now, actions)
+        elif isinstance(event, Fetched):
+            self._fetched(event, now, actions)
+        elif isinstance(event, Tick):
+            self._tick(now, actions)
+        elif isinstance(event, Renewed):
+            self._renewed(event, now, actions)
+        elif isinstance(event, Hold):
+            self._hold(event.ids, now, actions)
+        elif isinstance(event, Release):
+            for id in event.ids:
+                entry = self._entries[id]
+                entry.holders = max(0, entry.holders - 1)
+        elif isinstance(event, Changed):
+            self._changed(event.ids, now, actions)
+        elif isinstance(event, Forget):
+            self._forget(event.ids, actions)
+        else:
+            raise TypeError(f"unknown event {type(event).__name__}")
+        return actions
+
+    def after_fork(self) -> None:
+        """Forget what was under way: the threads that did it are in the parent only."""
+        for entry in self._entries.values():
+            if entry.activity in (FETCHING, RENEWING, QUEUED):
+                entry.activity = IDLE
+                entry.retry_at = 0.0
+        for store in self._stores.values():
+            store.probing = False
+            store.queued.clear()
+
+    # Reading and holding -------------------------------------------------------------------------
+
+    def _is_needed(self, id: DocumentId, now: float) -> bool:
+        entry = self._entries[id]
+        if entry.activity in (FETCHING, QUEUED) and now < entry.in_flight_until:
+            return False
+        return condition(entry, now) != FRESH and now >= entry.retry_at
+
+    def _hold(self, ids: Sequence[DocumentId], now: float, actions: list[Action]) -> None:
+        for id in ids:
+            self._entries[id].holders += 1
+        self._need([id for id in ids if self._is_needed(id, now)], now, actions)
+        for id in ids:
+            self._schedule(self._entries[id])
+
+    def _changed(self, ids: Sequence[DocumentId], now: float, actions: list[Action]) -> None:
+        needed = []
+        for id in ids:
+            entry = self._entries.get(id)
+            if entry is None or entry.document is None:
+                continue
+            entry.due_at = min(entry.due_at, now)
+            if self._is_needed(id, now):
+                needed.append(id)
+        self._need(needed, now, actions)
+
+    def _forget(self, ids: Sequence[DocumentId], actions: list[Action]) -> None:
+        for id in ids:
+            entry = self._entries.pop(id, None)
+            if entry is None:
+                continue
+            self._store(id.store).ids.discard(id)
+            if entry.lease is not None:
+                actions.append(Revoke(id.store, entry.lease))
+
+    def _need(self, ids: Sequence[DocumentId], now: float, actions: list[Action]) -> None:
+        """Fetch ``ids``, one request for each store; queue those of a store that is being tried."""
+        batches: dict[str, list[DocumentId]] = {}
+        for id in ids:
+            store = self._store(id.store)
+            entry = self._entries[id]
+            if store.failures and (store.probing or now < store.retry_at):
+                if store.probing:
+                    self._move(entry, "queue")
+                    entry.in_flight_until = now + self._timeout
+                    store.queued.append(id)
+                else:
+                    # The store is known to be away: fail now rather than add to its load.
+                    self._wait(entry, store.error, store.retry_at, now)
+                continue
+            if store.failures:
+                store.probing = True
+            elif entry.activity == WAITING and not store.take_token(now):
+                self._wait(entry, entry.error, now + BACKOFF_CAP, now)
+                continue
+            self._move(entry, "need")
+            entry.in_flight_until = now + self._timeout
+            entry.wake_at = None
+            self._schedule(entry)
+            batches.setdefault(id.store, []).append(id)
+        actions.extend(Fetch(name, batch) for name, batch in batches.items())
+
+    # Answers -------------------------------------------------------------------------------------
+
+    def _fetched(self, event: Fetched, now: float, actions: list[Action]) -> None:
+        store = self._store(event.store)
+        # One draw for the whole answer: documents that were fetched together stay together, so that
+        # a batch stays a batch, while different processes still spread.
+        jitter = self._random()
+        answered = any(not is_outage(outcome) for _, outcome in event.outcomes)
+        recovered = answered and store.failures > 0
+        if answered:
+            store.failures = 0
+            store.error = None
+        else:
+            for _, outcome in event.outcomes[:1]:
+                assert isinstance(outcome, SecretBridgeError)
+                store.failed(outcome, now, self._random)
+        store.probing = False
+        for id, outcome in event.outcomes:
+            entry = self._entries.get(id)
+            if entry is None:
+                continue
+            if isinstance(outcome, Document):
+                self._loaded(entry, outcome, jitter, now, actions)
+            elif withdraws(outcome):
+                self._refused(entry, outcome, now, actions)
+            else:
+                self._lost(entry, outcome, store, now)
+            self._schedule(entry)
+        if answered:
+            self._resume(store, recovered, now, actions)
+        else:
+            self._fail_queue(store, now)
+
+    def _loaded(
+        self, entry: Entry, document: Document, jitter: float, now: float, actions: list[Action]
+    ) -> None:
+        if entry.activity == FETCHING:
+            self._move(entry, "loaded")
+        else:
+            entry.activity = IDLE  # the answer of a call that had been given up
+        old, old_lease = entry.document, entry.lease
+        entry.document = document
+        entry.lease = document.lease
+        entry.error = None
+        entry.failures = 0
+        entry.stale_since = None
+        entry.retry_at = 0.0
+        entry.set_times(document, jitter, now)
+        if old_lease is not None and (document.lease is None or document.lease.id != old_lease.id):
+            self._sequence += 1
+            retired = (now + self._grace, self._sequence, entry.id.store, old_lease)
+            heappush(self._retired, retired)
+        if old is None or old.body != document.body or old.version != document.version:
+            actions.append(Notify(entry.id, document))
+
+    def _refused(
+        self, entry: Entry, error: SecretBridgeError, now: float, actions: list[Action]
+    ) -> None:
+        if entry.activity == FETCHING:
+            self._move(entry, "refused")
+        else:
+            entry.activity = REFUSED
+        entry.error = error
+        entry.failures += 1
+        entry.retry_at = now + delay(REFUSED_BASE, REFUSED_CAP, entry.failures, self._random)
+        if entry.document is not None:
+            entry.document = None
+            entry.stale_since = None
+            actions.append(Notify(entry.id, None))
+
+    def _lost(self, entry: Entry, error: SecretBridgeError, store: Store, now: float) -> None:
+        entry.failures += 1
+        retry_at = store.retry_at
+        if not store.failures:
+            retry_at = now + delay(BACKOFF_BASE, BACKOFF_CAP, entry.failures, self._random)
+            if isinstance(error, RateLimited) and error.retry_after is not None:
+                retry_at = max(retry_at, now + error.retry_after)
+        self._wait(entry, error, retry_at, now)
+
+    def _wait(
+        self, entry: Entry, error: SecretBridgeError | None, retry_at: float, now: float
+    ) -> None:
+        if entry.activity in (FETCHING, QUEUED, RENEWING):
+            self._move(entry, "lost")
+        else:
+            entry.activity = WAITING
+        entry.error = error
+        entry.retry_at = retry_at
+        if entry.document is not None and entry.stale_since is None:
+            entry.stale_since = now
+        self._schedule(entry)
+
+    def _resume(self, store: Store, recovered: bool, now: float, actions: list[Action]) -> None:
+        """Let the documents follow that waited while the store was tried with one of them."""
+        resumed = [id for id in store.queued if id in self._entries]
+        store.queued.clear()
+        if recovered:
+            for id in store.ids:
+                entry = self._entries[id]
+                if entry.activity == WAITING:
+                    self._move(entry, "recovered")
+                    entry.retry_at = 0.0
+                    if entry.holders and condition(entry, now) != FRESH:
+                        resumed.append(id)
+        for id in resumed:
+            self._entries[id].in_flight_until = now + self._timeout
+            self._move(self._entries[id], "need")
+            self._schedule(self._entries[id])
+        if resumed:
+            actions.append(Fetch(resumed[0].store, resumed))
+
+    def _fail_queue(self, store: Store, now: float) -> None:
+        queued, store.queued = store.queued, []
+        for id in queued:
+            if id in self._entries:
+                self._wait(self._entries[id], store.error, store.retry_at, now)
+
+    # Leases --------------------------------------------------------------------------------------
+
+    def _renewed(self, event: Renewed, now: float, actions: list[Action]) -> None:
+        entry = self._entries.get(event.id)
+        if entry is None or entry.activity != RENEWING or entry.lease is None:
+            return
+        outcome = event.outcome
+        if isinstance(outcome, Lease):
+            self._move(entry, "renewed")
+            asked = entry.lease.duration
+            entry.lease = Lease(entry.lease.id, asked, outcome.renewable)
+            entry.end_at = now + outcome.duration
+            entry.due_at = now + outcome.duration * REPLACE_AT
+            entry.renew_at = now + outcome.duration * (RENEW_AT - 0.1 * self._random())
+            entry.error = None
+            entry.failures = 0
+            if outcome.duration < asked / 2 or not outcome.renewable:
+                # A lease that comes back much shorter nears its maximum: replace it in time.
+                entry.renew_at = None
+                entry.due_at = now
+        elif withdraws(outcome) or not outcome.is_transient:
+            self._move(entry, "lost")  # the lease is gone: only a new credential helps
+            entry.renew_at = None
+            entry.due_at = now
+            entry.retry_at = now
+        else:
+            entry.failures += 1
+            self._move(entry, "lost")
+            entry.error = outcome
+            entry.renew_at = now + delay(BACKOFF_BASE, BACKOFF_CAP, entry.failures, self._random)
+            entry.retry_at = 0.0
+        self._schedule(entry)
+        if entry.holders and now >= entry.due_at and self._is_needed(entry.id, now):
+            self._need([entry.id], now, actions)
+
+    # Time ----------------------------------------------------------------------------------------
+
+    def _tick(self, now: float, actions: list[Action]) -> None:
+        while self._retired and self._retired[0][0] <= now:
+            _, _, name, lease = heappop(self._retired)
+            actions.append(Revoke(name, lease))
+        needed: list[DocumentId] = []
+        stores: set[str] = set()
+        while self._heap and self._heap[0][0] <= now:
+            at, _, id = heappop(self._heap)
+            entry = self._entries.get(id)
+            if entry is None or entry.wake_at != at:
+                continue
+            entry.wake_at = None
+            if entry.activity in (FETCHING, QUEUED, RENEWING):
+                if now >= entry.in_flight_until:
+                    self._abandoned(entry, now)
+            elif self._is_needed(id, now):
+                needed.append(id)
+                stores.add(id.store)
+            elif entry.renew_at is not None and now >= entry.renew_at and entry.lease is not None:
+                self._move(entry, "renew")
+                entry.in_flight_until = now + self._timeout
+                entry.renew_at = None
+                actions.append(Renew(id, entry.lease))
+            self._schedule(entry)
+        needed += self._companions(stores, now, set(needed))
+        self._need(needed, now, actions)
+
+    def _companions(
+        self, stores: Iterable[str], now: float, chosen: set[DocumentId]
+    ) -> list[DocumentId]:
+        """Return documents that are due soon anyway, to go along in the same request."""
+        found = []
+        for name in stores:
+            for id in self._stores[name].ids:
+                entry = self._entries[id]
+                if (
+                    id not in chosen
+                    and entry.holders
+                    and entry.activity == IDLE
+                    and entry.document is not None
+                    and entry.lease is None
+                    and entry.due_at <= now + entry.policy.refresh * COALESCE
+                ):
+                    entry.due_at = now
+                    found.append(id)
+        return found
+
+    def _abandoned(self, entry: Entry, now: float) -> None:
+        store = self._store(entry.id.store)
+        store.probing = False
+        self._wait(
+            entry,
+            DeadlineExceeded(
+                "the call to the store never came back",
+                reference=str(entry.id),
+                store=entry.id.store,
+                hint="it is tried again by itself",
+            ),
+            now + delay(BACKOFF_BASE, BACKOFF_CAP, 1, self._random),
+            now,
+        )
+
+    def _schedule(self, entry: Entry) -> None:
+        """Set when a held document needs the next tick."""
+        if not entry.holders:
+            return
+        at = entry.next_time()
+        if entry.wake_at == at:
+            return
+        entry.wake_at = at
+        self._sequence += 1
+        heappush(self._heap, (at, self._sequence, entry.id))
+
+    # Small things --------------------------------------------------------------------------------
+
+    def _move(self, entry: Entry, happening: str) -> None:
+        entry.activity = TRANSITIONS[entry.activity, happening]
+
+    def _store(self, name: str) -> Store:
+        store = self._stores.get(name)
+        if store is None:
+            store = self._stores[name] = Store()
+        return store
