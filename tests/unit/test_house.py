@@ -29,9 +29,9 @@ PRIVATE_WORDS = [
     "/" + "opt/wheels",
     "pypi" + ".org",
     "python" + "hosted",
-    "index" + "-url",
-    "find" + "-links",
-    "trusted" + "-host",
+    "-" + "-index-url",
+    "-" + "-find-links",
+    "-" + "-trusted-host",
 ]
 
 
