@@ -43,8 +43,8 @@ def files() -> tuple[Path, ...]:
         listing = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         found = [ROOT / name for name in listing.split("\0") if name]
     except (OSError, subprocess.CalledProcessError):
-        skipped = {".git", ".venv", "__pycache__", "build", "dist"}
-        found = [path for path in ROOT.rglob("*") if not skipped & set(path.parts)]
+        made = re.compile(r"(^|/)(\.(?!ci/|github/|gitignore)|__pycache__/|build/|dist/)")
+        found = [path for path in ROOT.rglob("*") if not made.search(relative(path))]
     return tuple(sorted(path for path in found if path.is_file() and not path.is_symlink()))
 
 
