@@ -1,0 +1,164 @@
+"""Walking beneath a directory, compared with the kernel's own walk, and reading without tearing."""
+
+import ctypes
+import errno
+import os
+import shutil
+import tempfile
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from secretbridge.backends._beneath import DIRECTORY, open_beneath, read_whole
+from secretbridge.errors import BackendUnavailable, IntegrityError, SecretTooLarge
+
+_OPENAT2 = 437  # the same number on every architecture of Linux
+_RESOLVE_BENEATH = 0x08
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class _How(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_uint64) for name in ("flags", "mode", "resolve")]
+
+
+def kernel_open(base, path):
+    how = _How(os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC, 0, _RESOLVE_BENEATH)
+    found = _libc.syscall(_OPENAT2, base, os.fsencode(path), ctypes.byref(how), ctypes.sizeof(how))
+    if found < 0:
+        raise OSError(ctypes.get_errno(), "openat2")
+    return found
+
+
+def kernel_has_openat2():
+    base = os.open("/", DIRECTORY)
+    try:
+        os.close(kernel_open(base, "."))
+    except OSError:
+        return False
+    finally:
+        os.close(base)
+    return True
+
+
+names = st.sampled_from(["a", "b", "c"])
+steps = st.lists(st.sampled_from(["a", "b", "c", "..", "."]), min_size=1, max_size=4)
+entries = st.tuples(
+    st.lists(names, min_size=1, max_size=3),
+    st.one_of(st.just("directory"), st.just("file"), steps.map("/".join)),
+)
+
+
+def build(base, tree):
+    for path, what in tree:
+        full = os.path.join(base, *path)
+        try:
+            if what == "directory":
+                os.makedirs(full)
+            elif what == "file":
+                with open(full, "x") as file:
+                    file.write("/".join(path))
+            else:
+                os.symlink(what, full)
+        except OSError:
+            continue  # a parent is missing or no directory: the tree stays as it is
+
+
+@pytest.mark.skipif(not kernel_has_openat2(), reason="no openat2 here (kernel < 5.6 or seccomp)")
+@settings(max_examples=300, deadline=None)
+@given(tree=st.lists(entries, max_size=8), asked=st.lists(names, min_size=1, max_size=3))
+def test_the_walk_opens_what_the_kernel_opens_beneath_a_directory(tree, asked):
+    top = tempfile.mkdtemp(dir="/dev/shm")
+    inner = os.path.join(top, "inner")
+    os.mkdir(inner)
+    build(inner, tree)
+    for name in ("a", "b", "c"):  # what a link that escapes would find
+        with open(os.path.join(top, name), "x") as file:
+            file.write("outside")
+    path = "/".join(asked)
+    base = os.open(inner, DIRECTORY)
+    try:
+        assert _opened(open_beneath, base, path) == _opened(kernel_open, base, path)
+    finally:
+        os.close(base)
+        shutil.rmtree(top)
+
+
+def _opened(opener, base, path):
+    try:
+        found = opener(base, path)
+    except (OSError, IntegrityError):
+        return None
+    try:
+        return os.read(found, 100)
+    except IsADirectoryError:
+        return None
+    finally:
+        os.close(found)
+
+
+@pytest.fixture
+def file(directory):
+    path = directory / "file"
+    path.write_bytes(b"old-1 old-2")
+    descriptor = os.open(path, os.O_RDONLY)
+    yield path, descriptor
+    os.close(descriptor)
+
+
+def test_a_file_that_changes_while_it_is_read_is_read_again(file):
+    path, descriptor = file
+    calls = []
+
+    def read(fd, size):
+        calls.append(size)
+        if len(calls) == 2:
+            path.write_bytes(b"new-1 new-2")
+        return os.read(fd, 6)
+
+    body, _ = read_whole(descriptor, 100, read)
+    assert body == b"new-1 new-2"
+
+
+def test_a_file_that_never_holds_still_is_unavailable(file):
+    path, descriptor = file
+
+    def read(fd, size):
+        body = os.read(fd, size)
+        path.write_bytes(body + b"!" if len(body) < 50 else b"")
+        return body
+
+    with pytest.raises(BackendUnavailable, match="keeps changing"):
+        read_whole(descriptor, 100, read)
+
+
+def test_a_file_that_grows_beyond_the_cap_while_it_is_read_is_refused(file):
+    path, descriptor = file
+
+    def read(fd, size):
+        with path.open("ab") as writer:
+            writer.write(b"x" * 60)
+        return os.read(fd, 40)
+
+    with pytest.raises(SecretTooLarge):
+        read_whole(descriptor, 100, read)
+
+
+def test_a_directory_that_may_be_entered_but_not_listed_is_enough(directory):
+    if os.geteuid() != 0:
+        pytest.skip("needs root to become somebody else")
+    inner = directory / "inner"
+    inner.mkdir()
+    (inner / "key").write_bytes(b"x")
+    inner.chmod(0o711)
+    os.seteuid(65534)
+    try:
+        base = os.open(inner, DIRECTORY)
+        found = open_beneath(base, "key")
+        with pytest.raises(OSError) as refused:
+            os.listdir(inner)
+        assert refused.value.errno == errno.EACCES
+    finally:
+        os.seteuid(0)
+    os.close(found)
+    os.close(base)
