@@ -196,7 +196,7 @@ def _checked(
     try:
         document = Document.of(source)
     except ValidationError as error:
-        add_model_problems(mistakes, source, Document, error, (), source.data)
+        add_model_problems(mistakes, source, Document, error, (), source.data, is_ours=True)
     stores, backends = check_stores(source, mistakes)
     references = check_secrets(source, mistakes, backends)
     check_files(source, mistakes)
@@ -211,7 +211,7 @@ def _checked(
 
 def _refuse_untrusted(source: Source, document: Document, is_found_here: bool) -> tuple[str, ...]:
     """Return a warning about a file that others may write, or raise if they could do harm with it."""
-    from ._checks import untrusted
+    from ._trust import untrusted
 
     problem = untrusted(source)
     if problem is None:

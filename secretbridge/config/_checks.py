@@ -1,4 +1,4 @@
-"""What one model cannot see: the stores' own keys, references, names, and who may write the file.
+"""What one model cannot see: the stores' own keys, references, names of files.
 
 Each check works on the raw data and passes over what has the wrong shape, which the models report.
 So one mistake is told once, and does not hide the others.
@@ -6,11 +6,9 @@ So one mistake is told once, and does not hide the others.
 
 from __future__ import annotations
 
-import os
 import re
-import stat
 from collections.abc import Iterable, Mapping
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -19,11 +17,11 @@ from .._schemes import SCHEMES, find_scheme, is_name
 from ..backends import backend_class, backend_names
 from ..errors import ConfigError, ReferenceSyntaxError
 from ..reference import Reference
-from ._models import resolve_path
 from ._problems import add_model_problems, describe, did_you_mean
-from ._source import Mistake, Path, Source
+from ._source import Mistake, Place, Source
+from ._values import resolve_path
 
-__all__ = ["check_files", "check_secrets", "check_stores", "untrusted"]
+__all__ = ["check_files", "check_secrets", "check_stores"]
 
 _SECRET_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}")
 _CREDENTIALS = {
@@ -65,7 +63,7 @@ def check_stores(source: Source, mistakes: list[Mistake]) -> tuple[Stores, dict[
     backends: dict[str, str | None] = {}
     named = source.data.get("stores")
     for name, block in named.items() if isinstance(named, dict) else ():
-        path: Path = ("stores", name)
+        path: Place = ("stores", name)
         backends[name] = None
         if not is_name(name):
             mistakes.append(
@@ -98,7 +96,7 @@ def _backend(
     source: Source, mistakes: list[Mistake], name: str, block: Mapping[str, Any]
 ) -> str | None:
     """Return the backend of a store, if it can be used."""
-    path: Path = ("stores", name, "backend") if "backend" in block else ("stores", name)
+    path: Place = ("stores", name, "backend") if "backend" in block else ("stores", name)
     backend = block.get("backend", name)
     if not isinstance(backend, str):
         cause, remedy = (
@@ -137,7 +135,7 @@ def _unusable(backend: str) -> tuple[str, str] | None:
 
 
 def _without_credentials(
-    source: Source, mistakes: list[Mistake], path: Path, keys: Mapping[str, Any]
+    source: Source, mistakes: list[Mistake], path: Place, keys: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Report credentials that stand in the file, and return the keys without them."""
     kept: dict[str, Any] = {}
@@ -170,13 +168,13 @@ def _without_credentials(
 
 
 def _options(
-    source: Source, mistakes: list[Mistake], path: Path, backend: str, keys: dict[str, Any]
+    source: Source, mistakes: list[Mistake], path: Place, backend: str, keys: dict[str, Any]
 ) -> dict[str, Any]:
     model = backend_class(backend).options_model()
     try:
         checked = model.model_validate(keys)
     except ValidationError as error:
-        add_model_problems(mistakes, source, model, error, path, keys)
+        add_model_problems(mistakes, source, model, error, path, keys, is_ours=False)
         return {}
     # Keys left out are the backend's to fill, which also runs without a configuration.
     found: dict[str, Any] = _with_paths(checked.model_dump(exclude_unset=True), source.directory)
@@ -185,7 +183,7 @@ def _options(
 
 def _with_paths(value: Any, directory: str) -> Any:
     """Resolve every value that a model declares as a path."""
-    if isinstance(value, FilePath):
+    if isinstance(value, Path):
         return resolve_path(str(value), directory)
     if isinstance(value, dict):
         return {key: _with_paths(item, directory) for key, item in value.items()}
@@ -201,7 +199,7 @@ def check_secrets(
     found: dict[str, Reference] = {}
     named = source.data.get("secrets")
     for name, entry in named.items() if isinstance(named, dict) else ():
-        path: Path = ("secrets", name)
+        path: Place = ("secrets", name)
         if not _SECRET_NAME.fullmatch(name):
             mistakes.append(
                 source.mistake(
@@ -269,21 +267,19 @@ def check_files(source: Source, mistakes: list[Mistake]) -> None:
         files = dict.fromkeys(known)
     if not isinstance(files, dict):
         return
+    _check_file_names(source, mistakes, files)
     for name, entry in files.items():
-        path: Path = ("sidecar", "files", name)
-        problem = _file_name_problem(name)
-        if problem is not None:
-            mistakes.append(source.mistake(path, *problem))
+        path: Place = ("sidecar", "files", name)
         _check_content(source, mistakes, path, name, {} if entry is None else entry, known)
     hooks = sidecar.get("on_change")
     for index, hook in enumerate(hooks if isinstance(hooks, list) else ()):
         if isinstance(hook, dict):
-            place: Path = ("sidecar", "on_change", index, "files")
+            place: Place = ("sidecar", "on_change", index, "files")
             _check_names(source, mistakes, place, hook.get("files"), files, "file")
 
 
 def _check_content(
-    source: Source, mistakes: list[Mistake], path: Path, name: str, entry: Any, known: list[str]
+    source: Source, mistakes: list[Mistake], path: Place, name: str, entry: Any, known: list[str]
 ) -> None:
     if not isinstance(entry, dict):
         return
@@ -305,7 +301,7 @@ def _check_content(
 def _check_names(
     source: Source,
     mistakes: list[Mistake],
-    path: Path,
+    path: Place,
     names: object,
     known: Iterable[str],
     what: str,
@@ -322,44 +318,19 @@ def _check_names(
             )
 
 
-def _file_name_problem(name: str) -> tuple[str, str] | None:
-    segments = name.split("/")
-    if name.startswith("/"):
-        return "an absolute path", "name the file as it is called below the target"
-    if not name.isprintable() or "\\" in name:
-        return "a name with an invisible character or a backslash", "use letters, digits, . _ -"
-    if ".." in segments or "." in segments or "" in segments:
-        return "a name that leaves its place", "write it without '.', '..' and doubled slashes"
-    if segments[0].startswith(".."):
-        return "a name that begins with '..'", "such names are the sidecar's own; choose another"
-    if any(len(segment.encode()) > 255 for segment in segments):
-        return "a name longer than 255 bytes", "choose a shorter one"
-    return None
+def _check_file_names(source: Source, mistakes: list[Mistake], files: Mapping[str, Any]) -> None:
+    from ..generation.layout import validate_names
 
-
-def untrusted(source: Source) -> tuple[str, str] | None:
-    """Return who else may write the file, and the remedy, or None when nobody may."""
-    status = source.status
-    mode, euid = stat.S_IMODE(status.st_mode), os.geteuid()
-    who = f"mode {mode:04o}, owner {status.st_uid}, group {status.st_gid}"
-    if status.st_uid not in (0, euid):
-        return f"it belongs to another user ({who})", f"chown it to uid {euid} or to root"
-    if mode & stat.S_IWOTH:
-        return f"every user may write it ({who})", "chmod o-w"
-    if mode & stat.S_IWGRP and status.st_gid not in (0, os.getegid()):
-        return f"a group that is not the process's own may write it ({who})", "chmod g-w"
-    for directory in {source.directory, os.path.dirname(os.path.realpath(source.name))}:
-        try:
-            folder, mount = os.stat(directory), os.statvfs(directory)
-        except OSError:
-            continue
-        # Whoever writes a directory can exchange its files, unless it is sticky as /tmp is. The root
-        # of a Kubernetes volume has mode 0777, and is mounted read-only.
-        is_open = folder.st_mode & stat.S_IWOTH and not folder.st_mode & stat.S_ISVTX
-        if is_open and not mount.f_flag & os.ST_RDONLY:
-            shown = stat.S_IMODE(folder.st_mode)
-            return (
-                f"every user may replace it in its directory (mode {shown:04o})",
-                f"chmod o-w {directory}",
-            )
-    return None
+    problems: tuple[str, ...] = ()
+    try:
+        validate_names(files)
+    except ConfigError as error:
+        problems = error.problems
+    for problem in problems:
+        place: Place = ("sidecar", "files")
+        for name in files:
+            if problem.startswith(start := f"file name {name!a} "):
+                place, problem = (*place, name), f"the name {problem.removeprefix(start)}"
+                break
+        cause, _, remedy = problem.partition("; ")
+        mistakes.append(source.mistake(place, cause, remedy))

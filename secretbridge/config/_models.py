@@ -8,13 +8,9 @@ because a misspelt key would otherwise leave a safety option at its default with
 
 from __future__ import annotations
 
-import os
-import re
-import signal as signals
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -34,6 +30,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from . import _values
 from ._source import Source
 
 __all__ = [
@@ -46,7 +43,6 @@ __all__ = [
     "ListenConfig",
     "SidecarConfig",
     "SignalHook",
-    "resolve_path",
 ]
 
 FORMATS = ("json",)
@@ -54,19 +50,6 @@ FORMATS = ("json",)
 
 _source: ContextVar[Source] = ContextVar("_source")
 # pydantic-settings builds a model without a validation context.
-
-_DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?) ?(ms|s|m|h|d)")
-_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_LONGEST = 10 * 365 * 86400.0
-_MODE = re.compile(r"(?:0o?)?[0-7]{3}")
-_PRINCIPAL = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}\$?")
-_ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):([0-9]{1,5})")
-_HIGHEST_ID = 2**32 - 2
-
-
-def resolve_path(text: str, directory: str) -> Path:
-    """Return ``text`` as an absolute path: ``~`` expanded, relative to ``directory``."""
-    return Path(os.path.normpath(os.path.join(directory, os.path.expanduser(text))))
 
 
 def _wrong_kind(wanted: str) -> PydanticCustomError:
@@ -78,104 +61,17 @@ def _path(value: object) -> Path:
         raise _wrong_kind("string_type")
     if not value or not value.isprintable():
         raise ValueError("no path; write the path of a file or directory")
-    return resolve_path(value, _source.get().directory)
+    return _values.resolve_path(value, _source.get().directory)
 
 
 def _audit_path(value: object) -> str:
     return "-" if value == "-" else str(_path(value))
 
 
-def _seconds(value: object) -> float:
-    remedy = "write for example 30s, 5m, 1h, 2d or 500ms, or a number of seconds"
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise ValueError(f"no length of time; {remedy}")
-    if isinstance(value, str):
-        found = _DURATION.fullmatch(value)
-        if found is None:
-            raise ValueError(f"no length of time; {remedy}")
-        value = float(found[1]) * _SECONDS[found[2]]
-    if not 0 <= value <= _LONGEST:
-        raise ValueError(f"not between 0 and 10 years; {remedy}")
-    return float(value)
-
-
-def _not_zero(value: float) -> float:
-    if value == 0:
-        raise ValueError("zero; give a longer time, for example 30s")
-    return value
-
-
-def _mode(value: object) -> int:
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        # YAML reads 0440 as 288 and 440 as 440; there is no telling which was meant.
-        raise ValueError('file permissions as a bare number; quote them: mode: "0440"')
-    if not isinstance(value, str) or not _MODE.fullmatch(value):
-        raise ValueError('no file permissions; write three octal digits in quotes: mode: "0440"')
-    mode = int(value[-3:], 8)
-    if mode & 0o007:
-        raise ValueError(
-            "the file would be open to every user; the last digit has to be 0, and readers join "
-            "the group"
-        )
-    if not mode & 0o400:
-        raise ValueError('the owner may not read the file; begin with 4 or 6, for example "0440"')
-    return mode
-
-
-def _principal(value: object) -> int | str:
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _HIGHEST_ID:
-        return value
-    if isinstance(value, str) and _PRINCIPAL.fullmatch(value):
-        return value
-    raise ValueError("no user or group; write its number or its name")
-
-
-def _signal(value: object) -> int:
-    if isinstance(value, str):
-        name = value if value.startswith("SIG") else f"SIG{value}"
-        if name in signals.Signals.__members__:
-            return signals.Signals[name].value
-    elif isinstance(value, int) and not isinstance(value, bool) and value in set(signals.Signals):
-        return value
-    raise ValueError("no signal; write its name, for example HUP")
-
-
-def _argv(value: list[str]) -> list[str]:
-    if not value:
-        raise ValueError("no program; write [/usr/bin/NAME, ARGUMENT]")
-    if not value[0].startswith("/"):
-        # A bare name would be looked up in a PATH that somebody else may have set.
-        raise ValueError("the program is not an absolute path; write it in full, as /usr/bin/NAME")
-    if any("\0" in argument for argument in value):
-        raise ValueError("an argument holds a NUL; remove it")
-    return value
-
-
-def _url(value: str) -> str:
-    try:
-        parts = urlsplit(value)
-        has_host = parts.scheme in ("http", "https") and bool(parts.hostname)
-        has_host = has_host and (parts.port is None or parts.port > 0)
-    except ValueError:
-        has_host = False
-    else:
-        if has_host and parts.username is None and value.isascii() and value.isprintable():
-            return value
-    cause = "a URL that holds a user name" if has_host else "no URL of a web server"
-    raise ValueError(f"{cause}; write http://HOST:PORT/PATH or https://HOST/PATH")
-
-
-def _listen_address(value: object) -> tuple[str, int]:
-    found = _ADDRESS.fullmatch(value) if isinstance(value, str) else None
-    if found is None or not 0 < int(found[2]) < 65536:
-        raise ValueError('no address to listen on; write HOST:PORT, for example "127.0.0.1:9100"')
-    return found[1].strip("[]"), int(found[2])
-
-
-Seconds = Annotated[float, BeforeValidator(_seconds)]
-Interval = Annotated[Seconds, AfterValidator(_not_zero)]
-Mode = Annotated[int, BeforeValidator(_mode)]
-Principal = Annotated[int | str, BeforeValidator(_principal)]
+Seconds = Annotated[float, BeforeValidator(_values.seconds)]
+Interval = Annotated[Seconds, AfterValidator(_values.not_zero)]
+Mode = Annotated[int, BeforeValidator(_values.mode)]
+Principal = Annotated[int | str, BeforeValidator(_values.principal)]
 ConfigPath = Annotated[Path, BeforeValidator(_path)]
 
 
@@ -260,7 +156,7 @@ class _Hook(_Model):
 class ExecHook(_Hook):
     """Run a program after a generation is published. There is no shell."""
 
-    exec: Annotated[list[str], AfterValidator(_argv)] = Field(
+    exec: Annotated[list[str], AfterValidator(_values.argv)] = Field(
         description="program (absolute path) and its arguments"
     )
 
@@ -268,7 +164,9 @@ class ExecHook(_Hook):
 class SignalHook(_Hook):
     """Send a signal to a process after a generation is published."""
 
-    signal: Annotated[int, BeforeValidator(_signal)] = Field(description="name of the signal")
+    signal: Annotated[int, BeforeValidator(_values.signal)] = Field(
+        description="name of the signal"
+    )
     pid_file: ConfigPath = Field(
         description="file that holds the process id", examples=["/run/app.pid"]
     )
@@ -277,7 +175,9 @@ class SignalHook(_Hook):
 class HttpHook(_Hook):
     """POST to a URL after a generation is published."""
 
-    http: Annotated[str, AfterValidator(_url)] = Field(description="URL, without credentials")
+    http: Annotated[str, AfterValidator(_values.url)] = Field(
+        description="URL, without credentials"
+    )
 
 
 def _kind_of_hook(value: object) -> str | None:
@@ -307,7 +207,7 @@ class ListenConfig(_Model):
     socket: ConfigPath | None = Field(
         default=None, description="Unix socket: health, metrics, status"
     )
-    http: Annotated[tuple[str, int], BeforeValidator(_listen_address)] | None = Field(
+    http: Annotated[tuple[str, int], BeforeValidator(_values.listen_address)] | None = Field(
         default=None, description="HOST:PORT: health and metrics alone"
     )
 

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from ._source import Mistake, Path, Source
+from ._source import Mistake, Place, Source
 
 __all__ = ["add_model_problems", "describe", "did_you_mean", "error_text"]
 
@@ -89,10 +89,15 @@ def add_model_problems(
     source: Source,
     model: type[BaseModel],
     error: ValidationError,
-    prefix: Path,
+    prefix: Place,
     data: object,
+    *,
+    is_ours: bool,
 ) -> None:
-    """Translate what pydantic found in ``data`` (which stands at ``prefix``) into mistakes."""
+    """Translate what pydantic found in ``data`` (which stands at ``prefix``) into mistakes.
+
+    The words of validators are ours where ``is_ours``; a plugin's might repeat what they were given.
+    """
     for item in error.errors(include_url=False, include_input=False):
         place, value, models = _follow(model, data, item["loc"])
         path = prefix + place
@@ -105,14 +110,15 @@ def add_model_problems(
             path += (str(item["loc"][-1]),)
             cause, remedy = "missing", _example(models, str(item["loc"][-1]))
         elif kind in ("value_error", "assertion_error"):
-            cause, remedy = _own_words(str(context.get("error", "")), value)
+            words = str(context.get("error", ""))
+            cause, remedy = _own_words(words, value if not is_ours else None)
         elif kind.startswith("secretbridge_"):
             cause, _, remedy = item["msg"].partition("; ")
         elif kind in _WANTED:
             cause, remedy = _wrong_kind(value, _WANTED[kind])
         elif kind == "literal_error" or kind.startswith("union_tag"):
-            words = context.get("expected") or context.get("expected_tags") or "those documented"
-            cause, remedy = "not one of the words known here", f"write {words}"
+            allowed = context.get("expected") or context.get("expected_tags") or "those documented"
+            cause, remedy = "not one of the words known here", f"write {allowed}"
             if kind == "union_tag_not_found":
                 key = str(context.get("discriminator", "")).strip("'\"")
                 cause, remedy = f"the key {key!r} is missing", "it tells which kind this is"
@@ -132,10 +138,7 @@ def _wrong_kind(value: object, wanted: str) -> tuple[str, str]:
 
 
 def _own_words(text: str, value: object) -> tuple[str, str]:
-    """Return the words of a validator, unless they repeat what stands in the file.
-
-    The validators of this package never do; a plugin's might.
-    """
+    """Return a validator's cause and remedy, unless they repeat a part of ``value``."""
     if not text or any(scalar in text for scalar in _scalars(value)):
         return "not accepted here", "see the documentation of this key"
     cause, _, remedy = text.partition("; ")
@@ -157,14 +160,14 @@ def _scalars(value: object) -> Iterable[str]:
 
 def _follow(
     model: type[BaseModel], data: object, location: tuple[int | str, ...]
-) -> tuple[Path, object, list[type[BaseModel]]]:
+) -> tuple[Place, object, list[type[BaseModel]]]:
     """Walk ``location`` through the data and the model side by side.
 
     Returns the place in the file, the value there, and the models that describe the mapping in which
     the last step was taken. Pydantic puts names of union members into a location; they are no keys
     of the file and are left out.
     """
-    place: Path = ()
+    place: Place = ()
     annotations: list[Any] = [model]
     inside = [model]
     for step in location:

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from .._value import Value, assign
 from ..errors import ConfigError
 
-__all__ = ["MAX_DEPTH", "MAX_NODES", "Mistake", "Path", "Source", "Unreadable", "read"]
+__all__ = ["MAX_DEPTH", "MAX_NODES", "Mistake", "Place", "Source", "Unreadable", "read"]
 
 MAX_BYTES = 1 << 20
 """Largest accepted file: far above 10,000 secrets, far below what hurts to parse."""
@@ -27,7 +27,7 @@ MAX_DEPTH = 64
 MAX_NODES = 200_000
 """Most values after aliases are expanded, so that a few lines of aliases cannot fill the memory."""
 
-Path = tuple[str | int, ...]
+Place = tuple[str | int, ...]
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _SHOWN_KEY = re.compile(r"[A-Za-z0-9_./:@ -]{1,64}")
@@ -73,7 +73,7 @@ class Source(Value):
     name: str
     directory: str
     data: dict[str, object]
-    lines: Mapping[Path, int]
+    lines: Mapping[Place, int]
     mistakes: tuple[Mistake, ...]
     status: os.stat_result
 
@@ -81,18 +81,18 @@ class Source(Value):
         self,
         name: str,
         data: dict[str, object],
-        lines: Mapping[Path, int],
+        lines: Mapping[Place, int],
         mistakes: tuple[Mistake, ...],
         status: os.stat_result,
     ) -> None:
         assign(self, "name", name)
-        assign(self, "directory", os.path.dirname(os.path.abspath(name)))
+        assign(self, "directory", os.path.dirname(os.path.join(os.getcwd(), name)))
         assign(self, "data", data)
         assign(self, "lines", lines)
         assign(self, "mistakes", mistakes)
         assign(self, "status", status)
 
-    def mistake(self, path: Path, cause: str, remedy: str) -> Mistake:
+    def mistake(self, path: Place, cause: str, remedy: str) -> Mistake:
         """Return a mistake at ``path``; what has no line of its own takes that of what holds it."""
         line = 1
         for length in range(len(path), 0, -1):
@@ -102,7 +102,7 @@ class Source(Value):
         return Mistake(line, key_text(path), cause, remedy)
 
 
-def key_text(path: Path) -> str:
+def key_text(path: Place) -> str:
     """Return the keys on the way to a value, quoted as TOML would where they hold a dot."""
     text = ""
     for step in path:

@@ -11,7 +11,7 @@ import re
 import tomllib
 from bisect import bisect_right
 
-from ._source import MAX_DEPTH, Mistake, Path, Unreadable
+from ._source import MAX_DEPTH, Mistake, Place, Unreadable
 
 __all__ = ["parse"]
 
@@ -38,7 +38,7 @@ _REMEDIES = (
 )
 
 
-def parse(text: str) -> tuple[object, dict[Path, int], list[Mistake]]:
+def parse(text: str) -> tuple[object, dict[Place, int], list[Mistake]]:
     """Return the data, the line of every key and list item, and no mistakes (TOML has none apart).
 
     Raises :class:`Unreadable`.
@@ -99,12 +99,12 @@ class _Positions:
     def __init__(self, text: str) -> None:
         self.text = text
         self.at = 0
-        self.lines: dict[Path, int] = {}
+        self.lines: dict[Place, int] = {}
         self.starts = [0, *(found.end() for found in re.finditer("\n", text))]
-        self.elements: dict[Path, int] = {}
+        self.elements: dict[Place, int] = {}
         self._document()
 
-    def _mark(self, path: Path, at: int) -> None:
+    def _mark(self, path: Place, at: int) -> None:
         self.lines.setdefault(path, bisect_right(self.starts, at))
 
     def _skip(self, pattern: re.Pattern[str]) -> re.Match[str]:
@@ -119,7 +119,7 @@ class _Positions:
         return self.text[self.at : self.at + 1]
 
     def _document(self) -> None:
-        table: Path = ()
+        table: Place = ()
         while char := self._next():
             if char == "[":
                 is_array = self.text.startswith("[[", self.at)
@@ -130,8 +130,8 @@ class _Positions:
             else:
                 self._pair(table)
 
-    def _header(self, is_array: bool) -> Path:
-        path: Path = ()
+    def _header(self, is_array: bool) -> Place:
+        path: Place = ()
         start = self.at
         parts = self._key()
         for number, part in enumerate(parts, 1):
@@ -158,7 +158,7 @@ class _Positions:
                 return parts
             self.at += 1
 
-    def _pair(self, table: Path) -> None:
+    def _pair(self, table: Place) -> None:
         start = self.at
         path = table
         for part in self._key():
@@ -167,7 +167,7 @@ class _Positions:
         self.at += 1  # the equals sign
         self._value(path)
 
-    def _value(self, path: Path) -> None:
+    def _value(self, path: Place) -> None:
         char = self._next()
         if self.text.startswith('"""', self.at):
             self._skip(_LONG_BASIC)
@@ -184,7 +184,7 @@ class _Positions:
         else:
             self._skip(_BARE)
 
-    def _items(self, path: Path, closing: str) -> None:
+    def _items(self, path: Place, closing: str) -> None:
         self.at += 1
         index = 0
         while self._next() != closing:

@@ -16,7 +16,7 @@ from datetime import date
 
 import yaml
 
-from ._source import MAX_DEPTH, MAX_NODES, Mistake, Path, Unreadable, key_text
+from ._source import MAX_DEPTH, MAX_NODES, Mistake, Place, Unreadable, key_text
 
 __all__ = ["parse"]
 
@@ -59,7 +59,7 @@ class _Mapping:
 _Node = _Scalar | _List | _Mapping
 
 
-def parse(text: str) -> tuple[object, dict[Path, int], list[Mistake]]:
+def parse(text: str) -> tuple[object, dict[Place, int], list[Mistake]]:
     """Return the data, the line of every key and list item, and what is wrong with single keys.
 
     Raises :class:`Unreadable`.
@@ -118,12 +118,12 @@ class _Composer:
     def __init__(self, events: Iterator[yaml.Event]) -> None:
         self.events = events
         self.anchors: dict[str, _Node] = {}
-        self.lines: dict[Path, int] = {}
+        self.lines: dict[Place, int] = {}
         self.mistakes: list[Mistake] = []
         self.left = MAX_NODES
         self.constructor = yaml.constructor.SafeConstructor()
 
-    def document(self) -> tuple[object, dict[Path, int], list[Mistake]]:
+    def document(self) -> tuple[object, dict[Place, int], list[Mistake]]:
         root: _Node | None = None
         for event in self.events:
             if isinstance(event, yaml.DocumentStartEvent):
@@ -146,7 +146,7 @@ class _Composer:
                 "write less, or use fewer aliases",
             )
 
-    def _node(self, event: yaml.Event, path: Path) -> _Node:
+    def _node(self, event: yaml.Event, path: Place) -> _Node:
         """Compose what begins with ``event``. ``path`` serves messages alone."""
         line = _line(event)
         if isinstance(event, yaml.AliasEvent):
@@ -177,11 +177,11 @@ class _Composer:
             self.anchors[anchor] = node
         return node
 
-    def _check_tag(self, event: yaml.CollectionStartEvent, kind: str, path: Path) -> None:
+    def _check_tag(self, event: yaml.CollectionStartEvent, kind: str, path: Place) -> None:
         if event.tag not in (None, "!", _TAG + kind):
             self._tagged(event, path)
 
-    def _tagged(self, event: yaml.Event, path: Path) -> None:
+    def _tagged(self, event: yaml.Event, path: Place) -> None:
         self.mistakes.append(
             Mistake(
                 _line(event),
@@ -191,7 +191,7 @@ class _Composer:
             )
         )
 
-    def _scalar(self, event: yaml.ScalarEvent, path: Path) -> object:
+    def _scalar(self, event: yaml.ScalarEvent, path: Place) -> object:
         text: str = event.value
         if event.tag not in (None, "!"):
             tag = event.tag
@@ -220,7 +220,7 @@ class _Composer:
         except (ValueError, KeyError, IndexError):
             return float("nan")
 
-    def _pairs(self, path: Path) -> list[tuple[str, int, _Node]]:
+    def _pairs(self, path: Place) -> list[tuple[str, int, _Node]]:
         """Compose the keys (with their lines) and values of a mapping, merges included."""
         own: dict[str, tuple[int, _Node]] = {}
         merged: list[_Node] = []
@@ -248,7 +248,7 @@ class _Composer:
             self._merge(own, node, path)
         return [(name, line, value) for name, (line, value) in own.items()]
 
-    def _key(self, node: _Node, path: Path) -> str | None:
+    def _key(self, node: _Node, path: Place) -> str | None:
         if isinstance(node, _Scalar):
             if isinstance(node.value, str):
                 return node.value
@@ -266,7 +266,7 @@ class _Composer:
             )
         return None
 
-    def _merge(self, own: dict[str, tuple[int, _Node]], node: _Node, path: Path) -> None:
+    def _merge(self, own: dict[str, tuple[int, _Node]], node: _Node, path: Place) -> None:
         for each in node.items if isinstance(node, _List) else [node]:
             if not isinstance(each, _Mapping):
                 self.mistakes.append(
@@ -277,7 +277,7 @@ class _Composer:
             for name, line, value in each.pairs:
                 own.setdefault(name, (line, value))
 
-    def _plain(self, node: _Node, path: Path) -> object:
+    def _plain(self, node: _Node, path: Place) -> object:
         self._spend(1, node.line)
         if len(path) > MAX_DEPTH:
             raise Unreadable(node.line, f"nested deeper than {MAX_DEPTH} levels", "flatten it")
