@@ -58,7 +58,10 @@ class Broker:
     there for tests.
 
     >>> from secretbridge.testing import FakeBackend
-    >>> with Broker({"fake": FakeBackend({"db": b"hunter2"})}, {"db_password": "fake:db"}) as broker:
+    >>> store = FakeBackend()
+    >>> store.put("app/db", "hunter2")
+    '1'
+    >>> with Broker({"fake": store}, {"db_password": "fake:app/db"}) as broker:
     ...     broker.get("db_password").reveal()
     'hunter2'
     """

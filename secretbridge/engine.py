@@ -146,10 +146,6 @@ class Engine:
         """Return what is known of ``id``, or None."""
         return self._entries.get(id)
 
-    def entries(self) -> list[Entry]:
-        """Return all documents."""
-        return list(self._entries.values())
-
     @property
     def next_wake(self) -> float | None:
         """When :class:`Tick` is needed next, or None while nothing is held or retired."""
@@ -417,27 +413,32 @@ class Engine:
             _, _, name, lease = heappop(self._retired)
             actions.append(Revoke(name, lease))
         needed: list[DocumentId] = []
-        stores: set[str] = set()
-        while self._heap and self._heap[0][0] <= now:
-            at, _, id = heappop(self._heap)
-            entry = self._entries.get(id)
-            if entry is None or entry.wake_at != at:
-                continue
-            entry.wake_at = None
+        for entry in self._woken(now):
             if entry.activity in (FETCHING, QUEUED, RENEWING):
-                if now >= entry.in_flight_until:
-                    self._abandoned(entry, now)
-            elif self._is_needed(id, now):
-                needed.append(id)
-                stores.add(id.store)
+                self._abandoned(entry, now)
+            elif self._is_needed(entry.id, now):
+                needed.append(entry.id)
+                continue
             elif entry.renew_at is not None and now >= entry.renew_at and entry.lease is not None:
                 self._move(entry, "renew")
                 entry.in_flight_until = now + self._timeout
                 entry.renew_at = None
-                actions.append(Renew(id, entry.lease))
+                actions.append(Renew(entry.id, entry.lease))
             self._schedule(entry)
-        needed += self._companions(stores, now, set(needed))
+        needed += self._companions({id.store for id in needed}, now, set(needed))
         self._need(needed, now, actions)
+
+    def _woken(self, now: float) -> list[Entry]:
+        """Return the entries whose time has come; each has to be scheduled again afterwards."""
+        woken = []
+        while self._heap and self._heap[0][0] <= now:
+            at, _, id = heappop(self._heap)
+            entry = self._entries.get(id)
+            if entry is not None and entry.wake_at == at:
+                entry.wake_at = None
+                if entry.holders:
+                    woken.append(entry)
+        return woken
 
     def _companions(
         self, stores: Iterable[str], now: float, chosen: set[DocumentId]

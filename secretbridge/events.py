@@ -42,7 +42,7 @@ class _Concerning(Event):
     ids: tuple[DocumentId, ...]
 
     def __init__(self, ids: Iterable[DocumentId]) -> None:
-        assign(self, "ids", tuple(ids))
+        assign(self, "ids", tuple(dict.fromkeys(ids)))
 
 
 class Want(_Concerning):

@@ -80,6 +80,9 @@ class DocumentId(Value):
     def __str__(self) -> str:
         return _canonical(self.scheme, self.store, self.locator, self.options, None)
 
+    def __repr__(self) -> str:
+        return f"DocumentId({str(self)!r})"
+
 
 class Reference(Value):
     """A parsed reference. ``str()`` is its canonical text, which parses to an equal reference.
