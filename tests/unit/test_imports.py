@@ -27,7 +27,7 @@ LAYERS = (
     "secretbridge.reference secretbridge._schemes secretbridge.document secretbridge.secret",
     "secretbridge.engine secretbridge._states secretbridge.events",
     # Input and output: stores, files, the configuration.
-    "secretbridge.backends secretbridge.generation secretbridge.config secretbridge._config "
+    "secretbridge.backends secretbridge.generation secretbridge.config "
     "secretbridge._find secretbridge.watch secretbridge.audit secretbridge.harden "
     "secretbridge.redact",
     "secretbridge.broker secretbridge._driver secretbridge._fork secretbridge._start "
@@ -45,24 +45,20 @@ EDGES = 3
 
 LIBRARIES: dict[str, tuple[str, ...]] = {
     # A library's types end at the module that imports it, so that it can be replaced there alone.
-    "hvac": ("secretbridge.backends.vault",),
-    "boto3": ("secretbridge.backends.aws",),
-    "botocore": ("secretbridge.backends.aws",),
+    "hvac": ("secretbridge.backends._vault_api",),
+    "botocore": ("secretbridge.backends._aws_client",),
     "watchfiles": ("secretbridge.watch",),
-    "cryptography": ("secretbridge.backends.local",),
-    # The armour under every HTTP backend, and the adapter that puts it under hvac.
-    "requests": ("secretbridge.backends",),
-    "urllib3": ("secretbridge.backends",),
+    "cryptography": ("secretbridge.backends.local", "secretbridge.backends._local"),
+    "yaml": ("secretbridge.config._yaml_source",),
     # The configuration, and the model that each backend has of its own keys.
     "pydantic": (
         "secretbridge.config",
-        "secretbridge._config",
         "secretbridge.settings",
         "secretbridge.backends",
         "secretbridge.testing",
     ),
+    "pydantic_core": ("secretbridge.config",),
     "pydantic_settings": ("secretbridge.config", "secretbridge.settings"),
-    "yaml": ("secretbridge._config",),
     "pytest": ("secretbridge.testing",),
 }
 """Which modules (with what is inside them) may import which library."""
@@ -260,11 +256,11 @@ def test_only_the_testing_kit_imports_what_is_no_dependency() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     groups = [project["dependencies"], *project["optional-dependencies"].values()]
     declared = "\n".join(item for group in groups for item in group).lower()
-    names = {"yaml": "pyyaml", "pydantic": "pydantic-settings", "botocore": "boto3"}
+    names = {"yaml": "pyyaml", "botocore": "boto3"}
     undeclared = {
         library
         for library in LIBRARIES
-        if names.get(library, library).replace("_", "-") not in declared
+        if names.get(library, library).split("_")[0] not in declared
     }
     assert undeclared == {"pytest"}
 
