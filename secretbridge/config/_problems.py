@@ -16,7 +16,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from ._source import Mistake, Place, Source
+from ._source import Mistake, Place, Source, is_shown
 
 __all__ = ["add_model_problems", "describe", "did_you_mean", "error_text"]
 
@@ -70,7 +70,7 @@ def describe(value: object) -> str:
 
 def did_you_mean(name: str, known: Iterable[str], introduction: str) -> str:
     """Return a remedy that offers the name meant, then up to ten of those that exist."""
-    names = sorted(known)
+    names = sorted(filter(is_shown, known))
     close = get_close_matches(name[:128], names, n=1)
     listing = f"{introduction} {', '.join(names[:10]) or 'none'}"
     if len(names) > 10:

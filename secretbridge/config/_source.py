@@ -102,6 +102,11 @@ class Source(Value):
         return Mistake(line, key_text(path), cause, remedy)
 
 
+def is_shown(name: str) -> bool:
+    """Say whether ``name`` looks like one that a person typed as a name."""
+    return _SHOWN_KEY.fullmatch(name) is not None
+
+
 def key_text(path: Place) -> str:
     """Return the keys on the way to a value, quoted as TOML would where they hold a dot."""
     text = ""
@@ -114,7 +119,7 @@ def key_text(path: Place) -> str:
             text += step
         else:
             # A key that nobody would type is rather a value that slipped out of its place.
-            text += f'"{step}"' if _SHOWN_KEY.fullmatch(step) else '"..."'
+            text += f'"{step}"' if is_shown(step) else '"..."'
     return text
 
 
@@ -145,20 +150,20 @@ def read(name: str) -> Source:
     raise ConfigError(problem, problems=(problem,))
 
 
+def _open(name: str, flags: int) -> int:
+    # Without O_NONBLOCK, opening a planted FIFO would wait for ever.
+    return os.open(name, flags | os.O_NONBLOCK | os.O_NOCTTY)
+
+
 def _read_bytes(name: str) -> tuple[bytes, os.stat_result]:
     try:
-        # Without O_NONBLOCK, opening a planted FIFO would wait for ever.
-        descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+        with open(name, "rb", opener=_open) as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise ConfigError(f"{name}: not a regular file", hint="give the path of a file")
+            raw = file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:
         raise _not_opened(name, error) from None
-    with open(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise ConfigError(f"{name}: not a regular file", hint="give the path of a file")
-        try:
-            raw = file.read(MAX_BYTES + 1)
-        except OSError as error:
-            raise _not_opened(name, error) from None
     if len(raw) > MAX_BYTES:
         raise ConfigError(
             f"{name}: larger than {MAX_BYTES >> 20} MiB",

@@ -34,6 +34,9 @@ _REMEDIES = (
     ("Illegal character", "remove it; text of several lines stands in three quotes"),
     ("Expected '='", "a line is KEY = VALUE, and a table begins with [NAME]"),
     ("Invalid value", "text stands in quotes"),
+    ("Unterminated string", "close the quote"),
+    ('Expected "\'"', "close the quote"),
+    ("Unclosed", "close the bracket"),
     ("escape", "write patterns and paths in single quotes"),
 )
 

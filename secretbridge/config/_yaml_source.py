@@ -160,6 +160,7 @@ class _Composer:
             return found
         if len(path) >= MAX_DEPTH:
             raise Unreadable(line, f"nested deeper than {MAX_DEPTH} levels", "flatten it")
+        anchor: str | None = getattr(event, "anchor", None)
         if isinstance(event, yaml.ScalarEvent):
             node: _Node = _Scalar(line, self._scalar(event, path), event.value)
         elif isinstance(event, yaml.SequenceStartEvent):
@@ -172,8 +173,7 @@ class _Composer:
             assert isinstance(event, yaml.MappingStartEvent)
             self._check_tag(event, "map", path)
             node = _Mapping(line, self._pairs(path))
-        anchor = getattr(event, "anchor", None)
-        if anchor:
+        if anchor is not None:
             self.anchors[anchor] = node
         return node
 
