@@ -70,6 +70,12 @@ def test_an_absolute_locator_names_its_file(directory, fetch):
     assert document.body == b"key"
 
 
+def test_an_absolute_locator_is_not_looked_up_in_the_roots(backend, root, fetch):
+    (root / "absent").mkdir()
+    (root / "absent" / "x").write_bytes(b"x")
+    assert type(fetch(backend, "file:/absent/x")[0]) is SecretMissing
+
+
 def test_absolute_locators_can_be_switched_off(directory, root, fetch):
     (root / "x").write_bytes(b"x")
     backend = FileBackend.create("file", {"roots": [root], "allow_absolute": False})

@@ -26,7 +26,8 @@ def look_at(volume, names, look):
 
 
 @pytest.mark.parametrize("keep", [True, False], ids=["with grace", "collected at once"])
-def test_a_generation_that_is_replaced_midway_mixes_nothing(volume, keep):
+@pytest.mark.parametrize("names", [["tls.crt", "tls.key"], ["tls.crt", "..data/tls.key"]])
+def test_a_generation_that_is_replaced_midway_mixes_nothing(volume, names, keep):
     volume.publish(pair(1))
     looks = []
 
@@ -37,7 +38,7 @@ def test_a_generation_that_is_replaced_midway_mixes_nothing(volume, keep):
         looks.append(body)
         return body
 
-    cert, key = look_at(volume, ["tls.crt", "tls.key"], look)
+    cert, key = look_at(volume, names, look)
     assert (cert, key) == ((b"cert-1", b"key-1") if keep else (b"cert-2", b"key-2"))
 
 
@@ -72,6 +73,14 @@ def test_a_volume_below_a_root_and_a_folder_in_a_volume_are_found(volume, fetch)
         f"file:{volume.path}/..data/db/password",
     )
     assert [outcome.body for outcome in fetch(backend, *references)] == [b"x"] * 3
+
+
+def test_a_generation_can_be_named_itself(volume, fetch):
+    volume.publish({"key": b"old"})
+    name = os.readlink(volume.path / "..data")
+    volume.publish({"key": b"new"}, keep=True)
+    [document] = fetch(FileBackend("file", [volume.path]), f"file:{volume.path}/{name}/key")
+    assert document.body == b"old"
 
 
 def test_a_file_planted_at_a_visible_name_is_not_read(volume, fetch):
