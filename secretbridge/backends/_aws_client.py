@@ -1,0 +1,345 @@
+"""Calls of the AWS API through botocore. The only module that knows it.
+
+botocore supplies what must not be re-invented: the credential chain, endpoints, signatures and the
+API model. What goes over the wire is ours: the session's ``before-send`` event hands every signed
+request, those of STS included, to :class:`._aws_http.Sender`. One session and one client serve a
+store (each further session costs 8 MiB), and neither retries: the engine does.
+
+botocore is imported inside of functions, because a store that is configured and not used must not
+cost its 150 ms and 30 MiB. It is used without boto3's layer of resources on top, which nobody needs
+here and which costs another 20 ms.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+import time
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from ..document import json_span
+from ..errors import BackendUnavailable, ConfigError, DeadlineExceeded, SecretBridgeError
+from . import Deadline
+from ._aws_errors import BAD_SIGNATURE, EXPIRED, Refused
+from ._aws_http import Answer, Sender
+from ._aws_library_errors import configuration_error, library_error, refusal
+from ._aws_logs import install, quiet
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from .aws import Options
+
+_SERVICE = "secretsmanager"
+
+_LEAST_SKEW = 120.0
+"""Seconds. AWS accepts five minutes; with less than two the clock is not what is wrong."""
+
+_log = logging.getLogger("secretbridge.backends.aws")
+
+
+class Client:
+    """A client of Secrets Manager for one store. Usable from several threads at once."""
+
+    def __init__(self, store: str, options: Options, wall_clock: Callable[[], float]) -> None:
+        """Load botocore and read AWS's configuration files; no network.
+
+        Raises :class:`ConfigError` when botocore is missing or the configuration names no region
+        or a profile that is not there.
+        """
+        self._options = options
+        self._wall_clock = wall_clock
+        self._clock_offset = 0.0
+        self._clients: dict[str, Any] = {}
+        self._lock = threading.Lock()
+        self._call = threading.local()
+        self._sender = Sender(self._ca_file)
+        problem: SecretBridgeError
+        with quiet():
+            try:
+                from botocore.exceptions import BotoCoreError
+            except ModuleNotFoundError:
+                raise ConfigError(
+                    "the backend 'aws-sm' needs boto3, which is not installed",
+                    hint="pip install 'secretbridge[aws]'",
+                ) from None
+            install()
+            try:
+                self._session = self._new_session()
+                self._credentials = _Credentials(partial(self._find_credentials, store), self._call)
+                self._session.register_component("credential_provider", self._credentials)
+                self.region: str = self._client_for(options.region).meta.region_name
+                return
+            except (BotoCoreError, ValueError) as error:
+                problem = configuration_error(error)
+        raise problem
+
+    def call(
+        self,
+        operation: str,
+        parameters: Mapping[str, object],
+        deadline: Deadline,
+        region: str | None = None,
+    ) -> dict[str, Any]:
+        """Call ``operation`` (``GetSecretValue``) in ``region`` and return the parsed answer.
+
+        Expired credentials are looked for anew and a wrong clock is corrected, each once. Raises
+        :class:`Refused` when the service answered with an error, and errors of ours when there was
+        no usable answer.
+        """
+        renewed = corrected = False
+        while True:
+            try:
+                return self._once(operation, parameters, deadline, region or self.region)
+            except Refused as refused:
+                if refused.code in EXPIRED and not renewed:
+                    renewed = True
+                    self._credentials.forget()
+                elif refused.code in BAD_SIGNATURE and not corrected and self._correct(refused):
+                    corrected = True
+                else:
+                    raise
+
+    @property
+    def account(self) -> str | None:
+        """The account that the credentials belong to, when they tell."""
+        account = self._credentials.get_deferred_property("account_id")()
+        return account if isinstance(account, str) else None
+
+    def close(self) -> None:
+        """Close connections and forget credentials."""
+        self._sender.close()
+        self._clients.clear()
+        self._credentials.drop()
+
+    def _once(
+        self, operation: str, parameters: Mapping[str, object], deadline: Deadline, region: str
+    ) -> dict[str, Any]:
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        self._call.deadline = Deadline(min(self._options.timeout, deadline.remaining()))
+        failure: Exception
+        with quiet():
+            try:
+                method = getattr(self._client_for(region), _METHODS[operation])
+                answer: dict[str, Any] = method(**parameters)
+                return answer
+            except ClientError as error:
+                failure = refusal(error)
+            except BotoCoreError as error:
+                failure = library_error(error)
+        raise failure
+
+    def _new_session(self) -> Any:
+        from botocore.config import Config
+        from botocore.session import Session
+
+        from .._version import __version__
+
+        session = Session(profile=self._options.profile)
+        session.set_default_client_config(
+            Config(
+                retries={"total_max_attempts": 1, "mode": "standard"},
+                proxies={},
+                # "auto" would ask the instance's metadata service while a client is made.
+                defaults_mode="legacy",
+                use_fips_endpoint=self._options.use_fips or None,
+                user_agent_extra=f"secretbridge/{__version__}",
+            )
+        )
+        session.register("before-send", self._send)
+        return session
+
+    def _client_for(self, region: str | None) -> Any:
+        client = self._clients.get(region or "")
+        if client is None:
+            client = self._create(
+                _SERVICE, region_name=region, endpoint_url=self._options.endpoint_url
+            )
+            self._clients[region or ""] = self._clients[client.meta.region_name] = client
+        return client
+
+    def _create(self, service: str, **arguments: Any) -> Any:
+        with self._lock:  # making clients is the one thing that a session does not do in parallel
+            return self._session.create_client(service, **arguments)
+
+    def _find_credentials(self, store: str) -> Any:
+        """Walk the chain, then take the configured role if there is one."""
+        from botocore import credentials
+        from botocore.exceptions import NoCredentialsError
+
+        region, role = self._options.region, self._options.role_arn
+        chain = credentials.create_credential_resolver(self._session, region_name=region)
+        base = chain.load_credentials()
+        if base is None:
+            raise NoCredentialsError
+        if role is None:
+            return base
+        extra = {"RoleSessionName": f"secretbridge-{store}"[:64]}
+        if self._options.external_id is not None:
+            extra["ExternalId"] = self._options.external_id
+        create = partial(self._create, region_name=region)
+        fetcher = credentials.AssumeRoleCredentialFetcher(create, base, role, extra)
+        return credentials.DeferredRefreshableCredentials(fetcher.fetch_credentials, "assume-role")
+
+    def _ca_file(self) -> str:
+        from botocore.httpsession import get_cert_path
+
+        configured = self._session.get_config_variable("ca_bundle")
+        return str(configured or get_cert_path(True))
+
+    def _send(self, request: Any, **_: object) -> Any:
+        """Send a signed request. Called by botocore in place of its own HTTP session."""
+        from botocore.awsrequest import AWSResponse
+
+        operation = request.headers.get("X-Amz-Target")
+        self._call.offset = offset = self._clock_offset
+        if operation is not None and offset:
+            self._sign_again(request, offset)
+        answer = self._sender.send(
+            request.method, request.url, request.headers, request.body, self._call.deadline
+        )
+        if operation is not None:  # STS answers in XML
+            if isinstance(operation, bytes):
+                operation = operation.decode("ascii", "replace")
+            _check_json(answer, operation.rpartition(".")[2])
+        return AWSResponse(request.url, answer.status, answer.headers, _Body(answer.body))
+
+    def _correct(self, refused: Refused) -> bool:
+        """Take over the server's clock if the one that this thread signed with was far from it."""
+        server = refused.server_time
+        if server is None:
+            return False
+        offset = server - self._wall_clock()
+        if abs(offset - self._call.offset) < _LEAST_SKEW:
+            return False
+        if abs(offset - self._clock_offset) >= _LEAST_SKEW:  # else another thread was faster
+            _log.warning(
+                "the clock of this machine is %d seconds off that of AWS; requests are signed "
+                "with the corrected time",
+                round(abs(offset)),
+            )
+            self._clock_offset = offset
+        return True
+
+    def _sign_again(self, request: Any, offset: float) -> None:
+        """Replace the signature of a prepared request by one with the corrected time."""
+        from botocore.auth import SIGV4_TIMESTAMP, SigV4Auth
+        from botocore.awsrequest import AWSRequest
+
+        headers = {name: _text(value) for name, value in request.headers.items()}
+        scope = _SCOPE.search(headers.pop("Authorization", ""))
+        credentials = self._credentials.get_frozen_credentials()
+        if credentials.token:
+            headers["X-Amz-Security-Token"] = credentials.token
+        moment = time.gmtime(self._wall_clock() + offset)
+        headers["X-Amz-Date"] = time.strftime(SIGV4_TIMESTAMP, moment)
+        signed = AWSRequest(request.method, request.url, headers, request.body)
+        signed.context["timestamp"] = headers["X-Amz-Date"]
+        signer = SigV4Auth(credentials, _SERVICE, scope[1] if scope else self.region)
+        signature = signer.signature(
+            signer.string_to_sign(signed, signer.canonical_request(signed)), signed
+        )
+        names = signer.signed_headers(signer.headers_to_sign(signed))
+        headers["Authorization"] = (
+            f"AWS4-HMAC-SHA256 Credential={signer.scope(signed)}, SignedHeaders={names}, "
+            f"Signature={signature}"
+        )
+        for name, value in headers.items():
+            request.headers[name] = value
+
+
+_METHODS = {
+    "BatchGetSecretValue": "batch_get_secret_value",
+    "GetSecretValue": "get_secret_value",
+}
+
+_SCOPE = re.compile(r"Credential=[^/,]*/[0-9]{8}/([a-z0-9-]+)/")
+
+
+class _Credentials:
+    """AWS's credential chain, walked when a request is first signed, and anew when told to forget.
+
+    Both the provider that the session asks and the credentials that it gets. Walking the chain anew
+    is the one way that works for every source: it reads files and variables again, and it drops the
+    caches that would hand out the same expired token once more.
+    """
+
+    method = "secretbridge"
+
+    def __init__(self, load: Callable[[], Any], call: threading.local) -> None:
+        self._load = load
+        self._call = call
+        self._found: Any = None
+        self._lock = threading.Lock()
+
+    def load_credentials(self) -> _Credentials:
+        return self
+
+    def get_frozen_credentials(self) -> Any:
+        # The lock has a timeout: a credential_process that hangs must hold up one thread for good
+        # and not one more with each fetch.
+        if not self._lock.acquire(timeout=self._call.deadline.remaining()):
+            raise DeadlineExceeded(
+                "no AWS credentials within the time that was given",
+                hint="check the source of the credentials: credential_process, metadata service",
+            )
+        try:
+            if self._found is None:
+                self._found = self._load()
+            self._call.found = self._found
+            return self._found.get_frozen_credentials()
+        finally:
+            self._lock.release()
+
+    def get_deferred_property(self, name: str) -> Callable[[], object]:
+        return lambda: getattr(self._found, name, None)
+
+    def forget(self) -> None:
+        """Drop the credentials that this thread used last, unless another thread already did."""
+        if self._found is getattr(self._call, "found", None):
+            self._found = None
+
+    def drop(self) -> None:
+        self._found = None
+
+
+class _Body:
+    """The body of an answer in the form in which botocore reads one."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    def stream(self, **_: object) -> Iterator[bytes]:
+        yield self._content
+
+
+def _check_json(answer: Answer, operation: str) -> None:
+    """Let only a JSON object through: botocore takes anything else for the text of a message.
+
+    Duplicate keys and deep nesting are refused with it, before botocore's parser sees them.
+    """
+    text = ""
+    with suppress(UnicodeDecodeError):
+        text = answer.body.decode("utf-8")
+    is_object = text.lstrip().startswith("{")
+    if is_object:
+        try:
+            json_span(text, ())
+        except ValueError:
+            is_object = False
+    if is_object:
+        return
+    if answer.status >= 300:
+        raise Refused(operation, "", "", answer.status, answer.headers)
+    raise BackendUnavailable(
+        f"the answer (status {answer.status}) is not the JSON object that it has to be",
+        hint="check that endpoint_url is an endpoint of AWS Secrets Manager",
+    )
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode("ascii", "replace") if isinstance(value, bytes) else value

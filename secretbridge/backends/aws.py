@@ -1,0 +1,190 @@
+"""The backend ``aws-sm``: AWS Secrets Manager.
+
+    aws-sm:app/db#password
+    aws-sm:app/db?stage=AWSPREVIOUS#password
+    aws-sm:arn:aws:secretsmanager:eu-west-1:123456789012:secret:app/db-AbCdEf#/nested/key
+
+Many secrets come in few calls (20 per call, eight calls at a time); what a batch cannot do is asked
+alone. How the parts work together::
+
+    aws             this page: options and life of a store
+    _aws_fetch      requests -> batches and single calls -> outcomes
+    _aws_crew       a few threads, and the caller goes on at the deadline
+    _aws_client     calls through botocore: credentials, expiry, clock; the only importer of it
+    _aws_http       the wire: deadline, size, TLS; no redirects, no proxies
+    _aws_errors     what a refusal means
+    _aws_logs       nothing of all this in a debug log
+    _aws_model      the keys in the configuration
+
+There is no cheap test for a newer version: ``DescribeSecret`` costs as much as the value itself, and
+it goes on succeeding when the value can no longer be read (no permission, KMS key disabled, secret
+scheduled for deletion), so that a poll built on it would serve a withdrawn secret for ever.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from .._value import Value, assign
+from ..errors import ConfigError, SecretBridgeError
+from ..reference import SCHEMES
+from . import failed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from pydantic import BaseModel
+
+    from ..document import Lease
+    from ..reference import DocumentId, Scheme
+    from . import Deadline, Outcome
+    from ._aws_client import Client
+    from ._aws_fetch import Fetcher
+
+__all__ = ["Options", "SecretsManagerBackend"]
+
+
+class Options(Value):
+    """How a store reaches AWS.
+
+    ``region``: default is that of AWS's configuration. ``endpoint_url``: of a VPC endpoint or an
+    emulator. ``role_arn`` and ``external_id``: a role to assume on top of the base credentials.
+    ``profile``: of ``~/.aws/config``. ``use_fips``: use AWS's FIPS endpoints. ``timeout``: seconds
+    for one call, within the deadline of the fetch that it belongs to.
+    """
+
+    __slots__ = (
+        "endpoint_url",
+        "external_id",
+        "profile",
+        "region",
+        "role_arn",
+        "timeout",
+        "use_fips",
+    )
+
+    region: str | None
+    endpoint_url: str | None
+    role_arn: str | None
+    external_id: str | None
+    profile: str | None
+    use_fips: bool
+    timeout: float
+
+    def __init__(
+        self,
+        *,
+        region: str | None = None,
+        endpoint_url: str | None = None,
+        role_arn: str | None = None,
+        external_id: str | None = None,
+        profile: str | None = None,
+        use_fips: bool = False,
+        timeout: float = 10.0,
+    ) -> None:
+        assign(self, "region", region)
+        assign(self, "endpoint_url", endpoint_url)
+        assign(self, "role_arn", role_arn)
+        assign(self, "external_id", external_id)
+        assign(self, "profile", profile)
+        assign(self, "use_fips", use_fips)
+        assign(self, "timeout", timeout)
+
+
+class SecretsManagerBackend:
+    """A client of AWS Secrets Manager in one region, with one set of credentials."""
+
+    scheme: ClassVar[Scheme] = SCHEMES["aws-sm"]
+    batch_size: ClassVar[int] = 160  # 20 ids in each of eight calls at once
+
+    def __init__(
+        self,
+        store: str,
+        options: Options,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        """``wall_clock``: seconds since the epoch, which signatures carry."""
+        self.store = store
+        self._options = options
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._forget()
+
+    @classmethod
+    def options_model(cls) -> type[BaseModel]:
+        """Return the model of the keys ``region``, ``endpoint_url``, ``role_arn`` and so on."""
+        from ._aws_model import StoreModel
+
+        return StoreModel
+
+    @classmethod
+    def create(cls, store: str, options: Mapping[str, Any]) -> SecretsManagerBackend:
+        """Make the client of store ``store``; loads no library and does no I/O."""
+        return cls(store, Options(**options))
+
+    def fetch(self, requests: Sequence[DocumentId], deadline: Deadline) -> Sequence[Outcome]:
+        """Return one outcome per request, in order."""
+        if not requests:
+            return []
+        try:
+            deadline.remaining()
+            fetcher = self._ready()
+        except SecretBridgeError as error:
+            return failed(requests, error)
+        return fetcher.fetch(requests, deadline)
+
+    def probe(
+        self, requests: Sequence[DocumentId], deadline: Deadline
+    ) -> Sequence[str | SecretBridgeError | None]:
+        """Return None for each: asking for the version costs as much as asking for the value."""
+        return [None] * len(requests)
+
+    def renew(self, lease: Lease, deadline: Deadline) -> Lease:
+        """Raise :class:`ConfigError`: this store gives no leases."""
+        raise self._no_lease()
+
+    def revoke(self, lease: Lease, deadline: Deadline) -> None:
+        """Raise :class:`ConfigError`: this store gives no leases."""
+        raise self._no_lease()
+
+    def after_fork(self) -> None:
+        """Begin anew in a forked child: connections, credentials and locks are the parent's."""
+        # Closing them would be harmless to the parent (no farewell is sent), but a lock that one of
+        # its threads held during the fork will never be released in here. So nothing is touched.
+        self._forget()
+
+    def close(self) -> None:
+        """Close connections and forget credentials."""
+        client = self._client
+        self._forget()
+        if client is not None:
+            client.close()
+
+    def _forget(self) -> None:
+        self._lock = threading.Lock()
+        self._client: Client | None = None
+        self._fetcher: Fetcher | None = None
+
+    def _ready(self) -> Fetcher:
+        fetcher = self._fetcher
+        if fetcher is not None:
+            return fetcher
+        from ._aws_client import Client
+        from ._aws_fetch import Fetcher
+
+        with self._lock:
+            if self._fetcher is None:
+                self._client = Client(self.store, self._options, self._wall_clock)
+                self._fetcher = Fetcher(self._client, self.store, self._clock)
+            return self._fetcher
+
+    def _no_lease(self) -> ConfigError:
+        return ConfigError(
+            "AWS Secrets Manager gives no leases, so there is none to renew or revoke",
+            store=self.store,
+            hint="this is an error in the calling program",
+        )
