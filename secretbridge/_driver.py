@@ -120,7 +120,7 @@ class Driver:
     def _want(self, ids: Sequence[DocumentId]) -> list[Action]:
         """Decide about ``ids``; start what nobody waits for and return the rest. Lock held."""
         now = self._clock()
-        foreground = []
+        foreground: list[Action] = []
         for action in self.engine.step(now, Want(ids)):
             if isinstance(action, Fetch) and not all(self._servable(id, now) for id in action.ids):
                 foreground.append(action)
@@ -150,10 +150,10 @@ class Driver:
 
     def hold(self, ids: Sequence[DocumentId]) -> None:
         """Keep ``ids`` fresh until :meth:`release`."""
-        self.submit(Hold(ids))
         with self.lock:
             self._has_holders = True
             self._ensure_thread()
+        self.submit(Hold(ids))
 
     def release(self, ids: Sequence[DocumentId]) -> None:
         """Undo one :meth:`hold`."""

@@ -150,6 +150,18 @@ class Entry:
         else:
             self.due_at = now + lifetime * (RENEW_AT - 0.1 * jitter)
 
+    def describe(self, now: float) -> dict[str, object]:
+        """Return what people want to know; ages in seconds, no values."""
+        document = self.document
+        return {
+            "state": condition(self, now),
+            "version": document.version if document is not None else None,
+            "age": now - self.fetched_at if document is not None else None,
+            "due_in": self.due_at - now if document is not None else None,
+            "activity": self.activity,
+            "error": self.error.message if self.error is not None else None,
+        }
+
     def next_time(self) -> float:
         """When something has to be decided about this document, if it is held."""
         if self.activity in (FETCHING, QUEUED, RENEWING):

@@ -19,7 +19,7 @@ from ._fork import watch_forks
 from ._subscribers import Subscriber
 from .backends import backend_class
 from .document import Document, select
-from .engine import FRESH, STALE, Engine, Policy, condition
+from .engine import FRESH, STALE, Engine, Entry, Policy, condition
 from .errors import ConfigError, DeadlineExceeded, SecretBridgeError, SecretExpired, SecretMissing
 from .events import Changed
 from .reference import Reference
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
     from .backends import Backend
     from .config import Config
-    from .engine import Entry
     from .reference import DocumentId
 
 __all__ = ["Broker"]
@@ -95,6 +94,7 @@ class Broker:
         self._known: dict[str, tuple[Reference, DocumentId]] = {}
         self._keys: dict[DocumentId, set[str]] = {}
         self._subscribers: dict[DocumentId, list[Subscriber]] = {}
+        self._watchers: dict[DocumentId, list[Callable[[], object]]] = {}
         self._closed = False
         self._driver = Driver(
             Engine(random),
@@ -230,6 +230,28 @@ class Broker:
 
         return unsubscribe
 
+    def watch(self, keys: Iterable[str], wake: Callable[[], object]) -> Callable[[], None]:
+        """Keep ``keys`` fresh and call ``wake()`` when one gets, changes or loses its value.
+
+        All are fetched at once, in the background. ``wake`` runs in the refreshing thread and must
+        only set a flag or write to a pipe. Returns the function that ends it. For one value and its
+        new secret use :meth:`on_change`.
+        """
+        ids = list(dict.fromkeys(self._target(key)[1] for key in keys))
+        with self._driver.lock:
+            for id in ids:
+                self._watchers.setdefault(id, []).append(wake)
+        self._driver.hold(ids)
+
+        def unwatch() -> None:
+            with self._driver.lock:
+                held = [id for id in ids if wake in self._watchers.get(id, ())]
+                for id in held:
+                    self._watchers[id].remove(wake)
+            self._driver.release(held)
+
+        return unwatch
+
     def refresh(self, keys: Iterable[str] | None = None) -> None:
         """Have ``keys`` (default: all that are cached) looked up again soon, in the background."""
         with self._driver.lock:
@@ -241,28 +263,15 @@ class Broker:
 
     def status(self) -> list[dict[str, object]]:
         """Return for each configured name what is known without asking any store. No values."""
-        found: list[dict[str, object]] = []
         now = self._clock()
+        rows = []
         for name, reference in self._names.items():
             with self._driver.lock:
-                entry = self._driver.entry(reference.document)
-                known = entry is not None and entry.document is not None
-                error = entry.error if entry is not None else None
-                found.append(
-                    {
-                        "name": name,
-                        "reference": str(reference),
-                        "state": condition(entry, now) if entry is not None else "empty",
-                        "version": entry.document.version
-                        if entry is not None and entry.document is not None
-                        else None,
-                        "age": now - entry.fetched_at if entry is not None and known else None,
-                        "due_in": entry.due_at - now if entry is not None and known else None,
-                        "activity": entry.activity if entry is not None else "idle",
-                        "error": error.message if error is not None else None,
-                    }
+                entry = self._driver.entry(reference.document) or Entry(
+                    reference.document, self._policy
                 )
-        return found
+                rows.append({"name": name, "reference": str(reference), **entry.describe(now)})
+        return rows
 
     def close(self) -> None:
         """Stop refreshing, close every store's connections and forget all values."""
@@ -409,10 +418,13 @@ class Broker:
                 self._hot.pop(key, None)
 
     def _notified(self, id: DocumentId, document: Document | None) -> None:
-        if document is None:
-            return  # withdrawn: readers get the error, and subscribers the next value
         with self._driver.lock:
             subscribers = list(self._subscribers.get(id, ()))
+            watchers = list(self._watchers.get(id, ()))
+        for wake in watchers:
+            wake()
+        if document is None:
+            return  # withdrawn: readers get the error, and subscribers the next value
         for subscriber in subscribers:
             if subscriber.is_news(document):
                 outcome = self.resolve((subscriber.key,))[subscriber.key]

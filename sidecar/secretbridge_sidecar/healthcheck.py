@@ -1,0 +1,57 @@
+"""Is a sidecar at work, and has it published everything? Needs no shell and no curl.
+
+With an admin socket the sidecar is asked. Without one the target tells: a running sidecar holds its
+lock, and a published generation has a manifest.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+
+from secretbridge.generation.reader import open_generation
+
+from secretbridge.config import load_config
+from secretbridge.errors import SecretBridgeError
+
+from .admin import ask
+from .render import Renderer, sidecar_of
+
+__all__ = ["health"]
+
+
+def health(config_path: str | None) -> tuple[bool, dict[str, str]]:
+    """Return whether the sidecar is ready, and what is wrong by name."""
+    config = load_config(config_path)
+    sidecar = sidecar_of(config)
+    if sidecar.listen.socket is None:
+        return _from_target(str(sidecar.target), Renderer(config).files())
+    path = str(sidecar.listen.socket)
+    try:
+        _, answer = ask(path, "/readyz")
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "no sensible answer"
+        return False, {"sidecar": f"does not answer at {path} ({reason})"}
+    problems = {str(name): str(text) for name, text in answer.get("problems", {}).items()}
+    return bool(answer.get("ready")), problems
+
+
+def _from_target(target: str, files: list[str]) -> tuple[bool, dict[str, str]]:
+    try:
+        root = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        return False, {"target": f"{target} cannot be opened ({error.strerror})"}
+    try:
+        fcntl.flock(root, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        pass  # the lock is held: a sidecar runs
+    else:
+        return False, {"sidecar": f"none is running on {target}"}
+    finally:
+        os.close(root)
+    try:
+        with open_generation(target) as generation:
+            missing = sorted(set(files) - set(generation.names()))
+    except SecretBridgeError as error:
+        return False, {"target": str(error)}
+    return not missing, dict.fromkeys(missing, "has no file yet")

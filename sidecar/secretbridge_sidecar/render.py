@@ -1,0 +1,174 @@
+"""From secrets to files: which file holds what, with which rights. Pure, apart from name look-ups."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from secretbridge.errors import ConfigError, IntegrityError
+from secretbridge.generation.layout import FileSpec
+from secretbridge.secret import Secret
+
+if TYPE_CHECKING:
+    from secretbridge.config import Config, FileConfig, SidecarConfig
+
+__all__ = ["Renderer", "sidecar_of"]
+
+
+def sidecar_of(config: Config) -> SidecarConfig:
+    """Return the sidecar's part of ``config``.
+
+    Raises :class:`ConfigError` when there is none, or when it asks for what this version cannot do:
+    a hook or a template that is silently left out would be found missing in production.
+    """
+    sidecar = config.sidecar
+    if sidecar is None:
+        raise ConfigError(
+            f"{config.path or 'the configuration'} has no 'sidecar:' block",
+            hint="add sidecar: {target: /run/secretbridge}",
+        )
+    asked = {
+        "sidecar.on_change": bool(sidecar.on_change),
+        "sidecar.listen.http": sidecar.listen.http is not None,
+        "sidecar.audit": sidecar.audit is not None,
+        **{
+            f"sidecar.files.{name}.template": file.template is not None
+            for name, file in sidecar.files.items()
+        },
+    }
+    problems = tuple(
+        f"{config.path}: {key}: this version of the sidecar does not support it yet; leave it out"
+        for key, is_asked in asked.items()
+        if is_asked
+    )
+    if problems:
+        raise ConfigError("\n".join(problems), problems=problems)
+    return sidecar
+
+
+class Renderer:
+    """Renders all files of a configuration.
+
+    ``user_id`` and ``group_id`` turn the names of owners and groups into numbers; they raise
+    ``KeyError`` for a name that the system does not know.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        user_id: Callable[[str], int] | None = None,
+        group_id: Callable[[str], int] | None = None,
+    ) -> None:
+        sidecar = sidecar_of(config)
+        self._mode = sidecar.mode
+        self._user_id = user_id or _system_user
+        self._group_id = group_id or _system_group
+        self.group = self._group(sidecar.group, "sidecar.group")
+        self._files: dict[str, tuple[FileConfig, int | None, int | None]] = {}
+        for name, file in sidecar.files.items():
+            key = f"sidecar.files.{name}"
+            owner = self._owner(file.owner, f"{key}.owner")
+            group = self._group(file.group, f"{key}.group")
+            self._files[name] = file, owner, self.group if group is None else group
+
+    def names(self) -> list[str]:
+        """Return the names of the secrets that the files are made of."""
+        found: dict[str, None] = {}
+        for name, (file, _, _) in self._files.items():
+            found.update(dict.fromkeys(_sources(name, file)))
+        return list(found)
+
+    def files(self) -> list[str]:
+        """Return the names of the files."""
+        return list(self._files)
+
+    def render(self, secrets: Mapping[str, Secret]) -> list[FileSpec]:
+        """Return every file. One whose secret is absent (``optional``) is left out.
+
+        Raises :class:`IntegrityError` for a value that its format cannot hold.
+        """
+        rendered = []
+        for name, (file, owner, group) in self._files.items():
+            sources = _sources(name, file)
+            present = [secrets[source] for source in sources if source in secrets]
+            if len(present) < len(sources):
+                continue
+            ends = [secret.expires_at for secret in present if secret.expires_at is not None]
+            rendered.append(
+                FileSpec(
+                    name,
+                    _content(name, file, present),
+                    mode=self._mode if file.mode is None else file.mode,
+                    owner=owner,
+                    group=group,
+                    version=",".join(secret.version or "" for secret in present) or None,
+                    expires=min(ends).timestamp() if ends else None,
+                )
+            )
+        return rendered
+
+    def _owner(self, owner: int | str | None, key: str) -> int | None:
+        return self._number(owner, self._user_id, key, "user")
+
+    def _group(self, group: int | str | None, key: str) -> int | None:
+        return self._number(group, self._group_id, key, "group")
+
+    @staticmethod
+    def _number(
+        given: int | str | None, look_up: Callable[[str], int], key: str, kind: str
+    ) -> int | None:
+        if given is None or isinstance(given, int):
+            return given
+        try:
+            return look_up(given)
+        except KeyError:
+            raise ConfigError(
+                f"{key}: this system knows no {kind} {given!r}",
+                hint=f"give the {kind}'s number; names inside containers rarely agree",
+            ) from None
+
+
+def _sources(name: str, file: FileConfig) -> list[str]:
+    if file.concat:
+        return file.concat
+    if file.format is not None:
+        return file.secrets
+    return [file.secret or name]
+
+
+def _content(name: str, file: FileConfig, secrets: list[Secret]) -> bytes:
+    if file.format == "json":
+        return _json(name, secrets)
+    if not file.concat:
+        return secrets[0].reveal_bytes()
+    # A PEM bundle is broken when one part ends without a newline and the next begins on its line.
+    parts = [secret.reveal_bytes() for secret in secrets]
+    return b"".join(part if part.endswith(b"\n") else part + b"\n" for part in parts)
+
+
+def _json(name: str, secrets: list[Secret]) -> bytes:
+    members = {}
+    for secret in secrets:
+        try:
+            members[secret.name] = secret.reveal()
+        except IntegrityError as error:
+            raise IntegrityError(
+                f"file {name!r}: the value is binary and JSON holds text only",
+                reference=error.reference,
+                hint="give it a file of its own",
+            ) from None
+    return json.dumps(members, ensure_ascii=False, indent=2).encode() + b"\n"
+
+
+def _system_user(name: str) -> int:
+    import pwd
+
+    return pwd.getpwnam(name).pw_uid
+
+
+def _system_group(name: str) -> int:
+    import grp
+
+    return grp.getgrnam(name).gr_gid

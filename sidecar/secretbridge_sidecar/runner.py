@@ -1,0 +1,297 @@
+"""The sidecar's life: fetch all, render all, publish, and again whenever something changes.
+
+A generation is published only when it is complete. If one secret cannot be had, the generation that
+is there stays, and the health says which one and why; the engine goes on asking. The main thread
+does all writing, and sleeps until the broker, a signal or the clock wakes it.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from secretbridge.broker import Broker
+from secretbridge.config import load_config
+from secretbridge.errors import ConfigError, SecretBridgeError, SecretMissing, UnsafeTarget
+from secretbridge.generation.preflight import check_target
+from secretbridge.generation.writer import GenerationWriter
+from secretbridge.reference import Reference
+from secretbridge.secret import Secret
+
+from .admin import AdminServer
+from .log import Log
+from .render import Renderer, sidecar_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from secretbridge.config import Config
+    from secretbridge.generation.writer import Published
+
+__all__ = ["Sidecar"]
+
+RETRY = 1.0
+RETRY_CAP = 30.0
+"""Seconds between attempts to publish what the target did not take (no space, for instance)."""
+
+
+class _Setup:
+    """One configuration at work: its broker and its renderer."""
+
+    def __init__(self, config: Config, wake: Callable[[], object]) -> None:
+        self.config = config
+        self.sidecar = sidecar_of(config)
+        self.renderer = Renderer(config)
+        self.names = self.renderer.names()
+        self.broker = Broker.from_config(config)
+        try:
+            self.broker.watch(self.names, wake)
+        except BaseException:
+            self.broker.close()
+            raise
+
+    def collect(self) -> tuple[dict[str, Secret], dict[str, SecretBridgeError]]:
+        """Return what is there, and for each name that is not there the reason."""
+        secrets: dict[str, Secret] = {}
+        problems: dict[str, SecretBridgeError] = {}
+        for name, outcome in self.broker.resolve(self.names).items():
+            if isinstance(outcome, Secret):
+                secrets[name] = outcome
+            elif not _is_allowed_to_miss(outcome):
+                problems[name] = outcome
+        return secrets, problems
+
+
+def _is_allowed_to_miss(outcome: SecretBridgeError) -> bool:
+    reference = outcome.reference
+    return (
+        isinstance(outcome, SecretMissing)
+        and isinstance(reference, Reference)
+        and reference.optional
+    )
+
+
+class Sidecar:
+    """One sidecar on one target. ``config_path`` None means the usual places."""
+
+    def __init__(self, config_path: str | None, log: Log | None = None) -> None:
+        self._path = config_path
+        self._log = log or Log()
+        self._wake = threading.Event()
+        self._stop = False
+        self._reload = False
+        self._config_problem: str | None = None
+        self._write_problem: str | None = None
+        self._problems: dict[str, str] = {}
+        self._published_at: float | None = None
+        self._generation: str | None = None
+        self._is_ready = False
+        self._setup: _Setup | None = None
+
+    # Commands ------------------------------------------------------------------------------------
+
+    def check(self) -> dict[str, SecretBridgeError | None]:
+        """Look at everything without writing: the configuration, the target, every secret.
+
+        Returns for each secret None or what is wrong with it. Raises :class:`ConfigError` or
+        :class:`UnsafeTarget` for what concerns all of them.
+        """
+        config = load_config(self._path)
+        setup = _Setup(config, self._wake.set)
+        try:
+            sidecar = setup.sidecar
+            found = check_target(sidecar.target, allow_unsafe=sidecar.allow_unsafe_target)
+            self._tell(config, [str(finding) for finding in found.findings])
+            secrets, problems = setup.collect()
+            if not problems:
+                setup.renderer.render(secrets)
+            return {name: problems.get(name) for name in setup.names}
+        finally:
+            setup.broker.close()
+
+    def once(self) -> Published:
+        """Publish one generation and return. Raises the first error; then nothing is changed."""
+        config = load_config(self._path)
+        sidecar = sidecar_of(config)
+        with self._writer(config) as writer:
+            setup = _Setup(config, self._wake.set)
+            try:
+                secrets, problems = setup.collect()
+                for error in problems.values():
+                    raise error
+                published = writer.publish(setup.renderer.render(secrets))
+            finally:
+                setup.broker.close()
+            self._log.info("published", target=str(sidecar.target), **_summary(published))
+            return published
+
+    def run(self) -> None:
+        """Keep the target fresh until SIGTERM or SIGINT. Raises what makes starting impossible."""
+        config = load_config(self._path)
+        sidecar = sidecar_of(config)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_stop)
+        signal.signal(signal.SIGHUP, self._on_reload)
+        with self._writer(config) as writer, AdminServer(sidecar.listen, self.health) as admin:
+            self._setup = _Setup(config, self._wake.set)
+            self._take_over(writer)
+            self._log.info("started", target=str(sidecar.target), socket=admin.path)
+            try:
+                self._loop(writer)
+            finally:
+                self._setup.broker.close()
+                if self._setup.sidecar.on_exit == "wipe":
+                    writer.wipe()
+                self._log.info("stopped", on_exit=self._setup.sidecar.on_exit)
+
+    def health(self) -> dict[str, object]:
+        """Return what the admin socket tells: no values, and of secrets the names only."""
+        setup = self._setup
+        if setup is None:
+            return {"ready": False, "problems": {"sidecar": "starting"}}
+        problems = dict(self._problems)
+        rows = {str(row["name"]): row for row in setup.broker.status()}
+        for name in setup.names:
+            if rows[name]["state"] == "expired":
+                problems.setdefault(name, "the value is too old to be relied on")
+        if self._config_problem is not None:
+            problems["configuration"] = self._config_problem
+        if self._write_problem is not None:
+            problems["target"] = self._write_problem
+        is_expired = any(rows[name]["state"] == "expired" for name in setup.names)
+        return {
+            "ready": self._is_ready and not is_expired,
+            "generation": self._generation,
+            "published": self._published_at,
+            "problems": problems,
+            "secrets": [rows[name] for name in setup.names],
+        }
+
+    # The loop ------------------------------------------------------------------------------------
+
+    def _loop(self, writer: GenerationWriter) -> None:
+        retry = RETRY
+        while not self._stop:
+            self._wake.clear()
+            if self._reload:
+                self._reload = False
+                self._read_again(writer)
+            wait = self._publish(writer)
+            if wait:
+                retry, wait = min(retry * 2, RETRY_CAP), retry
+            else:
+                retry = RETRY
+            due = writer.collect(time.time())
+            times = [t for t in (wait, due) if t is not None]
+            if not self._stop:
+                self._wake.wait(max(0.01, min(times)) if times else None)
+
+    def _publish(self, writer: GenerationWriter) -> float | None:
+        """Publish what is there if it is complete. Returns 1 when it should be tried again, or None."""
+        setup = self._setup
+        assert setup is not None
+        secrets, problems = setup.collect()
+        if self._stop:
+            return None
+        self._note(problems)
+        if problems:
+            return None  # the broker wakes us when one of them gets its value
+        try:
+            published = writer.publish(setup.renderer.render(secrets))
+        except SecretBridgeError as error:
+            if self._write_problem != str(error):
+                self._log.error("not published", reason=str(error))
+            self._write_problem = str(error)
+            return RETRY
+        self._write_problem = None
+        if not published.unchanged:
+            self._published_at = time.time()
+            self._log.info("published", **_summary(published))
+        self._generation = published.generation
+        self._is_ready = True
+        return None
+
+    def _note(self, problems: dict[str, SecretBridgeError]) -> None:
+        shown = {name: str(error) for name, error in problems.items()}
+        for name, text in shown.items():
+            if self._problems.get(name) != text:
+                self._log.error("secret not available", name=name, reason=text)
+        for name in self._problems.keys() - shown.keys():
+            self._log.info("secret available again", name=name)
+        self._problems = shown
+
+    def _take_over(self, writer: GenerationWriter) -> None:
+        """A generation that survived a restart serves until the stores have answered."""
+        assert self._setup is not None
+        current = writer.current()
+        if current is None:
+            return
+        names = {record.name for record in current.files}
+        if names == set(self._setup.renderer.files()):
+            self._is_ready = True
+            self._generation = current.generation
+            self._log.info("took over", generation=current.generation)
+
+    def _read_again(self, writer: GenerationWriter) -> None:
+        """Take the configuration as it is now; a broken one changes nothing."""
+        old = self._setup
+        assert old is not None
+        try:
+            config = load_config(self._path)
+            self._tell(config, [])
+            new = _Setup(config, self._wake.set)
+            if new.sidecar.target != old.sidecar.target or new.sidecar.listen != old.sidecar.listen:
+                new.broker.close()
+                raise ConfigError(
+                    "sidecar.target and sidecar.listen cannot change while the sidecar runs",
+                    hint="restart the sidecar",
+                )
+        except SecretBridgeError as error:
+            self._config_problem = str(error)
+            self._log.error("configuration not taken", reason=str(error))
+            return
+        self._config_problem = None
+        self._setup = new
+        self._problems = {}
+        old.broker.close()
+        self._log.info("configuration taken", secrets=len(new.names))
+
+    # Small things --------------------------------------------------------------------------------
+
+    def _writer(self, config: Config) -> GenerationWriter:
+        sidecar = sidecar_of(config)
+        renderer = Renderer(config)
+        found = check_target(sidecar.target, allow_unsafe=sidecar.allow_unsafe_target)
+        self._tell(config, [str(finding) for finding in found.findings])
+        return GenerationWriter(
+            sidecar.target,
+            grace=sidecar.grace,
+            group=renderer.group,
+            allow_unsafe=sidecar.allow_unsafe_target,
+        )
+
+    def _tell(self, config: Config, findings: list[str]) -> None:
+        for text in (*config.warnings, *findings):
+            self._log.warning("worth changing", what=text)
+
+    def _on_stop(self, number: int, frame: FrameType | None) -> None:
+        self._stop = True
+        self._wake.set()
+
+    def _on_reload(self, number: int, frame: FrameType | None) -> None:
+        self._reload = True
+        self._wake.set()
+
+
+def _summary(published: Published) -> dict[str, object]:
+    return {
+        "generation": published.generation,
+        "changed": list(published.changed),
+        "removed": list(published.removed),
+    }
+
+
+__all__ += ["UnsafeTarget"]
