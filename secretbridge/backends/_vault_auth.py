@@ -1,0 +1,179 @@
+"""Being somebody to Vault: obtaining a token, keeping it alive, noticing that it is gone.
+
+A :class:`Session` has one current :class:`Token`. Nothing runs in the background: whoever needs the
+token calls :meth:`Session.token`, and the first one who comes after half of the token's life renews
+it. The broker's renewals of leases are such calls, so a process that holds leases keeps its token.
+
+Three facts shape the rest. A renewal with an increment shorter than what is left *shortens* the
+token, so the increment is always the longest life that it ever had. Near its maximum life a renewal
+succeeds and returns less than was asked for; such a token is not renewed again but replaced, while
+it still works, because every lease dies with the token that made it. And HTTP 403 means both "the
+policy says no" and "I do not know this token": only the second one may cause a new login, once for
+all threads that run into it.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from math import ceil
+from typing import TYPE_CHECKING
+
+from ..errors import DeadlineExceeded, SecretBridgeError
+from ._vault_api import Api, Reply, is_unknown_token, refusal
+from ._vault_login import Login, Token, number
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from . import Deadline
+
+__all__ = ["Session"]
+
+TRUSTED_SECONDS = 60.0
+"""How long a token that was looked up counts as known when a policy refuses something."""
+
+
+class Session:
+    """The current token of one store. Threads share it; waiting ends with their deadline."""
+
+    def __init__(
+        self, api: Api, login: Login, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._api = api
+        self._login = login
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._token: Token | None = None
+        self._failure: SecretBridgeError | None = None
+        self._verdicts = 0
+        """How often a login or a look-up has ended. A thread that waited for one takes its result."""
+
+    def __repr__(self) -> str:
+        return "<Session>"
+
+    def token(self, deadline: Deadline) -> Token:
+        """Return a token to send; log in or renew before, when it is time.
+
+        Raises :class:`AuthenticationFailed`, :class:`BackendUnavailable` or
+        :class:`DeadlineExceeded`.
+        """
+        token = self._token
+        if token is not None and (token.due is None or self._clock() < token.due):
+            return token
+        seen = self._verdicts
+        with _Held(self._lock, deadline):
+            token = self._token
+            if token is None or not token.remaining(self._clock()):
+                return self._log_in(seen, deadline)
+            if token.due is not None and self._clock() >= token.due:
+                return self._prolonged(token, deadline)
+            return token
+
+    def replace(self, refused: Token, reply: Reply, deadline: Deadline) -> Token | None:
+        """Find out what a 403 for ``refused`` means.
+
+        Returns another token to try with, or None when the token is known and so the policy said
+        no. Raises :class:`AuthenticationFailed` when the token is unknown and no other is to be had.
+        """
+        seen = self._verdicts
+        is_trusted = self._clock() - refused.confirmed < TRUSTED_SECONDS
+        if is_trusted and not is_unknown_token(reply):
+            return None
+        with _Held(self._lock, deadline):
+            if self._token is refused:
+                if self._verdicts != seen or self._is_known(refused, deadline):
+                    return None
+                self._token = None
+            token = self._token or self._log_in(seen, deadline)
+            # A file that still holds the same token is no other one, even if its look-up succeeds.
+            return token if token.value != refused.value else None
+
+    def after_fork(self) -> None:
+        """In a forked child: nobody holds the lock there any more."""
+        self._lock = threading.Lock()
+
+    def close(self) -> None:
+        """Forget the token and the credential."""
+        self._token = None
+        self._login.forget()
+
+    def _log_in(self, seen: int, deadline: Deadline) -> Token:
+        if self._failure is not None and self._verdicts != seen:
+            raise self._failure.about(None)  # it failed while this thread waited for it
+        self._token = self._failure = None
+        try:
+            self._token = self._login.token(self._api, deadline, self._clock)
+        except SecretBridgeError as error:
+            self._failure = error.about(None)
+            raise
+        finally:
+            self._verdicts += 1
+        return self._token
+
+    def _prolonged(self, token: Token, deadline: Deadline) -> Token:
+        """Renew ``token``, or return another. One that still works survives every failure here."""
+        try:
+            if token.can_renew and self._is_renewed(token, deadline):
+                return token
+            other = self._login.token(self._api, deadline, self._clock)
+        except SecretBridgeError:
+            token.postpone(self._clock())
+            return token
+        if other.value == token.value:
+            token.postpone(self._clock())
+            return token
+        self._token = other
+        return other
+
+    def _is_renewed(self, token: Token, deadline: Deadline) -> bool:
+        now = self._clock()
+        reply = self._api.ask(
+            "POST",
+            "auth/token/renew-self",
+            deadline,
+            token=token.value,
+            body={"increment": f"{ceil(token.longest)}s"},
+        )
+        auth = reply.section("auth")
+        if reply.status == 200 and auth is not None:
+            seconds = number(auth.get("lease_duration"))
+            # Half or less of what was asked for: at its maximum, where renewing ends.
+            can_renew = auth.get("renewable") is True and not 0 < seconds <= token.longest / 2
+            token.grant(seconds, now, can_renew=can_renew)
+            return token.due is None or now < token.due
+        if reply.status >= 500 or reply.status == 429:
+            raise refusal(reply)
+        token.can_renew = False
+        return False
+
+    def _is_known(self, token: Token, deadline: Deadline) -> bool:
+        now = self._clock()
+        reply = self._api.ask("GET", "auth/token/lookup-self", deadline, token=token.value)
+        if reply.status == 403 and is_unknown_token(reply):
+            return False
+        if reply.status not in (200, 403) or (
+            reply.errors is None and reply.section("data") is None
+        ):
+            raise refusal(reply)
+        token.confirmed = now
+        self._verdicts += 1
+        return True
+
+
+class _Held:
+    """A lock held within a deadline."""
+
+    def __init__(self, lock: threading.Lock, deadline: Deadline) -> None:
+        self._lock = lock
+        self._deadline = deadline
+
+    def __enter__(self) -> None:
+        if not self._lock.acquire(timeout=self._deadline.remaining()):
+            raise DeadlineExceeded(
+                "the login, which another thread is busy with, did not end in time",
+                hint="check that the server is reachable and not overloaded",
+            )
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()

@@ -1,0 +1,115 @@
+"""Leases: what they were granted, and by which token.
+
+A lease ends with the token that made it, whatever it says itself, so the duration that is reported
+is the shorter of the two. As renewing a lease first renews its token when half of that is gone, a
+process that keeps its leases keeps its token too, without a thread of its own. And as with tokens,
+the increment of a renewal is the longest duration that the lease ever had, because a shorter one
+takes away from what is left.
+"""
+
+from __future__ import annotations
+
+from math import ceil
+from typing import TYPE_CHECKING
+
+from ..document import Lease
+from ..errors import SecretBridgeError, SecretExpired
+from ._vault_api import refusal, unusable
+from ._vault_login import number
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ._vault_api import Reply
+    from ._vault_call import Call
+    from ._vault_login import Token
+
+__all__ = ["Leases"]
+
+MANY = 1000
+"""Number of leases from which those that died with their token are cleared away."""
+
+
+class _Grant:
+    __slots__ = ("ends", "longest", "token")
+
+    def __init__(self, token: Token, longest: float, ends: float) -> None:
+        self.token = token
+        self.longest = longest
+        self.ends = ends
+
+
+class Leases:
+    """The leases of one store that this process knows of."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._grants: dict[str, _Grant] = {}
+
+    def granted(self, reply: Reply, token: Token) -> Lease | None:
+        """Return the lease that came with an answer for ``token``, or None when there is none."""
+        content = reply.content or {}
+        id_ = content.get("lease_id")
+        duration = number(content.get("lease_duration"))
+        if not isinstance(id_, str) or not id_ or duration <= 0:
+            return None
+        if len(self._grants) >= MANY:
+            self._clear()
+        now = self._clock()
+        self._grants[id_] = _Grant(token, duration, now + duration)
+        return Lease(id_, min(duration, token.remaining(now)), content.get("renewable") is True)
+
+    def renew(self, lease: Lease, call: Call) -> Lease:
+        """Extend ``lease``. Raises :class:`SecretExpired` when the server does not have it."""
+        grant = self._grants.get(lease.id)
+        body: dict[str, object] = {"lease_id": lease.id}
+        if grant is not None:
+            # Left out after a restart: the server then takes the role's own duration.
+            body["increment"] = ceil(grant.longest)
+        now = self._clock()
+        reply, token = call.ask("POST", "sys/leases/renew", body=body)
+        if reply.status == 200 and (reply.content or {}).get("lease_id") == lease.id:
+            return self._extended(lease, grant, reply, token, now)
+        if reply.says("lease is not renewable") and grant is not None and grant.ends > now:
+            left = min(grant.ends - now, grant.token.remaining(now))
+            return Lease(lease.id, left, False)
+        raise _refusal(reply)
+
+    def revoke(self, lease: Lease, call: Call) -> None:
+        """Give ``lease`` back. A lease that the server does not have is given back already."""
+        reply, _ = call.ask("POST", "sys/leases/revoke", body={"lease_id": lease.id})
+        if reply.status >= 300 and not reply.says("lease not found", "invalid lease"):
+            raise refusal(reply)
+        self._grants.pop(lease.id, None)
+
+    def _extended(
+        self, lease: Lease, grant: _Grant | None, reply: Reply, token: Token, now: float
+    ) -> Lease:
+        content = reply.content or {}
+        duration = number(content.get("lease_duration"))
+        if duration <= 0:
+            raise SecretExpired("the lease has ended", hint="fetch the credential anew")
+        if grant is None:
+            # Made before a restart, by a token that may have ended since: ours is the best guess.
+            grant = self._grants[lease.id] = _Grant(token, duration, 0.0)
+        grant.longest = max(grant.longest, duration)
+        grant.ends = now + duration
+        left = min(duration, grant.token.remaining(now))
+        return Lease(lease.id, left, content.get("renewable") is True)
+
+    def _clear(self) -> None:
+        now = self._clock()
+        for id_, grant in list(self._grants.items()):
+            if grant.ends <= now or not grant.token.remaining(now):
+                self._grants.pop(id_, None)
+
+
+def _refusal(reply: Reply) -> SecretBridgeError:
+    if reply.status == 200:
+        return unusable("a renewal of another lease")
+    if reply.says("lease not found", "invalid lease", "lease expired", "not renewable"):
+        return SecretExpired(
+            "the server has no such lease any more, or does not renew it",
+            hint="fetch the credential anew; a lease also ends with the token that made it",
+        )
+    return refusal(reply)

@@ -1,0 +1,203 @@
+"""Secrets from HashiCorp Vault and OpenBao.
+
+The store is spoken to over its HTTP API, on the armoured :mod:`._transport`; hvac stands on the same
+transport and is there for whoever needs the rest of the API (:meth:`VaultBackend.hvac_client`).
+Reading does not go through hvac: importing it takes 100 to 170 ms and 15 MB, and a read through it
+four times the processor time, for requests of one line. Of what hvac does by itself, nothing is
+wanted here: it follows redirects with the token, lets ``..`` leave a mount, and takes its address
+and token from the environment when none is given.
+
+The parts: :mod:`._vault_api` (requests, and what refusals mean), :mod:`._vault_login` and
+:mod:`._vault_auth` (tokens), :mod:`._vault_call` (one call, many threads), :mod:`._vault_mounts` and
+:mod:`._vault_read` (engines and documents), :mod:`._vault_leases`.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+from .._schemes import SCHEMES
+from ..errors import ConfigError, SecretBridgeError
+from . import unexpected
+from ._dial import Address
+from ._transport import Transport
+from ._vault_api import Api
+from ._vault_auth import Session
+from ._vault_call import Call, each
+from ._vault_leases import Leases
+from ._vault_login import AppRole, Login, TokenFile
+from ._vault_read import Reader
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    import hvac
+    from pydantic import BaseModel
+
+    from ..document import Lease
+    from ..reference import DocumentId, Scheme
+    from . import Deadline, Outcome
+
+__all__ = ["VaultBackend"]
+
+T = TypeVar("T")
+
+
+class VaultBackend:
+    """A client of one Vault or OpenBao. Threads may share it."""
+
+    scheme: ClassVar[Scheme] = SCHEMES["vault"]
+    # There is no batch in the API: a call is as many requests, a few at a time.
+    batch_size: ClassVar[int] = 1000
+
+    def __init__(
+        self,
+        store: str,
+        transport: Transport,
+        login: Login,
+        *,
+        namespace: str | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """``clock`` is monotonic, ``wall`` in seconds since the epoch; ``pause`` waits."""
+        self.store = store
+        self._api = Api(transport, namespace)
+        self._session = Session(self._api, login, clock=clock)
+        self._leases = Leases(clock)
+        self._reader = Reader(self._leases, clock, wall)
+        self._pause = pause
+
+    def __repr__(self) -> str:
+        return f"<VaultBackend {self.store}>"
+
+    @classmethod
+    def options_model(cls) -> type[BaseModel]:
+        """Return the model of a Vault store's keys."""
+        from ._vault_options import VaultOptions
+
+        return VaultOptions
+
+    @classmethod
+    def create(cls, store: str, options: Mapping[str, Any]) -> VaultBackend:
+        """Make the client of ``store``. Raises :class:`ConfigError` for an unusable address."""
+        address = options.get("address")
+        if not address:
+            raise ConfigError(
+                "no address is configured",
+                store=store,
+                hint=f"set stores.{store}.address, for example https://vault.example:8200",
+            )
+        try:
+            found = Address(
+                str(address), allow_plaintext=options.get("allow_plaintext", False) is True
+            )
+        except ValueError as error:
+            problem = str(error)
+        else:
+            transport = Transport(
+                found,
+                ca_file=_file(options, "ca_file"),
+                client_cert_file=_file(options, "client_cert_file"),
+                client_key_file=_file(options, "client_key_file"),
+                server_name=options.get("server_name"),
+                timeout=float(options.get("timeout") or 10.0),
+            )
+            login = _login(store, options.get("auth") or {})
+            return cls(store, transport, login, namespace=options.get("namespace"))
+        raise ConfigError(problem, store=store, hint=f"correct stores.{store}.address")
+
+    def fetch(self, requests: Sequence[DocumentId], deadline: Deadline) -> Sequence[Outcome]:
+        """Return the document, or why there is none, for each request."""
+        return each(requests, self._call(deadline), self._reader.document)
+
+    def probe(
+        self, requests: Sequence[DocumentId], deadline: Deadline
+    ) -> Sequence[str | SecretBridgeError | None]:
+        """Return the current version where the metadata tells it, which needs a policy of its own."""
+        return each(requests, self._call(deadline), self._reader.version)
+
+    def renew(self, lease: Lease, deadline: Deadline) -> Lease:
+        """Extend ``lease`` by as much as it ever had.
+
+        What comes back may be shorter: near the lease's maximum, or its token's. Raises
+        :class:`SecretExpired` when the server has no such lease any more.
+        """
+        return self._about_lease(lease, deadline, self._leases.renew)
+
+    def revoke(self, lease: Lease, deadline: Deadline) -> None:
+        """Give ``lease`` back: the server removes the credential. Raises :class:`SecretBridgeError`."""
+        self._about_lease(lease, deadline, self._leases.revoke)
+
+    def hvac_client(self) -> hvac.Client:
+        """Return an hvac client that uses this store's transport, namespace and token.
+
+        For the parts of the API that secretbridge has no words for. What it returns is not guarded:
+        values are plain dictionaries. Raises :class:`ConfigError` when hvac is not installed.
+        """
+        try:
+            from ._vault_hvac import armoured_client
+        except ModuleNotFoundError as error:
+            missing = error.name
+        else:
+            return armoured_client(self._api, self._session)
+        raise ConfigError(
+            f"the module {missing!r} is not installed",
+            store=self.store,
+            hint="pip install 'secretbridge[vault]'",
+        )
+
+    def after_fork(self) -> None:
+        """Begin without the parent's connections and locks; its token is good for the child too."""
+        self._api.transport.after_fork()
+        self._session.after_fork()
+        self._reader.mounts.after_fork()
+
+    def close(self) -> None:
+        """Close the connections and forget the token."""
+        self._api.transport.close()
+        self._session.close()
+
+    def _call(self, deadline: Deadline) -> Call:
+        return Call(self._api, self._session, deadline, self._pause)
+
+    def _about_lease(
+        self, lease: Lease, deadline: Deadline, action: Callable[[Lease, Call], T]
+    ) -> T:
+        error: SecretBridgeError
+        try:
+            return action(lease, self._call(deadline))
+        except SecretBridgeError as raised:
+            error = raised
+        except Exception as raised:  # noqa: BLE001 - only errors of ours leave this module
+            error = unexpected(raised, "asking Vault about a lease")
+        # Raised out here, as a copy: the frames of the original hold the token.
+        raise error.about(None, self.store)
+
+
+def _file(options: Mapping[str, Any], name: str) -> str | None:
+    value = options.get(name)
+    return None if value is None else os.path.expanduser(value)
+
+
+def _login(store: str, auth: Mapping[str, Any]) -> Login:
+    method = auth.get("method", "token")
+    if method == "token":
+        return TokenFile(_file(auth, "token_file") or os.path.expanduser("~/.vault-token"))
+    role_id_file = _file(auth, "role_id_file")
+    if method != "approle" or role_id_file is None:
+        raise ConfigError(
+            "the store has no usable `auth`",
+            store=store,
+            hint="set `auth: {method: token, token_file: ...}` or `auth: {method: approle, "
+            "role_id_file: ..., secret_id_file: ...}`",
+        )
+    return AppRole(
+        role_id_file,
+        _file(auth, "secret_id_file"),
+        is_wrapped=auth.get("secret_id_wrapped", False) is True,
+        mount=str(auth.get("mount", "approle")).strip("/"),
+    )
