@@ -174,7 +174,8 @@ def _options(
     try:
         checked = model.model_validate(keys)
     except ValidationError as error:
-        add_model_problems(mistakes, source, model, error, path, keys, is_ours=False)
+        is_ours = model.__module__.startswith("secretbridge.")
+        add_model_problems(mistakes, source, model, error, path, keys, is_ours=is_ours)
         return {}
     # Keys left out are the backend's to fill, which also runs without a configuration.
     found: dict[str, Any] = _with_paths(checked.model_dump(exclude_unset=True), source.directory)

@@ -96,7 +96,7 @@ def add_model_problems(
 ) -> None:
     """Translate what pydantic found in ``data`` (which stands at ``prefix``) into mistakes.
 
-    The words of validators are ours where ``is_ours``; a plugin's might repeat what they were given.
+    The words of validators are our own where ``is_ours``; a plugin's might repeat what they saw.
     """
     for item in error.errors(include_url=False, include_input=False):
         place, value, models = _follow(model, data, item["loc"])
@@ -110,8 +110,7 @@ def add_model_problems(
             path += (str(item["loc"][-1]),)
             cause, remedy = "missing", _example(models, str(item["loc"][-1]))
         elif kind in ("value_error", "assertion_error"):
-            words = str(context.get("error", ""))
-            cause, remedy = _own_words(words, value if not is_ours else None)
+            cause, remedy = _own_words(str(context.get("error", "")), value, is_ours=is_ours)
         elif kind.startswith("secretbridge_"):
             cause, _, remedy = item["msg"].partition("; ")
         elif kind in _WANTED:
@@ -137,11 +136,16 @@ def _wrong_kind(value: object, wanted: str) -> tuple[str, str]:
     return cause, f"write {wanted}"
 
 
-def _own_words(text: str, value: object) -> tuple[str, str]:
-    """Return a validator's cause and remedy, unless they repeat a part of ``value``."""
-    if not text or any(scalar in text for scalar in _scalars(value)):
+def _own_words(text: str, value: object, *, is_ours: bool) -> tuple[str, str]:
+    """Return a validator's cause and remedy, unless they may repeat a part of ``value``.
+
+    A :class:`ValueError` may also come from the standard library, and that of ``urlsplit`` shows its
+    argument. What has no "; " and is about a single scalar is therefore taken for such a one.
+    """
+    cause, separator, remedy = text.partition("; ")
+    is_worded = separator or (is_ours and isinstance(value, dict))
+    if not is_worded or (not is_ours and any(scalar in text for scalar in _scalars(value))):
         return "not accepted here", "see the documentation of this key"
-    cause, _, remedy = text.partition("; ")
     return cause, remedy or "see the documentation of this key"
 
 

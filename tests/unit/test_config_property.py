@@ -22,7 +22,8 @@ KEYS = st.sampled_from(
         "max_stale", "target", "mode", "group", "owner", "files", "template", "concat", "format",
         "secret", "on_change", "exec", "signal", "pid_file", "http", "timeout", "listen", "socket",
         "audit", "path", "required", "on_exit", "grace", "token", "allow_unsafe_target", "a", "b",
-        "address", "auth", "method",
+        "address", "auth", "method", "vault", "aws-sm", "local", "region", "endpoint_url", "role_arn",
+        "namespace", "ca_file", "mount", "token_file", "role_id_file", "secret_id_wrapped", "key_file",
     ]
 )  # fmt: skip
 TEXTS = st.one_of(
@@ -38,13 +39,22 @@ TEXTS = st.one_of(
 )  # fmt: skip
 SCALARS = st.one_of(
     TEXTS,
+    TEXTS,
     st.none(),
     st.booleans(),
     st.integers(),
     st.floats(),
     st.sampled_from(["file", "json", "keep", "0440", "HUP", "30s", "-", "a", "file:a", "/bin/x"]),
 )
-DOCUMENTS = st.dictionaries(
+STORES = st.fixed_dictionaries(
+    {},
+    optional={
+        "vault": st.dictionaries(KEYS, SCALARS | st.dictionaries(KEYS, SCALARS, max_size=4)),
+        "aws-sm": st.dictionaries(KEYS, SCALARS),
+        "local": st.dictionaries(KEYS, SCALARS),
+    },
+)
+DOCUMENTS = STORES.map(lambda stores: {"stores": stores}) | st.dictionaries(
     KEYS,
     st.recursive(
         SCALARS,
@@ -79,6 +89,8 @@ def check(text: str, suffix: str) -> None:
 
 @settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(DOCUMENTS, st.booleans())
+@example({"stores": {"aws-sm": {"endpoint_url": f"http://\u2100{CANARY}/"}}}, False)
+@example({"stores": {"vault": {"address": f"http://\u2100{CANARY}/"}}}, False)
 @example({"secrets": {"a": f"vault:kv/app\0{CANARY}"}}, False)
 @example({"sidecar": {"target": "/x", "on_change": [{"http": f"http://[{CANARY}"}]}}, False)
 def test_any_yaml_document_is_a_configuration_or_a_config_error(
