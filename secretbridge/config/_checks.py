@@ -241,7 +241,7 @@ def _wrong_store(
         opaque = Reference(
             scheme, scheme, f"{name}/{reference.locator}", reference.options, reference.selector
         )
-        same = [store for store, backend in backends.items() if backend == scheme]
+        same = [store for store, backend in backends.items() if backend == scheme != store]
         remedy = f"write {opaque}, or add {name} under stores"
         return (
             f"{reference}: there is no store {name}",
