@@ -2,12 +2,11 @@
 
 botocore supplies what must not be re-invented: the credential chain, endpoints, signatures and the
 API model. What goes over the wire is ours: the session's ``before-send`` event hands every signed
-request, those of STS included, to :class:`._aws_http.Sender`. One session and one client serve a
-store (each further session costs 8 MiB), and neither retries: the engine does.
+request, those of STS included, to :class:`._aws_wire.Wire`. One session and one client serve a store
+(each further session costs 8 MiB), and neither retries: the engine does.
 
-botocore is imported inside of functions, because a store that is configured and not used must not
-cost its 150 ms and 30 MiB. It is used without boto3's layer of resources on top, which nobody needs
-here and which costs another 20 ms.
+Loading this module loads botocore, which costs 150 ms and 30 MiB; so it is imported when a store is
+first used. boto3's layer of resources on top would cost another 20 ms and is not needed.
 """
 
 from __future__ import annotations
@@ -16,22 +15,31 @@ import logging
 import re
 import threading
 import time
-from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..document import json_span
-from ..errors import BackendUnavailable, ConfigError, DeadlineExceeded, SecretBridgeError
+from botocore import credentials
+from botocore.auth import SIGV4_TIMESTAMP, SigV4Auth
+from botocore.awsrequest import AWSRequest, AWSResponse
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+from botocore.httpsession import get_cert_path
+from botocore.session import Session
+
+from .._version import __version__
+from ..errors import DeadlineExceeded, SecretBridgeError
 from . import Deadline
 from ._aws_errors import BAD_SIGNATURE, EXPIRED, Refused
-from ._aws_http import Answer, Sender
 from ._aws_library_errors import configuration_error, library_error, refusal
 from ._aws_logs import install, quiet
+from ._aws_wire import Wire, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from .aws import Options
+
+install()
 
 _SERVICE = "secretsmanager"
 
@@ -45,10 +53,9 @@ class Client:
     """A client of Secrets Manager for one store. Usable from several threads at once."""
 
     def __init__(self, store: str, options: Options, wall_clock: Callable[[], float]) -> None:
-        """Load botocore and read AWS's configuration files; no network.
+        """Read AWS's configuration files; no network.
 
-        Raises :class:`ConfigError` when botocore is missing or the configuration names no region
-        or a profile that is not there.
+        Raises :class:`ConfigError` when they name no region, or the profile is not there.
         """
         self._options = options
         self._wall_clock = wall_clock
@@ -56,17 +63,11 @@ class Client:
         self._clients: dict[str, Any] = {}
         self._lock = threading.Lock()
         self._call = threading.local()
-        self._sender = Sender(self._ca_file)
+        self._wire = Wire(
+            self._ca_file, timeout=options.timeout, allow_plaintext=options.allow_plaintext
+        )
         problem: SecretBridgeError
         with quiet():
-            try:
-                from botocore.exceptions import BotoCoreError
-            except ModuleNotFoundError:
-                raise ConfigError(
-                    "the backend 'aws-sm' needs boto3, which is not installed",
-                    hint="pip install 'secretbridge[aws]'",
-                ) from None
-            install()
             try:
                 self._session = self._new_session()
                 self._credentials = _Credentials(partial(self._find_credentials, store), self._call)
@@ -111,16 +112,15 @@ class Client:
 
     def close(self) -> None:
         """Close connections and forget credentials."""
-        self._sender.close()
+        self._wire.close()
         self._clients.clear()
         self._credentials.drop()
 
     def _once(
         self, operation: str, parameters: Mapping[str, object], deadline: Deadline, region: str
     ) -> dict[str, Any]:
-        from botocore.exceptions import BotoCoreError, ClientError
-
-        self._call.deadline = Deadline(min(self._options.timeout, deadline.remaining()))
+        deadline.remaining()
+        self._call.deadline = deadline
         failure: Exception
         with quiet():
             try:
@@ -134,11 +134,6 @@ class Client:
         raise failure
 
     def _new_session(self) -> Any:
-        from botocore.config import Config
-        from botocore.session import Session
-
-        from .._version import __version__
-
         session = Session(profile=self._options.profile)
         session.set_default_client_config(
             Config(
@@ -168,9 +163,6 @@ class Client:
 
     def _find_credentials(self, store: str) -> Any:
         """Walk the chain, then take the configured role if there is one."""
-        from botocore import credentials
-        from botocore.exceptions import NoCredentialsError
-
         region, role = self._options.region, self._options.role_arn
         chain = credentials.create_credential_resolver(self._session, region_name=region)
         base = chain.load_credentials()
@@ -186,26 +178,15 @@ class Client:
         return credentials.DeferredRefreshableCredentials(fetcher.fetch_credentials, "assume-role")
 
     def _ca_file(self) -> str:
-        from botocore.httpsession import get_cert_path
-
         configured = self._session.get_config_variable("ca_bundle")
         return str(configured or get_cert_path(True))
 
     def _send(self, request: Any, **_: object) -> Any:
         """Send a signed request. Called by botocore in place of its own HTTP session."""
-        from botocore.awsrequest import AWSResponse
-
-        operation = request.headers.get("X-Amz-Target")
         self._call.offset = offset = self._clock_offset
-        if operation is not None and offset:
+        if offset and "X-Amz-Target" in request.headers:
             self._sign_again(request, offset)
-        answer = self._sender.send(
-            request.method, request.url, request.headers, request.body, self._call.deadline
-        )
-        if operation is not None:  # STS answers in XML
-            if isinstance(operation, bytes):
-                operation = operation.decode("ascii", "replace")
-            _check_json(answer, operation.rpartition(".")[2])
+        answer = self._wire.send(request, self._call.deadline)
         return AWSResponse(request.url, answer.status, answer.headers, _Body(answer.body))
 
     def _correct(self, refused: Refused) -> bool:
@@ -227,19 +208,17 @@ class Client:
 
     def _sign_again(self, request: Any, offset: float) -> None:
         """Replace the signature of a prepared request by one with the corrected time."""
-        from botocore.auth import SIGV4_TIMESTAMP, SigV4Auth
-        from botocore.awsrequest import AWSRequest
-
-        headers = {name: _text(value) for name, value in request.headers.items()}
+        headers = {name: text_of(value) for name, value in request.headers.items()}
         scope = _SCOPE.search(headers.pop("Authorization", ""))
-        credentials = self._credentials.get_frozen_credentials()
-        if credentials.token:
-            headers["X-Amz-Security-Token"] = credentials.token
+        headers.pop("Content-Length", None)
+        keys = self._credentials.get_frozen_credentials()
+        if keys.token:
+            headers["X-Amz-Security-Token"] = keys.token
         moment = time.gmtime(self._wall_clock() + offset)
         headers["X-Amz-Date"] = time.strftime(SIGV4_TIMESTAMP, moment)
         signed = AWSRequest(request.method, request.url, headers, request.body)
         signed.context["timestamp"] = headers["X-Amz-Date"]
-        signer = SigV4Auth(credentials, _SERVICE, scope[1] if scope else self.region)
+        signer = SigV4Auth(keys, _SERVICE, scope[1] if scope else self.region)
         signature = signer.signature(
             signer.string_to_sign(signed, signer.canonical_request(signed)), signed
         )
@@ -315,31 +294,3 @@ class _Body:
 
     def stream(self, **_: object) -> Iterator[bytes]:
         yield self._content
-
-
-def _check_json(answer: Answer, operation: str) -> None:
-    """Let only a JSON object through: botocore takes anything else for the text of a message.
-
-    Duplicate keys and deep nesting are refused with it, before botocore's parser sees them.
-    """
-    text = ""
-    with suppress(UnicodeDecodeError):
-        text = answer.body.decode("utf-8")
-    is_object = text.lstrip().startswith("{")
-    if is_object:
-        try:
-            json_span(text, ())
-        except ValueError:
-            is_object = False
-    if is_object:
-        return
-    if answer.status >= 300:
-        raise Refused(operation, "", "", answer.status, answer.headers)
-    raise BackendUnavailable(
-        f"the answer (status {answer.status}) is not the JSON object that it has to be",
-        hint="check that endpoint_url is an endpoint of AWS Secrets Manager",
-    )
-
-
-def _text(value: str | bytes) -> str:
-    return value.decode("ascii", "replace") if isinstance(value, bytes) else value

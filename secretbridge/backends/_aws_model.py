@@ -6,14 +6,28 @@ Credentials come from AWS's own chain: the role of a pod, task or instance, envi
 from __future__ import annotations
 
 import re
-from urllib.parse import urlsplit
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
 
-from ._aws_http import is_loopback
+from ._dial import Address
 
 _REGION = re.compile(r"[a-z]{2,}(-[a-z0-9]+)+")
 _ROLE = re.compile(r"arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9_+=,.@/-]{1,576}")
+_DURATION = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,3})?) ?(ms|s|m)")
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0}
+
+
+def _seconds(value: object) -> object:
+    found = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    return float(found[1]) * _SECONDS[found[2]] if found else value
 
 
 class StoreModel(BaseModel):
@@ -27,32 +41,14 @@ class StoreModel(BaseModel):
     external_id: str | None = Field(default=None, min_length=2, max_length=1224)
     profile: str | None = Field(default=None, min_length=1)
     use_fips: bool = False
-    timeout: float = Field(default=10.0, gt=0, le=300)
+    timeout: Annotated[float, BeforeValidator(_seconds), Field(gt=0, le=300)] = 10.0
+    allow_plaintext: bool = False
 
     @field_validator("region")
     @classmethod
     def _is_region(cls, value: str | None) -> str | None:
         if value is not None and not _REGION.fullmatch(value):
             raise ValueError("not the name of an AWS region; write for example eu-west-1")
-        return value
-
-    @field_validator("endpoint_url")
-    @classmethod
-    def _is_endpoint(cls, value: str | None) -> str | None:
-        if value is None:
-            return None
-        parts = urlsplit(value)
-        if parts.username is not None or parts.query or parts.fragment:
-            raise ValueError(
-                "an endpoint has no user, query or fragment; write https://HOST or https://HOST:PORT"
-            )
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("not the URL of an endpoint; write https://HOST or https://HOST:PORT")
-        if parts.scheme == "http" and not is_loopback(parts.hostname):
-            raise ValueError(
-                "secret values would cross the network in the clear; write https:// "
-                "(http:// is for localhost only)"
-            )
         return value
 
     @field_validator("role_arn")
@@ -70,4 +66,6 @@ class StoreModel(BaseModel):
             raise ValueError(
                 "use_fips chooses AWS's endpoint and endpoint_url another; keep one of the two"
             )
+        if self.endpoint_url is not None:
+            Address(self.endpoint_url, allow_plaintext=self.allow_plaintext)
         return self

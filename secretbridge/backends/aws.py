@@ -11,7 +11,7 @@ alone. How the parts work together::
     _aws_fetch      requests -> batches and single calls -> outcomes
     _aws_crew       a few threads, and the caller goes on at the deadline
     _aws_client     calls through botocore: credentials, expiry, clock; the only importer of it
-    _aws_http       the wire: deadline, size, TLS; no redirects, no proxies
+    _aws_wire       signed requests over the transport that all HTTP backends share
     _aws_errors     what a refusal means
     _aws_logs       nothing of all this in a debug log
     _aws_model      the keys in the configuration
@@ -52,10 +52,12 @@ class Options(Value):
     ``region``: default is that of AWS's configuration. ``endpoint_url``: of a VPC endpoint or an
     emulator. ``role_arn`` and ``external_id``: a role to assume on top of the base credentials.
     ``profile``: of ``~/.aws/config``. ``use_fips``: use AWS's FIPS endpoints. ``timeout``: seconds
-    for one call, within the deadline of the fetch that it belongs to.
+    for one call, within the deadline of the fetch that it belongs to. ``allow_plaintext``: accept an
+    endpoint without TLS that is not on this machine, such as an emulator's container.
     """
 
     __slots__ = (
+        "allow_plaintext",
         "endpoint_url",
         "external_id",
         "profile",
@@ -72,6 +74,7 @@ class Options(Value):
     profile: str | None
     use_fips: bool
     timeout: float
+    allow_plaintext: bool
 
     def __init__(
         self,
@@ -83,6 +86,7 @@ class Options(Value):
         profile: str | None = None,
         use_fips: bool = False,
         timeout: float = 10.0,
+        allow_plaintext: bool = False,
     ) -> None:
         assign(self, "region", region)
         assign(self, "endpoint_url", endpoint_url)
@@ -91,6 +95,7 @@ class Options(Value):
         assign(self, "profile", profile)
         assign(self, "use_fips", use_fips)
         assign(self, "timeout", timeout)
+        assign(self, "allow_plaintext", allow_plaintext)
 
 
 class SecretsManagerBackend:
@@ -173,9 +178,15 @@ class SecretsManagerBackend:
         fetcher = self._fetcher
         if fetcher is not None:
             return fetcher
-        from ._aws_client import Client
-        from ._aws_fetch import Fetcher
-
+        try:
+            from ._aws_client import Client
+            from ._aws_fetch import Fetcher
+        except ModuleNotFoundError as error:
+            raise ConfigError(
+                f"the backend 'aws-sm' needs the module {error.name!r}, which is not installed",
+                store=self.store,
+                hint="pip install 'secretbridge[aws]'",
+            ) from None
         with self._lock:
             if self._fetcher is None:
                 self._client = Client(self.store, self._options, self._wall_clock)
