@@ -11,13 +11,12 @@ can hand out another process's answer, and the refreshing thread is started agai
 from __future__ import annotations
 
 import os
-import threading
 import time
 
 from ._driver import SERVABLE, Driver
 from ._fork import watch_forks
+from ._stores import Stores
 from ._subscribers import Subscriber
-from .backends import backend_class
 from .document import Document, select
 from .engine import FRESH, STALE, Engine, Entry, Policy, condition
 from .errors import ConfigError, DeadlineExceeded, SecretBridgeError, SecretExpired, SecretMissing
@@ -49,12 +48,13 @@ def _random() -> float:
 class Broker:
     """Resolves names and references, caches what it gets, and keeps it fresh.
 
-    ``stores`` are backends by store name; a reference to a backend's default store works without
-    being listed. ``secrets`` maps names to references (parsed or text). ``refresh`` and ``max_stale``
-    are in seconds: how old a value may become before it is fetched again, and how long after that it
-    is still served while its store is away. ``timeout`` bounds every read that needs a store, in
-    seconds. ``clock`` (monotonic seconds), ``wall`` (seconds since the epoch) and ``random`` are
-    there for tests.
+    ``stores`` are backends by store name, ``configured`` the backend name and options of stores that
+    are made when they are first used; a backend's default store works without being listed.
+    ``secrets`` maps names to references, parsed or as text. ``refresh`` and ``max_stale`` are in
+    seconds: how old a value may become before it is fetched again, and how long after that it is
+    still served while its store is away; ``policies`` gives single names their own. ``timeout``
+    bounds every read that needs a store, in seconds. ``clock`` (monotonic seconds), ``wall``
+    (seconds since the epoch) and ``random`` are there for tests.
 
     >>> from secretbridge.testing import FakeBackend
     >>> store = FakeBackend()
@@ -74,13 +74,12 @@ class Broker:
         max_stale: float = 3600.0,
         timeout: float = 10.0,
         policies: Mapping[str, Policy] | None = None,
+        configured: Mapping[str, tuple[str, Mapping[str, Any]]] | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
         random: Callable[[], float] = _random,
     ) -> None:
-        self._stores: dict[str, Backend] = dict(stores or {})
-        self._configured: dict[str, tuple[str, Mapping[str, Any]]] = {}
-        self._stores_lock = threading.Lock()
+        self._stores = Stores(stores or {}, configured or {})
         self._names = {
             name: Reference.parse(ref) if isinstance(ref, str) else ref
             for name, ref in (secrets or {}).items()
@@ -98,7 +97,7 @@ class Broker:
         self._closed = False
         self._driver = Driver(
             Engine(random),
-            backend=self._backend,
+            backend=self._stores.get,
             settled=self._settled,
             notify=self._notified,
             clock=clock,
@@ -116,7 +115,7 @@ class Broker:
             from .config import load_config
 
             config = load_config(config)
-        broker = cls(
+        return cls(
             secrets={name: entry.reference for name, entry in config.secrets.items()},
             refresh=config.cache.refresh,
             max_stale=config.cache.max_stale,
@@ -127,11 +126,8 @@ class Broker:
                 )
                 for name, entry in config.secrets.items()
             },
+            configured={name: (s.backend, s.options) for name, s in config.stores.items()},
         )
-        broker._configured = {
-            name: (store.backend, store.options) for name, store in config.stores.items()
-        }
-        return broker
 
     # Reading -------------------------------------------------------------------------------------
 
@@ -277,10 +273,7 @@ class Broker:
         """Stop refreshing, close every store's connections and forget all values."""
         self._closed = True
         self._driver.close()
-        with self._stores_lock:
-            stores, self._stores = self._stores, {}
-        for backend in stores.values():
-            backend.close()
+        self._stores.close()
         self._hot.clear()
 
     def __enter__(self) -> Self:
@@ -309,7 +302,7 @@ class Broker:
                 )
             reference = Reference.parse(key)
         id = reference.document
-        self._check_store(reference)
+        self._stores.check(reference)
         with self._driver.lock:
             if len(self._known) >= _MAX_HOT:
                 self._known.clear()
@@ -431,62 +424,21 @@ class Broker:
                 if isinstance(outcome, Secret):
                     subscriber.call(outcome)
 
-    # Stores --------------------------------------------------------------------------------------
-
-    def _check_store(self, reference: Reference) -> None:
-        name, scheme = reference.store, reference.scheme
-        if name in self._stores or name == scheme:
-            return
-        if name not in self._configured:
-            opaque = Reference(
-                scheme,
-                scheme,
-                f"{name}/{reference.locator}",
-                reference.options,
-                reference.selector,
-            )
-            raise ConfigError(
-                f"no store {name!r} is configured",
-                reference=reference,
-                store=name,
-                hint=f"write {opaque} for the default store of {scheme}, or add {name!r} under "
-                "'stores:' in the configuration",
-            )
-        if self._configured[name][0] != scheme:
-            raise ConfigError(
-                f"the store {name!r} is of the backend {self._configured[name][0]!r}",
-                reference=reference,
-                store=name,
-                hint=f"write {self._configured[name][0]}://{name}/...",
-            )
-
-    def _backend(self, store: str, scheme: str) -> Backend:
-        with self._stores_lock:
-            backend = self._stores.get(store)
-            if backend is None:
-                if self._closed:
-                    raise ConfigError("this broker is closed", store=store)
-                kind, options = self._configured.get(store, (scheme, {}))
-                backend = self._stores[store] = backend_class(kind).create(store, options)
-        return backend
-
     # Fork ----------------------------------------------------------------------------------------
 
     def before_fork(self) -> None:
         """Take every lock, so that the child's copy is between two decisions."""
-        self._stores_lock.acquire()
+        self._stores.before_fork()
         self._driver.before_fork()
 
     def after_fork_in_parent(self) -> None:
         """Go on."""
         self._driver.after_fork_in_parent()
-        self._stores_lock.release()
+        self._stores.after_fork_in_parent()
 
     def after_fork_in_child(self) -> None:
         """Start over: fresh locks, no connections, no calls under way."""
-        self._stores_lock = threading.Lock()
-        for backend in self._stores.values():
-            backend.after_fork()
+        self._stores.after_fork_in_child()
         self._hot.clear()
         self._driver.after_fork_in_child()
 

@@ -1,0 +1,95 @@
+"""The stores of one broker: made when they are first used, closed with it."""
+
+from __future__ import annotations
+
+import threading
+
+from .backends import backend_class
+from .errors import ConfigError
+from .reference import Reference
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from .backends import Backend
+
+__all__ = ["Stores"]
+
+
+class Stores:
+    """Backends by store name.
+
+    ``backends`` are ready-made ones. ``configured`` gives for a store name its backend's name and
+    options. Any other backend's default store, which has the backend's own name, is made without
+    options.
+    """
+
+    def __init__(
+        self,
+        backends: Mapping[str, Backend],
+        configured: Mapping[str, tuple[str, Mapping[str, Any]]],
+    ) -> None:
+        self._backends = dict(backends)
+        self._configured = dict(configured)
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def check(self, reference: Reference) -> None:
+        """Raise :class:`ConfigError` when the store that ``reference`` names is not there."""
+        name, scheme = reference.store, reference.scheme
+        if name in self._backends:
+            return
+        if name not in self._configured:
+            if name == scheme:
+                return
+            locator = f"{name}/{reference.locator}"
+            opaque = Reference(scheme, scheme, locator, reference.options, reference.selector)
+            raise ConfigError(
+                f"no store {name!r} is configured",
+                reference=reference,
+                store=name,
+                hint=f"write {opaque} for the default store of {scheme}, or add {name!r} under "
+                "'stores:' in the configuration",
+            )
+        if self._configured[name][0] != scheme:
+            raise ConfigError(
+                f"the store {name!r} is of the backend {self._configured[name][0]!r}",
+                reference=reference,
+                store=name,
+                hint=f"write {self._configured[name][0]}://{name}/...",
+            )
+
+    def get(self, store: str, scheme: str) -> Backend:
+        """Return the client of ``store``, which is made now if it has not been used yet."""
+        with self._lock:
+            backend = self._backends.get(store)
+            if backend is None:
+                if self._closed:
+                    raise ConfigError("this broker is closed", store=store)
+                kind, options = self._configured.get(store, (scheme, {}))
+                backend = self._backends[store] = backend_class(kind).create(store, options)
+        return backend
+
+    def close(self) -> None:
+        """Close every client that was made."""
+        with self._lock:
+            self._closed = True
+            backends, self._backends = self._backends, {}
+        for backend in backends.values():
+            backend.close()
+
+    def before_fork(self) -> None:
+        """Take the lock."""
+        self._lock.acquire()
+
+    def after_fork_in_parent(self) -> None:
+        """Go on."""
+        self._lock.release()
+
+    def after_fork_in_child(self) -> None:
+        """Start over: every client drops its connections."""
+        self._lock = threading.Lock()
+        for backend in self._backends.values():
+            backend.after_fork()
