@@ -105,7 +105,7 @@ def _without_values(message: str) -> str:
     if any(re.fullmatch(pattern, message) for pattern in harmless):
         return message
     # "ignored explicit argument 'x'", "invalid int value: 'x'", and what argparse learns to say.
-    name = re.match(r"argument \S+", message)
+    name = re.match(r"argument [^\s:]+", message)
     return f"{name[0] if name else 'an argument'}: not a value that it takes"
 
 
