@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from secretbridge.broker import Broker
 from secretbridge.config import load_config
-from secretbridge.errors import ConfigError, SecretBridgeError, SecretMissing, UnsafeTarget
+from secretbridge.errors import ConfigError, SecretBridgeError, SecretMissing
 from secretbridge.generation.preflight import check_target
 from secretbridge.generation.writer import GenerationWriter
 from secretbridge.reference import Reference
@@ -97,7 +97,7 @@ class Sidecar:
         """Look at everything without writing: the configuration, the target, every secret.
 
         Returns for each secret None or what is wrong with it. Raises :class:`ConfigError` or
-        :class:`UnsafeTarget` for what concerns all of them.
+        :class:`~secretbridge.errors.UnsafeTarget` for what concerns all of them.
         """
         config = load_config(self._path)
         setup = _Setup(config, self._wake.set)
@@ -184,8 +184,7 @@ class Sidecar:
                 retry, wait = min(retry * 2, RETRY_CAP), retry
             else:
                 retry = RETRY
-            due = writer.collect(time.time())
-            times = [t for t in (wait, due) if t is not None]
+            times = [t for t in (wait, self._collect(writer)) if t is not None]
             if not self._stop:
                 self._wake.wait(max(0.01, min(times)) if times else None)
 
@@ -210,9 +209,20 @@ class Sidecar:
         if not published.unchanged:
             self._published_at = time.time()
             self._log.info("published", **_summary(published))
+        if published.repaired:
+            self._log.warning("repaired what somebody else changed", files=published.repaired)
         self._generation = published.generation
         self._is_ready = True
         return None
+
+    def _collect(self, writer: GenerationWriter) -> float | None:
+        """Remove old generations. Returns the seconds until there is more to do, or None."""
+        collected = writer.collect()
+        if collected.forced:
+            self._log.warning("removed while somebody reads it", generations=collected.forced)
+        if collected.failed:
+            self._log.error("not removed", generations=collected.failed)
+        return None if collected.due is None else max(0.0, collected.due - time.monotonic())
 
     def _note(self, problems: dict[str, SecretBridgeError]) -> None:
         shown = {name: str(error) for name, error in problems.items()}
@@ -229,8 +239,7 @@ class Sidecar:
         current = writer.current()
         if current is None:
             return
-        names = {record.name for record in current.files}
-        if names == set(self._setup.renderer.files()):
+        if set(current.files) == set(self._setup.renderer.files()):
             self._is_ready = True
             self._generation = current.generation
             self._log.info("took over", generation=current.generation)
@@ -264,14 +273,14 @@ class Sidecar:
     def _writer(self, config: Config) -> GenerationWriter:
         sidecar = sidecar_of(config)
         renderer = Renderer(config)
-        found = check_target(sidecar.target, allow_unsafe=sidecar.allow_unsafe_target)
-        self._tell(config, [str(finding) for finding in found.findings])
-        return GenerationWriter(
+        writer = GenerationWriter(
             sidecar.target,
             grace=sidecar.grace,
             group=renderer.group,
             allow_unsafe=sidecar.allow_unsafe_target,
         )
+        self._tell(config, [str(finding) for finding in writer.preflight.findings])
+        return writer
 
     def _tell(self, config: Config, findings: list[str]) -> None:
         for text in (*config.warnings, *findings):
@@ -292,6 +301,3 @@ def _summary(published: Published) -> dict[str, object]:
         "changed": list(published.changed),
         "removed": list(published.removed),
     }
-
-
-__all__ += ["UnsafeTarget"]

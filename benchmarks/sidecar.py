@@ -1,0 +1,193 @@
+"""The sidecar against the Vault Agent: 1000 KV v2 secrets from one server to files, start to last file.
+
+Both log in by AppRole to the same server and write one file per secret with mode 0400 on the same
+tmpfs; the agent has one template per secret, which is how it is told to write files. They take
+turns. Where no Vault binary is installed there is no agent to compare with: then the figure is shown
+against the in-process test server, without a bar.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from benchmarks._measure import Figure, main, private_folder
+from tests.servers._vault_admin import VaultAdmin
+from tests.servers.bao import find_binary, real_vault
+from tests.servers.vault import VaultServer, fill
+
+COUNT = 1000
+ROUNDS = 5
+PATIENCE = 60.0
+
+
+@dataclass
+class Run:
+    """Seconds from the start of the process to its last file, and its memory then, in MiB."""
+
+    seconds: float
+    rss: float
+    peak: float
+
+
+@contextmanager
+def server() -> Iterator[tuple[VaultAdmin, str | None]]:
+    """Run a server with the secrets; yield it and the binary, if it is a real one."""
+    binary = find_binary()
+    if binary is not None:
+        with real_vault(binary) as real:
+            fill(real, COUNT, lambda index: f"kv/bench/s{index:04}")
+            yield real, binary
+        return
+    with VaultServer() as local:
+        fill(local, COUNT, lambda index: f"kv/bench/s{index:04}")
+        yield local, None
+
+
+def prepare(place: Path, admin: VaultAdmin) -> None:
+    """Write what both need to log in."""
+    admin.policy("bench", {"kv/data/bench/*": ["read"]})
+    (place / "role_id").write_text(admin.approle("bench", ["bench"]))
+    (place / "secret_id").write_text(admin.secret_id("bench"))
+    for name in ("role_id", "secret_id"):
+        (place / name).chmod(0o600)
+
+
+def sidecar(place: Path, admin: VaultAdmin) -> Run:
+    target = place / "sidecar"
+    target.mkdir(mode=0o700)
+    config = place / "secretbridge.yaml"
+    data = {
+        "stores": {
+            "vault": {
+                "backend": "vault",
+                "address": admin.address,
+                "auth": {
+                    "method": "approle",
+                    "role_id_file": str(place / "role_id"),
+                    "secret_id_file": str(place / "secret_id"),
+                },
+            }
+        },
+        "secrets": {f"s{n:04}": f"vault:kv/bench/s{n:04}#password" for n in range(COUNT)},
+        "sidecar": {"target": str(target), "mode": "0400"},
+    }
+    config.write_text(json.dumps(data))
+    command = [sys.executable, "-m", "secretbridge_sidecar", "run", "--config", str(config)]
+    return timed(command, place, lambda: (target / f"s{COUNT - 1:04}").exists())
+
+
+def _template(target: Path, number: int) -> str:
+    path = f"kv/data/bench/s{number:04}"
+    contents = f'{{{{ with secret \\"{path}\\" }}}}{{{{ .Data.data.password }}}}{{{{ end }}}}'
+    return (
+        f'template {{ destination = "{target}/s{number:04}" perms = "0400" backup = false '
+        f'contents = "{contents}" }}'
+    )
+
+
+def agent(binary: str, place: Path, admin: VaultAdmin) -> Run:
+    target = place / "agent"
+    target.mkdir(mode=0o700)
+    templates = "\n".join(_template(target, n) for n in range(COUNT))
+    config = place / "agent.hcl"
+    config.write_text(
+        f"""
+vault {{ address = "{admin.address}" }}
+auto_auth {{
+  method "approle" {{
+    config = {{
+      role_id_file_path = "{place}/role_id"
+      secret_id_file_path = "{place}/secret_id"
+      remove_secret_id_file_after_reading = false
+    }}
+  }}
+}}
+{templates}
+"""
+    )
+    command = [binary, "agent", f"-config={config}"]
+
+    def done() -> bool:
+        # Templates are written one by one and in no order: all names must be there.
+        return len(os.listdir(target)) >= COUNT
+
+    return timed(command, place, done)
+
+
+def timed(command: list[str], place: Path, done: Callable[[], bool]) -> Run:
+    """Run ``command`` until ``done()``, look at its memory, and end it by its id."""
+    with (place / "output").open("wb") as output:
+        start = time.perf_counter()
+        process = subprocess.Popen(
+            command,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            cwd=place,
+            env={"PATH": os.environ.get("PATH", ""), "HOME": str(place), **_python_path()},
+        )
+        try:
+            while not done():
+                if process.poll() is not None or time.perf_counter() - start > PATIENCE:
+                    text = (place / "output").read_text(errors="replace")
+                    raise SystemExit(f"{command[0]} did not finish:\n{text[-2000:]}")
+                time.sleep(0.002)
+            taken = time.perf_counter() - start
+            fields = dict(
+                line.split(":", 1)
+                for line in Path(f"/proc/{process.pid}/status").read_text().splitlines()
+            )
+            rss, peak = (int(fields[key].split()[0]) / 1024 for key in ("VmRSS", "VmHWM"))
+        finally:
+            process.terminate()
+            process.wait(30)
+    return Run(taken, rss, peak)
+
+
+def _python_path() -> dict[str, str]:
+    return {"PYTHONPATH": os.environ["PYTHONPATH"]} if "PYTHONPATH" in os.environ else {}
+
+
+def measure() -> Iterator[Figure]:
+    ours: list[Run] = []
+    theirs: list[Run] = []
+    with server() as (admin, binary):
+        for _ in range(ROUNDS):
+            with tempfile.TemporaryDirectory(dir=private_folder()) as name:
+                place = Path(name)
+                prepare(place, admin)
+                ours.append(sidecar(place, admin))
+                if binary is not None:
+                    theirs.append(agent(binary, place, admin))
+    time_ours, rss_ours = median(r.seconds for r in ours), median(r.rss for r in ours)
+    if not theirs:
+        details = f"in-process test server, no agent to compare with; RSS {rss_ours:.0f} MiB"
+        yield Figure(f"sidecar, {COUNT} secrets to files", time_ours, None, details, "s")
+        return
+    time_theirs, rss_theirs = median(r.seconds for r in theirs), median(r.rss for r in theirs)
+    yield Figure(
+        f"sidecar over agent, start to {COUNT} files",
+        median(a.seconds / b.seconds for a, b in zip(ours, theirs, strict=True)),
+        1.0,
+        f"{time_ours:.2f} s against {time_theirs:.2f} s, real server",
+    )
+    yield Figure(
+        f"sidecar over agent, RSS with {COUNT} secrets",
+        median(a.rss / b.rss for a, b in zip(ours, theirs, strict=True)),
+        0.5,
+        f"{rss_ours:.0f} MiB against {rss_theirs:.0f} MiB; peaks "
+        f"{median(r.peak for r in ours):.0f} and {median(r.peak for r in theirs):.0f}",
+    )
+
+
+if __name__ == "__main__":
+    main(measure)

@@ -1,0 +1,422 @@
+"""The sidecar as a process: what it publishes, what it survives, and what it says about itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+from secretbridge_sidecar.admin import ask
+
+CANARY = "canary-4b1f77"
+
+
+def memory_directory():
+    """Return the parent for private directories on a tmpfs, or skip."""
+    for place in (os.environ.get("XDG_RUNTIME_DIR"), "/dev/shm"):
+        if place and os.path.isdir(place) and os.access(place, os.W_OK):
+            kind = subprocess.run(
+                ["stat", "-f", "-c", "%T", place], capture_output=True, text=True, check=False
+            ).stdout.strip()
+            if kind in ("tmpfs", "ramfs"):
+                return place
+    pytest.skip("no writable tmpfs: neither $XDG_RUNTIME_DIR nor /dev/shm")
+
+
+class Place:
+    """A private directory with source files, a configuration, a target, and sidecars on it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.source = root / "source"
+        self.target = root / "target"
+        self.socket = root / "admin.sock"
+        self.config = root / "secretbridge.yaml"
+        self.source.mkdir()
+        self.target.mkdir(mode=0o700)
+        self.running: list[subprocess.Popen[str]] = []
+        self.put("db_password", f"{CANARY}-1")
+        self.put("api.json", json.dumps({"token": f"{CANARY}-token"}))
+        self.configure()
+
+    def put(self, name, text):
+        """Replace a source file as a rename does, so that no reader sees half of it."""
+        fresh = self.source / f".{name}.new"
+        fresh.write_text(text)
+        fresh.rename(self.source / name)
+
+    def configure(self, *, secrets=None, files=None, listen=True, **sidecar):
+        data = {
+            "stores": {"file": {"backend": "file", "roots": [str(self.source)]}},
+            "secrets": secrets
+            or {"db_password": "file:db_password", "api_token": "file:api.json#token"},
+            "cache": {"refresh": "100ms", "max_stale": "1h"},
+            "sidecar": {"target": str(self.target), **sidecar},
+        }
+        if files is not None:
+            data["sidecar"]["files"] = files
+        if listen:
+            data["sidecar"]["listen"] = {"socket": str(self.socket)}
+        self.config.write_text(json.dumps(data))  # JSON is YAML
+
+    def command(self, *arguments):
+        return [
+            sys.executable,
+            "-m",
+            "secretbridge_sidecar",
+            *arguments,
+            "--config",
+            str(self.config),
+        ]
+
+    def call(self, *arguments, timeout=30):
+        return subprocess.run(
+            self.command(*arguments), capture_output=True, text=True, timeout=timeout, check=False
+        )
+
+    def start(self, *, ready=True):
+        log = open(self.root / f"log-{len(self.running)}", "w")  # noqa: SIM115
+        process = subprocess.Popen(self.command("run"), stderr=log, stdout=log, text=True)
+        self.running.append(process)
+        if ready:
+            self.wait(lambda: self.call("healthcheck").returncode == 0)
+        return process
+
+    def log(self):
+        return "".join(path.read_text() for path in sorted(self.root.glob("log-*")))
+
+    def events(self):
+        return [json.loads(line) for line in self.log().splitlines()]
+
+    def read(self, name):
+        return (self.target / name).read_text()
+
+    def status(self):
+        return ask(str(self.socket), "/status")[1]
+
+    def problems(self):
+        """Return what is wrong by name, or nothing while no sidecar answers yet."""
+        try:
+            return self.status()["problems"]
+        except OSError:
+            return {}
+
+    def wait(self, happened, seconds=20.0):
+        end = time.monotonic() + seconds
+        while not happened():
+            assert time.monotonic() < end, f"it did not happen; log:\n{self.log()}"
+            time.sleep(0.01)
+
+    def stop(self):
+        for process in self.running:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+
+
+@pytest.fixture
+def place():
+    with tempfile.TemporaryDirectory(prefix="secretbridge-test-", dir=memory_directory()) as root:
+        made = Place(Path(root))
+        yield made
+        made.stop()
+
+
+def mode(path):
+    return stat.S_IMODE(os.stat(path).st_mode)
+
+
+# once -------------------------------------------------------------------------------------------
+
+
+def test_once_publishes_every_secret_with_the_rights_it_should_have(place):
+    place.configure(
+        files={"db_password": {}, "keys/token": {"secret": "api_token", "mode": "0400"}}
+    )
+    result = place.call("once")
+    assert result.returncode == 0, result.stderr
+    assert place.read("db_password") == f"{CANARY}-1"
+    assert place.read("keys/token") == f"{CANARY}-token"
+    assert mode(place.target / "db_password") == 0o440
+    assert mode(place.target / "keys/token") == 0o400
+
+
+def test_once_twice_changes_nothing(place):
+    place.call("once")
+    before = os.readlink(place.target / "..data")
+    assert json.loads(place.call("once", "--json").stdout)["changed"] == []
+    assert os.readlink(place.target / "..data") == before
+
+
+def test_several_secrets_can_share_a_file(place):
+    place.put("cert", "CERT")
+    place.put("key", "KEY\n")
+    place.configure(
+        secrets={"cert": "file:cert", "key": "file:key"},
+        files={
+            "tls.pem": {"concat": ["key", "cert"]},
+            "both.json": {"format": "json", "secrets": ["cert", "key"]},
+        },
+    )
+    assert place.call("once").returncode == 0
+    assert place.read("tls.pem") == "KEY\nCERT\n"
+    assert json.loads(place.read("both.json")) == {"cert": "CERT", "key": "KEY"}
+
+
+def test_once_with_a_missing_secret_names_it_and_publishes_nothing(place):
+    place.configure(secrets={"db_password": "file:db_password", "nope": "file:nope"})
+    result = place.call("once")
+    assert result.returncode == 3
+    assert "file:nope" in result.stderr
+    assert os.listdir(place.target) == []
+
+
+def test_an_optional_secret_that_is_missing_has_no_file(place):
+    place.configure(secrets={"db_password": "file:db_password", "nope": "file:nope?optional"})
+    assert place.call("once").returncode == 0
+    assert not (place.target / "nope").exists()
+
+
+# check ------------------------------------------------------------------------------------------
+
+
+def test_check_resolves_everything_and_writes_nothing(place):
+    place.configure(secrets={"db_password": "file:db_password", "nope": "file:nope"})
+    result = place.call("check")
+    assert result.returncode == 3
+    assert "db_password: ok" in result.stdout
+    assert "nope: " in result.stdout
+    assert CANARY not in result.stdout + result.stderr
+    assert os.listdir(place.target) == []
+
+
+# Targets that are refused -----------------------------------------------------------------------
+
+
+def test_a_target_on_a_disk_is_refused(place):
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as disk:
+        place.configure()
+        data = json.loads(place.config.read_text())
+        data["sidecar"]["target"] = disk
+        place.config.write_text(json.dumps(data))
+        for command in ("once", "run", "check"):
+            result = place.call(command)
+            assert result.returncode == 5, result.stderr
+            assert "tmpfs" in result.stderr
+        assert os.listdir(disk) == []
+
+
+def test_a_target_that_everybody_may_enter_is_refused(place):
+    place.target.chmod(0o777)
+    result = place.call("once")
+    assert result.returncode == 5
+    assert "0777" in result.stderr
+    assert os.listdir(place.target) == []
+
+
+def test_a_second_sidecar_on_the_same_target_ends_with_a_clear_error(place):
+    place.configure(listen=False)
+    place.start()
+    result = place.call("run")
+    assert result.returncode == 5
+    assert "another writer" in result.stderr
+
+
+def test_a_symlink_planted_at_a_visible_name_is_not_followed(place):
+    elsewhere = place.root / "elsewhere"
+    elsewhere.write_text("untouched")
+    (place.target / "db_password").symlink_to(elsewhere)
+    assert place.call("once").returncode == 0
+    assert place.read("db_password") == f"{CANARY}-1"
+    assert elsewhere.read_text() == "untouched"
+
+
+# run --------------------------------------------------------------------------------------------
+
+
+def test_a_rotation_reaches_the_file_without_a_restart(place):
+    place.start()
+    place.put("db_password", f"{CANARY}-2")
+    place.wait(lambda: place.read("db_password") == f"{CANARY}-2")
+    assert place.read("api_token") == f"{CANARY}-token"
+
+
+def test_a_generation_is_whole_or_not_published(place):
+    place.start()
+    before = os.readlink(place.target / "..data")
+    (place.source / "api.json").unlink()
+    place.put("db_password", f"{CANARY}-2")
+    place.wait(lambda: "api_token" in place.status()["problems"])
+    assert place.read("db_password") == f"{CANARY}-1"
+    assert os.readlink(place.target / "..data") == before
+    place.put("api.json", json.dumps({"token": "back"}))
+    place.wait(lambda: place.read("api_token") == "back")
+    assert place.read("db_password") == f"{CANARY}-2"
+    assert place.status()["problems"] == {}
+
+
+def test_it_starts_before_its_secrets_exist_and_is_ready_when_they_do(place):
+    (place.source / "db_password").unlink()
+    place.start(ready=False)
+    place.wait(lambda: "db_password" in place.problems())
+    assert place.call("healthcheck").returncode == 1
+    assert os.listdir(place.target) == []
+    place.put("db_password", "late")
+    place.wait(lambda: place.call("healthcheck").returncode == 0)
+    assert place.read("db_password") == "late"
+
+
+def test_sighup_reads_the_configuration_again(place):
+    sidecar = place.start()
+    place.configure(secrets={"renamed": "file:db_password"})
+    sidecar.send_signal(signal.SIGHUP)
+    place.wait(lambda: (place.target / "renamed").exists())
+    place.wait(lambda: not os.path.lexists(place.target / "api_token"))
+
+
+def test_a_broken_configuration_changes_nothing_and_is_reported(place):
+    sidecar = place.start()
+    place.config.write_text("secrets: [")
+    sidecar.send_signal(signal.SIGHUP)
+    place.wait(lambda: "configuration" in place.status()["problems"])
+    place.put("db_password", f"{CANARY}-2")
+    place.wait(lambda: place.read("db_password") == f"{CANARY}-2")
+    place.configure()
+    sidecar.send_signal(signal.SIGHUP)
+    place.wait(lambda: "configuration" not in place.status()["problems"])
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_ends_within_two_seconds_and_keeps_the_files(place, number):
+    sidecar = place.start()
+    before = time.monotonic()
+    sidecar.send_signal(number)
+    assert sidecar.wait(timeout=10) == 0
+    assert time.monotonic() - before < 2.0
+    assert place.read("db_password") == f"{CANARY}-1"
+    assert not place.socket.exists()
+
+
+def test_on_exit_wipe_leaves_no_secret_behind(place):
+    place.configure(on_exit="wipe")
+    sidecar = place.start()
+    sidecar.terminate()
+    assert sidecar.wait(timeout=10) == 0
+    left = [path for path in place.target.rglob("*") if path.is_file()]
+    assert left == []
+
+
+def test_a_killed_sidecar_leaves_its_files_and_the_next_one_takes_over(place):
+    sidecar = place.start()
+    generation = os.readlink(place.target / "..data")
+    sidecar.kill()
+    sidecar.wait()
+    assert place.read("db_password") == f"{CANARY}-1"
+    place.start()
+    assert os.readlink(place.target / "..data") == generation
+    place.put("db_password", f"{CANARY}-2")
+    place.wait(lambda: place.read("db_password") == f"{CANARY}-2")
+
+
+def test_a_restart_while_the_store_is_away_serves_the_generation_that_is_there(place):
+    sidecar = place.start()
+    sidecar.kill()
+    sidecar.wait()
+    away = place.root / "away"
+    place.source.rename(away)
+    place.start(ready=False)
+    place.wait(lambda: "db_password" in place.problems())
+    assert place.call("healthcheck").returncode == 0
+    assert place.read("db_password") == f"{CANARY}-1"
+
+
+# Health -----------------------------------------------------------------------------------------
+
+
+def test_healthcheck_without_a_socket_looks_at_the_target(place):
+    place.configure(listen=False)
+    assert place.call("healthcheck").returncode == 1
+    sidecar = place.start()
+    sidecar.terminate()
+    sidecar.wait()
+    result = place.call("healthcheck")
+    assert result.returncode == 1
+    assert "none is running" in result.stdout
+
+
+def test_the_status_names_secrets_and_shows_no_value(place):
+    place.start()
+    status = place.status()
+    assert status["ready"]
+    assert [row["name"] for row in status["secrets"]] == ["db_password", "api_token"]
+    assert {row["state"] for row in status["secrets"]} <= {"fresh", "due"}
+    assert CANARY not in json.dumps(status)
+
+
+def test_the_socket_is_for_its_owner_and_group(place):
+    place.start()
+    assert mode(place.socket) == 0o660
+    assert ask(str(place.socket), "/healthz") == (200, {"alive": True})
+    assert ask(str(place.socket), "/nope")[0] == 404
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another user")
+def test_another_user_is_told_nothing_even_if_it_can_connect(place):
+    place.start()
+    place.root.chmod(0o711)
+    place.socket.chmod(0o666)
+    script = (
+        "import os, sys\n"
+        "from secretbridge_sidecar.admin import ask\n"
+        "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
+        "print(ask(sys.argv[1], '/status')[0])"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", script, str(place.socket)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.stdout.strip() == "403", result.stderr
+
+
+# Leaks ------------------------------------------------------------------------------------------
+
+
+def test_no_value_is_in_the_log_the_arguments_or_the_environment(place):
+    sidecar = place.start()
+    place.put("db_password", f"{CANARY}-2")
+    place.wait(lambda: place.read("db_password") == f"{CANARY}-2")
+    place.put("api.json", f"not json {CANARY}")
+    place.wait(lambda: place.status()["problems"])
+    shown = place.log() + json.dumps(place.status())
+    for name in ("cmdline", "environ"):
+        shown += Path(f"/proc/{sidecar.pid}/{name}").read_bytes().decode(errors="replace")
+    assert CANARY not in shown
+
+
+@pytest.mark.parametrize("arguments", [[], ["bogus"], ["run", f"--{CANARY}"], ["once", CANARY]])
+def test_wrong_usage_is_exit_2_and_repeats_nothing_that_may_be_a_secret(place, arguments):
+    result = subprocess.run(
+        [sys.executable, "-m", "secretbridge_sidecar", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 2
+    assert CANARY not in result.stderr
+
+
+def test_what_this_version_cannot_do_is_refused_and_not_left_out(place):
+    place.configure(on_change=[{"exec": ["/bin/true"]}])
+    result = place.call("once")
+    assert result.returncode == 2
+    assert "sidecar.on_change" in result.stderr
