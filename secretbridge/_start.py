@@ -18,7 +18,8 @@ def default_broker() -> Broker:
     global _broker
     with _lock:
         if _broker is None:
-            path = find_config()
             # Without a configuration file only default stores exist, and pydantic is not needed.
-            _broker = Broker() if path is None else Broker.from_config(path)
+            # Where there is one the search is left to load_config: it trusts a file that was merely
+            # found in the working directory less than one that somebody named.
+            _broker = Broker() if find_config() is None else Broker.from_config()
         return _broker
