@@ -159,15 +159,30 @@ def load_config(
     name = find_config(environ) if path is None else os.fspath(path)
     if name is None:
         return Config.empty()
+    is_found_here = (
+        path is None and not os.path.isabs(name) and name != environ.get(CONFIG_VARIABLE)
+    )
+    outcome = _outcome(name, is_found_here)
+    if isinstance(outcome, ConfigError):
+        raise outcome
+    return outcome
+
+
+def _outcome(name: str, is_found_here: bool) -> Config | ConfigError:
+    try:
+        return _load(name, is_found_here)
+    except ConfigError as error:
+        # A copy without a traceback. The frames below hold the text of the file, and tools that print
+        # the local variables of a traceback would print a value that was put there by mistake.
+        return error.about(None)
+
+
+def _load(name: str, is_found_here: bool) -> Config:
     from ._source import read
 
     source = read(name)
     document, stores, references = _checked(source)
-    is_found_here = (
-        path is None and not os.path.isabs(name) and name != environ.get(CONFIG_VARIABLE)
-    )
     warnings = _refuse_untrusted(source, document, is_found_here)
-    cache = CacheConfig(document.cache.refresh, document.cache.max_stale)
     return Config(
         name,
         {key: StoreConfig(key, *store) for key, store in stores.items()},
@@ -175,7 +190,7 @@ def load_config(
             key: SecretConfig(key, references[key], entry.refresh, entry.max_stale)
             for key, entry in document.secrets.items()
         },
-        cache,
+        CacheConfig(document.cache.refresh, document.cache.max_stale),
         None if document.sidecar is None else _with_contents(document.sidecar, list(references)),
         warnings,
     )

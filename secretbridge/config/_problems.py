@@ -18,6 +18,10 @@ from pydantic import BaseModel, ValidationError
 
 from ._source import Mistake, Place, Source, is_shown
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
 __all__ = ["add_model_problems", "describe", "did_you_mean", "error_text"]
 
 _LIMIT_ERRORS = {
@@ -51,6 +55,9 @@ _WANTED = {
     "url_scheme": "a URL",
     "url_type": "a URL",
 }
+
+
+_SEE = "see the documentation of this key"
 
 
 def describe(value: object) -> str:
@@ -100,33 +107,39 @@ def add_model_problems(
     """
     for item in error.errors(include_url=False, include_input=False):
         place, value, models = _follow(model, data, item["loc"])
-        path = prefix + place
-        kind = item["type"]
-        context: Mapping[str, Any] = item.get("ctx", {})
-        if kind == "extra_forbidden":
-            known = {name for found in models for name in _keys_of(found)}
-            cause, remedy = "unknown key", did_you_mean(str(place[-1]), known, "the keys here are")
-        elif kind == "missing":
-            path += (str(item["loc"][-1]),)
-            cause, remedy = "missing", _example(models, str(item["loc"][-1]))
-        elif kind in ("value_error", "assertion_error"):
-            cause, remedy = _own_words(str(context.get("error", "")), value, is_ours=is_ours)
-        elif kind.startswith("secretbridge_"):
-            cause, _, remedy = item["msg"].partition("; ")
-        elif kind in _WANTED:
-            cause, remedy = _wrong_kind(value, _WANTED[kind])
-        elif kind == "literal_error" or kind.startswith("union_tag"):
-            allowed = context.get("expected") or context.get("expected_tags") or "those documented"
-            cause, remedy = "not one of the words known here", f"write {allowed}"
-            if kind == "union_tag_not_found":
-                key = str(context.get("discriminator", "")).strip("'\"")
-                cause, remedy = f"the key {key!r} is missing", "it tells which kind this is"
-        elif kind in _LIMIT_ERRORS:
-            cause = item["msg"].replace("Input should", "it should", 1)
-            remedy = "see docs/reference/configuration.md"
-        else:
-            cause, remedy = f"not accepted here ({kind})", "see docs/reference/configuration.md"
-        mistakes.append(source.mistake(path, cause, remedy))
+        if item["type"] == "missing":
+            place += (str(item["loc"][-1]),)
+        cause, remedy = _worded(item, place, value, models, is_ours)
+        mistakes.append(source.mistake(prefix + place, cause, remedy))
+
+
+def _worded(
+    item: ErrorDetails, place: Place, value: object, models: list[type[BaseModel]], is_ours: bool
+) -> tuple[str, str]:
+    """Return cause and remedy of one of pydantic's errors, in our words."""
+    kind = item["type"]
+    context: Mapping[str, Any] = item.get("ctx", {})
+    if kind == "extra_forbidden":
+        known = {name for found in models for name in _keys_of(found)}
+        return "unknown key", did_you_mean(str(place[-1]), known, "the keys here are")
+    if kind == "missing":
+        return "missing", _example(models, str(place[-1]))
+    if kind in ("value_error", "assertion_error"):
+        return _own_words(str(context.get("error", "")), value, is_ours)
+    if kind.startswith("secretbridge_"):
+        cause, _, remedy = item["msg"].partition("; ")
+        return cause, remedy
+    if kind in _WANTED:
+        return _wrong_kind(value, _WANTED[kind])
+    if kind == "union_tag_not_found":
+        key = str(context.get("discriminator", "")).strip("'\"")
+        return f"the key {key!r} is missing", "it tells which kind this is"
+    if kind in ("literal_error", "enum", "union_tag_invalid"):
+        allowed = context.get("expected") or context.get("expected_tags")
+        return "not one of the words known here", f"write {allowed}"
+    if kind in _LIMIT_ERRORS:
+        return item["msg"].replace("Input should", "it should", 1), _SEE
+    return f"not accepted here ({kind})", _SEE
 
 
 def _wrong_kind(value: object, wanted: str) -> tuple[str, str]:
@@ -136,7 +149,7 @@ def _wrong_kind(value: object, wanted: str) -> tuple[str, str]:
     return cause, f"write {wanted}"
 
 
-def _own_words(text: str, value: object, *, is_ours: bool) -> tuple[str, str]:
+def _own_words(text: str, value: object, is_ours: bool) -> tuple[str, str]:
     """Return a validator's cause and remedy, unless they may repeat a part of ``value``.
 
     A :class:`ValueError` may also come from the standard library, and that of ``urlsplit`` shows its
@@ -145,8 +158,8 @@ def _own_words(text: str, value: object, *, is_ours: bool) -> tuple[str, str]:
     cause, separator, remedy = text.partition("; ")
     is_worded = separator or (is_ours and isinstance(value, dict))
     if not is_worded or (not is_ours and any(scalar in text for scalar in _scalars(value))):
-        return "not accepted here", "see the documentation of this key"
-    return cause, remedy or "see the documentation of this key"
+        return "not accepted here", _SEE
+    return cause, remedy or _SEE
 
 
 def _scalars(value: object) -> Iterable[str]:

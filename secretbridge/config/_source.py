@@ -92,6 +92,9 @@ class Source(Value):
         assign(self, "mistakes", mistakes)
         assign(self, "status", status)
 
+    def __repr__(self) -> str:
+        return f"<Source {self.name}>"  # never the data: a value may stand there by mistake
+
     def mistake(self, path: Place, cause: str, remedy: str) -> Mistake:
         """Return a mistake at ``path``; what has no line of its own takes that of what holds it."""
         line = 1

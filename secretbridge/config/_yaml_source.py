@@ -37,20 +37,20 @@ _REMEDIES = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class _Scalar:
     line: int
     value: object
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class _List:
     line: int
     items: list[_Node]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class _Mapping:
     line: int
     pairs: list[tuple[str, int, _Node]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from pathlib import Path
+from traceback import TracebackException
 
 import yaml
 from hypothesis import HealthCheck, example, given, settings
@@ -84,6 +85,9 @@ def check(text: str, suffix: str) -> None:
         assert error.problems
         assert CANARY not in f"{error} {error!r} {error.problems} {error.hint}"
         assert error.__context__ is None
+        assert CANARY not in "".join(
+            TracebackException.from_exception(error, capture_locals=True).format()
+        )
         assert all(line.startswith(str(path)) for line in error.problems)
 
 
