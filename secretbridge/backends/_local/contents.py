@@ -136,7 +136,7 @@ class Contents:
             secrets = document["secrets"]
             if not isinstance(secrets, dict):
                 raise ValueError("`secrets` is no object")
-            return cls(keep, {locator: _entry(raw) for locator, raw in secrets.items()})
+            return cls(keep, {_locator(name): _entry(raw) for name, raw in secrets.items()})
         except (ValueError, RecursionError) as error:
             # JSON's own errors and Unicode's keep the whole text in their attributes.
             reason = str(error) if type(error) is ValueError else type(error).__name__
@@ -144,6 +144,13 @@ class Contents:
             f"the store was decrypted, but its document breaks the format ({reason})",
             hint="find out which program wrote it, and restore a copy from before",
         )
+
+
+def _locator(name: str) -> str:
+    name.encode()  # raises for half a surrogate pair, which JSON can spell
+    if not name or any(ord(char) < 0x20 or 0x7F <= ord(char) <= 0x9F for char in name):
+        raise ValueError("a locator is empty or has control characters")
+    return name
 
 
 def _entry(raw: object) -> Entry:
