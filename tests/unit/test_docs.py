@@ -102,6 +102,8 @@ def test_an_example_is_what_it_says(example: Example) -> None:
             json.loads(example.text)
         case "sh":
             subprocess.run(["sh", "-n"], input=example.text, text=True, check=True)
+        case "mermaid":
+            assert example.text.startswith("stateDiagram-v2\n")
         case "" | "text" | "console" | "ini" | "dockerfile" | "abnf":
             pass
         case _:
