@@ -149,6 +149,7 @@ class LocalStore:
         with self._lock:
             return self._read(self.path)
 
+    @_raised_afresh
     def get(self, locator: str, version: int | None = None) -> StoredVersion:
         """Return a version of ``locator``, by default the latest.
 
@@ -163,6 +164,7 @@ class LocalStore:
             for locator, entry in sorted(self.contents().entries.items())
         )
 
+    @_raised_afresh
     def set(self, locator: str, value: bytes) -> int:
         """Store ``value`` as a new version of ``locator`` and return its number.
 
