@@ -146,6 +146,10 @@ class Client:
             )
         )
         session.register("before-send", self._send)
+        # botocore decodes base64 leniently: what is no base64 is left out, and a value in another
+        # alphabet would come out shorter and wrong. So it stays text here.
+        parsers = session.get_component("response_parser_factory")
+        parsers.set_parser_defaults(blob_parser=lambda value: value)
         return session
 
     def _client_for(self, region: str | None) -> Any:

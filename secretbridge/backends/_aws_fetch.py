@@ -11,6 +11,7 @@ unknown credentials) is the outcome of the whole batch at once.
 
 from __future__ import annotations
 
+from base64 import b64decode
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -151,8 +152,8 @@ class Fetcher:
             return settled
         except SecretBridgeError as error:
             failure = error
-        except Exception as error:  # noqa: BLE001  (a parser that met nonsense)
-            failure = unexpected(error, "reading the answer of AWS Secrets Manager")
+        except Exception:  # noqa: BLE001  (botocore's parser met one item that it cannot read)
+            return settled
         else:
             return settled
         return {request: settled.get(request, failure) for request in group}
@@ -257,11 +258,11 @@ def _has_value(value: Mapping[str, Any]) -> bool:
 def _document(value: Mapping[str, Any]) -> Outcome:
     text, binary = value.get("SecretString"), value.get("SecretBinary")
     body: bytes | None = None
-    if isinstance(text, str) and binary is None:
-        with suppress(UnicodeEncodeError):  # half of a surrogate pair is no text
+    with suppress(ValueError):  # half of a surrogate pair is no text, and not all text is base64
+        if isinstance(text, str) and binary is None:
             body = text.encode("utf-8")
-    elif isinstance(binary, bytes) and text is None:
-        body = binary
+        elif isinstance(binary, str) and text is None:
+            body = b64decode(binary, validate=True)
     if body is None:
         return IntegrityError(
             "the answer does not hold exactly one value in a valid form",

@@ -36,12 +36,17 @@ def refusal(error: Any) -> Refused:
     told = error.response.get("Error", {})
     metadata = error.response.get("ResponseMetadata", {})
     status = metadata.get("HTTPStatusCode")
+    headers = metadata.get("HTTPHeaders") or {}
+    code = str(told.get("Code") or "")
+    if not code or code.isdecimal():
+        # botocore puts the status in place of a code that it did not find in the body.
+        code = headers.get("x-amzn-errortype", "").partition(":")[0].rpartition("#")[2]
     return Refused(
         str(error.operation_name),
-        str(told.get("Code") or ""),
+        code,
         str(told.get("Message") or ""),
         status if isinstance(status, int) else 400,
-        metadata.get("HTTPHeaders"),
+        headers,
     )
 
 

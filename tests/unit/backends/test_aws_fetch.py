@@ -481,8 +481,9 @@ def value_of(**fields):
         ({"SecretString": "plain"}, b"plain"),
         ({"SecretString": "ümlaut\r\n"}, "ümlaut\r\n".encode()),
         ({"SecretString": ""}, b""),
-        ({"SecretBinary": b"\x00\xff\n"}, b"\x00\xff\n"),
-        ({"SecretBinary": b""}, b""),
+        ({"SecretBinary": "AP8K"}, b"\x00\xff\n"),
+        ({"SecretBinary": "+/8="}, b"\xfb\xff"),
+        ({"SecretBinary": ""}, b""),
     ],
 )
 def test_a_value_is_kept_byte_for_byte(client, fetch, fields, body):
@@ -496,7 +497,11 @@ def test_a_value_is_kept_byte_for_byte(client, fetch, fields, body):
     "fields",
     [
         {},
-        {"SecretString": "canary-x", "SecretBinary": b"canary-x"},
+        {"SecretString": "canary-x", "SecretBinary": "Y2FuYXJ5"},
+        {"SecretBinary": "canary-x"},
+        {"SecretBinary": "-_8="},
+        {"SecretBinary": "AP8"},
+        {"SecretBinary": ["AP8K"]},
         {"SecretString": "canary-x \ud800"},
         {"SecretString": ["canary-x"]},
         {"SecretString": 7},
