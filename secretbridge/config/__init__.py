@@ -1,0 +1,270 @@
+"""The configuration file: found, read, checked, and turned into values.
+
+A file in YAML or TOML names the stores, gives names to references, and tells the sidecar what to
+write. :func:`load_config` returns it as a :class:`Config`, or raises one :class:`ConfigError` that
+lists every mistake with file, line, key, cause and remedy. Nothing in the environment changes what
+the file says, and no message shows a value of the file: only its keys, words that we know, and
+references, which are made to be shown.
+
+A file that somebody else may write is refused when it can run programs, and when it was found in the
+working directory rather than named: a stranger's ``secretbridge.yaml`` in a shared directory would
+otherwise decide to which server our token is sent.
+
+Pydantic is loaded when a file is read and not with this module.
+"""
+
+from __future__ import annotations
+
+import os
+
+from .._find import CONFIG_VARIABLE, find_config
+from .._value import Value, assign
+from ..errors import ConfigError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from ..reference import Reference
+    from ._models import (
+        AuditConfig,
+        Document,
+        ExecHook,
+        FileConfig,
+        HttpHook,
+        ListenConfig,
+        SidecarConfig,
+        SignalHook,
+    )
+    from ._source import Source
+
+__all__ = [
+    "AuditConfig",
+    "CacheConfig",
+    "Config",
+    "ExecHook",
+    "FileConfig",
+    "HttpHook",
+    "ListenConfig",
+    "SecretConfig",
+    "SidecarConfig",
+    "SignalHook",
+    "StoreConfig",
+    "find_config",
+    "load_config",
+]
+
+
+class StoreConfig(Value):
+    """One store: its name, its backend, and the backend's own keys as its model returned them.
+
+    Paths among the options are absolute. Keys that the file leaves out are left out here.
+    """
+
+    __slots__ = ("backend", "name", "options")
+
+    name: str
+    backend: str
+    options: Mapping[str, Any]
+
+    def __init__(self, name: str, backend: str, options: Mapping[str, Any]) -> None:
+        assign(self, "name", name)
+        assign(self, "backend", backend)
+        assign(self, "options", options)
+
+
+class SecretConfig(Value):
+    """One name and its reference. ``refresh`` and ``max_stale`` in seconds, or None for the cache's."""
+
+    __slots__ = ("max_stale", "name", "reference", "refresh")
+
+    name: str
+    reference: Reference
+    refresh: float | None
+    max_stale: float | None
+
+    def __init__(
+        self,
+        name: str,
+        reference: Reference,
+        refresh: float | None = None,
+        max_stale: float | None = None,
+    ) -> None:
+        assign(self, "name", name)
+        assign(self, "reference", reference)
+        assign(self, "refresh", refresh)
+        assign(self, "max_stale", max_stale)
+
+
+class CacheConfig(Value):
+    """How fresh values are kept, in seconds: looked for again, and served while a store is away."""
+
+    __slots__ = ("max_stale", "refresh")
+
+    refresh: float
+    max_stale: float
+
+    def __init__(self, refresh: float = 300.0, max_stale: float = 3600.0) -> None:
+        assign(self, "refresh", refresh)
+        assign(self, "max_stale", max_stale)
+
+
+class Config(Value):
+    """A configuration. ``path`` is None where there is no file; ``sidecar`` where there is no block.
+
+    ``warnings`` are lines for people to read: what is not refused but should be changed.
+    """
+
+    __slots__ = ("cache", "path", "secrets", "sidecar", "stores", "warnings")
+
+    path: str | None
+    stores: Mapping[str, StoreConfig]
+    secrets: Mapping[str, SecretConfig]
+    cache: CacheConfig
+    sidecar: SidecarConfig | None
+    warnings: tuple[str, ...]
+
+    def __init__(
+        self,
+        path: str | None = None,
+        stores: Mapping[str, StoreConfig] | None = None,
+        secrets: Mapping[str, SecretConfig] | None = None,
+        cache: CacheConfig | None = None,
+        sidecar: SidecarConfig | None = None,
+        warnings: tuple[str, ...] = (),
+    ) -> None:
+        assign(self, "path", path)
+        assign(self, "stores", stores or {})
+        assign(self, "secrets", secrets or {})
+        assign(self, "cache", cache or CacheConfig())
+        assign(self, "sidecar", sidecar)
+        assign(self, "warnings", warnings)
+
+    @classmethod
+    def empty(cls) -> Config:
+        """Return the configuration of a process without a file: the default stores, no names."""
+        return cls()
+
+
+def load_config(
+    path: str | os.PathLike[str] | None = None, *, environ: Mapping[str, str] = os.environ
+) -> Config:
+    """Return the configuration in ``path``, or in the file that is found, or the empty one.
+
+    Without ``path`` the file is ``$SECRETBRIDGE_CONFIG``, ``./secretbridge.yaml`` (or ``.toml``), or
+    the same name below ``/etc/secretbridge``. Raises :class:`ConfigError`: its ``problems`` are one
+    line of text per mistake, ``FILE:LINE: key.path: cause; remedy``.
+    """
+    name = find_config(environ) if path is None else os.fspath(path)
+    if name is None:
+        return Config.empty()
+    is_found_here = (
+        path is None and not os.path.isabs(name) and name != environ.get(CONFIG_VARIABLE)
+    )
+    outcome = _outcome(name, is_found_here)
+    if isinstance(outcome, ConfigError):
+        raise outcome
+    return outcome
+
+
+def _outcome(name: str, is_found_here: bool) -> Config | ConfigError:
+    try:
+        return _load(name, is_found_here)
+    except ConfigError as error:
+        # A copy without a traceback. The frames below hold the text of the file, and tools that print
+        # the local variables of a traceback would print a value that was put there by mistake.
+        return error.about(None)
+
+
+def _load(name: str, is_found_here: bool) -> Config:
+    from ._source import read
+
+    source = read(name)
+    document, stores, references = _checked(source)
+    warnings = _refuse_untrusted(source, document, is_found_here)
+    return Config(
+        name,
+        {key: StoreConfig(key, *store) for key, store in stores.items()},
+        {
+            key: SecretConfig(key, references[key], entry.refresh, entry.max_stale)
+            for key, entry in document.secrets.items()
+        },
+        CacheConfig(document.cache.refresh, document.cache.max_stale),
+        None if document.sidecar is None else _with_contents(document.sidecar, list(references)),
+        warnings,
+    )
+
+
+def _checked(
+    source: Source,
+) -> tuple[Document, dict[str, tuple[str, dict[str, Any]]], dict[str, Reference]]:
+    """Return what stands in ``source``, or raise one error with all that is wrong with it."""
+    from pydantic import ValidationError
+
+    from ._checks import check_files, check_secrets, check_stores
+    from ._models import Document
+    from ._problems import add_model_problems, error_text
+
+    mistakes = list(source.mistakes)
+    document = None
+    try:
+        document = Document.of(source)
+    except ValidationError as error:
+        add_model_problems(mistakes, source, Document, error, (), source.data, is_ours=True)
+    stores, backends = check_stores(source, mistakes)
+    references = check_secrets(source, mistakes, backends)
+    check_files(source, mistakes)
+    if mistakes or document is None:
+        problems = error_text(source.name, mistakes)
+        count = "1 mistake" if len(problems) == 1 else f"{len(problems)} mistakes"
+        raise ConfigError(
+            "\n".join((f"{count} in the configuration", *problems)), problems=problems
+        )
+    return document, stores, references
+
+
+def _refuse_untrusted(source: Source, document: Document, is_found_here: bool) -> tuple[str, ...]:
+    """Return a warning about a file that others may write, or raise if they could do harm with it."""
+    from ._trust import untrusted
+
+    problem = untrusted(source)
+    if problem is None:
+        return ()
+    cause, remedy = problem
+    runs = document.sidecar is not None and any(
+        hasattr(hook, "exec") for hook in document.sidecar.on_change
+    )
+    if runs or is_found_here:
+        why = "it runs programs" if runs else "it was found in the working directory"
+        message = f"{source.name}: {cause}, and {why}"
+        raise ConfigError(message, problems=(f"{message}; {remedy}",), hint=remedy)
+    return (f"{source.name}: {cause}; {remedy}",)
+
+
+def _with_contents(sidecar: SidecarConfig, secrets: list[str]) -> SidecarConfig:
+    """Fill in what each file leaves to the sidecar block: content, mode and group."""
+    from ._models import FileConfig
+
+    files = sidecar.files
+    if "files" not in sidecar.model_fields_set:
+        files = {name: FileConfig() for name in secrets}
+    filled = {}
+    for name, file in files.items():
+        update: dict[str, object] = {}
+        if file.mode is None:
+            update["mode"] = sidecar.mode
+        if file.group is None:
+            update["group"] = sidecar.group
+        if not (file.secret or file.template or file.concat or file.format):
+            update["secret"] = name
+        filled[name] = file.model_copy(update=update)
+    return sidecar.model_copy(update={"files": filled})
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from . import _models
+
+    return getattr(_models, name)

@@ -1,0 +1,304 @@
+"""What a configuration has to look like, as models.
+
+The file is the only source. Environment variables are none, unlike pydantic-settings' default: they
+would be a second, invisible configuration, and secrets would be put there next. Scalars are taken
+strictly (``mode: 440`` and ``required: "yes"`` are mistakes), and every model refuses unknown keys,
+because a misspelt key would otherwise leave a safety option at its default without a word.
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    model_validator,
+)
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticCustomError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from . import _values
+from ._source import Source
+
+__all__ = [
+    "FORMATS",
+    "AuditConfig",
+    "Document",
+    "ExecHook",
+    "FileConfig",
+    "HttpHook",
+    "ListenConfig",
+    "SidecarConfig",
+    "SignalHook",
+]
+
+FORMATS = ("json",)
+"""Formats that put several secrets into one file."""
+
+_source: ContextVar[Source] = ContextVar("_source")
+# pydantic-settings builds a model without a validation context.
+
+
+def _wrong_kind(wanted: str) -> PydanticCustomError:
+    return PydanticCustomError(wanted, "of another kind")
+
+
+def _path(value: object) -> Path:
+    if not isinstance(value, str):
+        raise _wrong_kind("string_type")
+    if not value or not value.isprintable():
+        raise ValueError("no path; write the path of a file or directory")
+    return _values.resolve_path(value, _source.get().directory)
+
+
+def _audit_path(value: object) -> str:
+    return "-" if value == "-" else str(_path(value))
+
+
+Seconds = Annotated[float, BeforeValidator(_values.seconds)]
+Interval = Annotated[Seconds, AfterValidator(_values.not_zero)]
+Mode = Annotated[int, BeforeValidator(_values.mode)]
+Principal = Annotated[int | str, BeforeValidator(_values.principal)]
+ConfigPath = Annotated[Path, BeforeValidator(_path)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
+
+
+class SecretEntry(_Model):
+    """A name that application code uses, and the reference it stands for."""
+
+    reference: str = Field(description="where the value is", examples=["vault:kv/app/db#password"])
+    refresh: Interval | None = Field(default=None, description="look for a newer value this often")
+    max_stale: Seconds | None = Field(
+        default=None, description="serve the last good value this long while the store is away"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, value: object) -> object:
+        if isinstance(value, str):
+            return {"reference": value}
+        if not isinstance(value, dict):
+            raise PydanticCustomError(
+                "secretbridge_reference",
+                "no reference; write SCHEME:LOCATOR#KEY, for example vault:kv/app/db#password",
+            )
+        return value
+
+
+class CacheEntry(_Model):
+    """How fresh values are kept, where a secret does not say otherwise."""
+
+    refresh: Interval = Field(default=300.0, description="look for newer values this often")
+    max_stale: Seconds = Field(
+        default=3600.0, description="serve the last good value this long while its store is away"
+    )
+
+
+class FileConfig(_Model):
+    """One file of a generation: its rights, and what it is made of.
+
+    After loading, exactly one of ``secret``, ``template``, ``concat`` and ``format`` is set, and
+    ``mode`` and ``group`` have the sidecar's values where the file has none of its own.
+    """
+
+    mode: Mode | None = Field(default=None, description="permissions, as octal digits in quotes")
+    owner: Principal | None = Field(
+        default=None, description="user that owns the file, by number or name"
+    )
+    group: Principal | None = Field(
+        default=None, description="group of the file, by number or name"
+    )
+    secret: str | None = Field(default=None, description="the one secret that the file holds")
+    template: ConfigPath | None = Field(default=None, description="template that is rendered")
+    concat: list[str] = Field(default=[], description="secrets written one after another")
+    format: Literal["json"] | None = Field(default=None, description="format that holds `secrets`")
+    secrets: list[str] = Field(default=[], description="the secrets of `format`")
+
+    @model_validator(mode="after")
+    def _one_content(self) -> FileConfig:
+        given = [
+            name
+            for name in ("secret", "template", "concat", "format")
+            if name in self.model_fields_set and getattr(self, name)
+        ]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)} exclude each other; keep one of them")
+        if self.secrets and self.format is None:
+            raise ValueError("secrets without a format; add format: json, or use concat")
+        if self.format is not None and not self.secrets:
+            raise ValueError("a format without secrets; add secrets: [NAME, NAME]")
+        return self
+
+
+class _Hook(_Model):
+    timeout: Interval = Field(default=30.0, description="end the attempt after this long")
+    files: list[str] | None = Field(
+        default=None, description="only when one of these files has changed"
+    )
+
+
+class ExecHook(_Hook):
+    """Run a program after a generation is published. There is no shell."""
+
+    exec: Annotated[list[str], AfterValidator(_values.argv)] = Field(
+        description="program (absolute path) and its arguments"
+    )
+
+
+class SignalHook(_Hook):
+    """Send a signal to a process after a generation is published."""
+
+    signal: Annotated[int, BeforeValidator(_values.signal)] = Field(
+        description="name of the signal"
+    )
+    pid_file: ConfigPath = Field(
+        description="file that holds the process id", examples=["/run/app.pid"]
+    )
+
+
+class HttpHook(_Hook):
+    """POST to a URL after a generation is published."""
+
+    http: Annotated[str, AfterValidator(_values.url)] = Field(
+        description="URL, without credentials"
+    )
+
+
+def _kind_of_hook(value: object) -> str | None:
+    kinds = [
+        kind for kind in ("exec", "signal", "http") if isinstance(value, dict) and kind in value
+    ]
+    # Tags are words that no key has: they appear in the locations of errors between the keys.
+    return f"{kinds[0]} hook" if len(kinds) == 1 else None
+
+
+Hook = Annotated[
+    Annotated[ExecHook, Tag("exec hook")]
+    | Annotated[SignalHook, Tag("signal hook")]
+    | Annotated[HttpHook, Tag("http hook")],
+    Discriminator(
+        _kind_of_hook,
+        custom_error_type="secretbridge_hook",
+        custom_error_message="not one kind of hook; write exactly one of the keys exec, signal and "
+        "http",
+    ),
+]
+
+
+class ListenConfig(_Model):
+    """Where the sidecar answers about itself."""
+
+    socket: ConfigPath | None = Field(
+        default=None, description="Unix socket: health, metrics, status"
+    )
+    http: Annotated[tuple[str, int], BeforeValidator(_values.listen_address)] | None = Field(
+        default=None, description="HOST:PORT: health and metrics alone"
+    )
+
+
+class AuditConfig(_Model):
+    """The audit log: one line per event, never a value."""
+
+    path: Annotated[str, BeforeValidator(_audit_path)] = Field(
+        "-", description="file, or - for standard output"
+    )
+    required: bool = Field(default=False, description="do nothing that cannot be logged")
+
+
+class SidecarConfig(_Model):
+    """What the sidecar materializes, and whom it tells."""
+
+    target: ConfigPath = Field(
+        description="directory of the files, on a tmpfs", examples=["/run/secretbridge"]
+    )
+    mode: Mode = Field(
+        default=0o440, description="permissions of the files, as octal digits in quotes"
+    )
+    group: Principal | None = Field(
+        default=None, description="group of the directory and the files"
+    )
+    files: dict[str, FileConfig] = Field(default={}, description="the files by name")
+    on_change: list[Hook] = Field(
+        default=[], description="what to do after a generation is published"
+    )
+    listen: ListenConfig = Field(default=ListenConfig(), description="where to answer about itself")
+    audit: AuditConfig | None = Field(default=None, description="where to write the audit log")
+    on_exit: Literal["keep", "wipe"] = Field(
+        default="keep", description="what becomes of the files"
+    )
+    allow_unsafe_target: bool = Field(
+        default=False, description="warn of an unsafe target instead of refusing it"
+    )
+    grace: Seconds = Field(
+        default=30.0,
+        description="keep the previous generation this long for those who still read it",
+    )
+
+
+class Document(BaseSettings):
+    """A whole configuration file. What needs more than one block is looked at in ``_checks``."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid", strict=True, frozen=True, hide_input_in_errors=True
+    )
+
+    stores: dict[str, Any] = Field(default={}, description="store name -> backend and its keys")
+    secrets: dict[str, SecretEntry] = Field(default={}, description="name -> reference")
+    cache: CacheEntry = Field(default=CacheEntry(), description="how fresh values are kept")
+    sidecar: SidecarConfig | None = Field(default=None, description="what the sidecar materializes")
+
+    @classmethod
+    def of(cls, source: Source) -> Document:
+        """Return what stands in ``source``. Raises :class:`pydantic.ValidationError`."""
+        token = _source.set(source)
+        try:
+            return cls()
+        finally:
+            _source.reset(token)
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], *_: Any, **__: Any
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read the file alone: no environment, no .env, no secrets directory, no arguments."""
+        return (_FileSource(settings_cls),)
+
+
+class _FileSource(PydanticBaseSettingsSource):
+    """The data of the file that is being loaded."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        return _source.get().data.get(field_name), field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        data = _without_empty(_source.get().data, ("stores", "secrets", "cache", "sidecar"))
+        sidecar = data.get("sidecar")
+        if isinstance(sidecar, dict):
+            sidecar = _without_empty(sidecar, ("files", "on_change", "listen"))
+            if isinstance(files := sidecar.get("files"), dict):
+                sidecar["files"] = {
+                    name: {} if entry is None else entry for name, entry in files.items()
+                }
+            data["sidecar"] = sidecar
+        return data
+
+
+def _without_empty(data: dict[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
+    """Leave out the blocks of which nothing but the key is left, the rest being commented out."""
+    return {key: value for key, value in data.items() if value is not None or key not in keys}

@@ -1,0 +1,592 @@
+"""Each mistake is told with its line, key, cause and remedy, in YAML and in TOML alike.
+
+The line that holds the mistake is marked with ``#!`` in both texts.
+"""
+
+from __future__ import annotations
+
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from secretbridge.config import load_config
+from secretbridge.errors import ConfigError
+
+CANARY = "cor4ect-horse-canary"
+
+
+@dataclass(frozen=True)
+class Case:
+    name: str
+    key: str
+    cause: str
+    remedy: str
+    yaml: str
+    toml: str
+
+
+SIDECAR_YAML = "secrets: {db: 'file:db', user: 'file:user'}\nsidecar:\n  target: /run/x\n"
+SIDECAR_TOML = "secrets = {db = 'file:db', user = 'file:user'}\n[sidecar]\ntarget = '/run/x'\n"
+
+
+def sidecar(name: str, key: str, cause: str, remedy: str, yaml: str, toml: str) -> Case:
+    return Case(
+        name,
+        f"sidecar.{key}" if key else "sidecar",
+        cause,
+        remedy,
+        SIDECAR_YAML + "".join(f"  {line}\n" for line in yaml.splitlines()),
+        SIDECAR_TOML + toml,
+    )
+
+
+CASES = [
+    Case(
+        "an unknown block",
+        "secret",
+        "unknown key",
+        "did you mean 'secrets'?",
+        "cache: {}\nsecret: {}  #!\n",
+        "[cache]\n[secret]  #!\n",
+    ),
+    Case(
+        "a misspelt key",
+        "cache.max_stal",
+        "unknown key",
+        "did you mean 'max_stale'? the keys here are max_stale, refresh",
+        "cache:\n  refresh: 5m\n  max_stal: 1h  #!\n",
+        "[cache]\nrefresh = '5m'\nmax_stal = '1h'  #!\n",
+    ),
+    Case(
+        "a block that is a list",
+        "secrets",
+        "a list where a mapping (KEY: VALUE) is needed",
+        "write a mapping",
+        "secrets: [a]  #!\n",
+        "secrets = ['a']  #!\n",
+    ),
+    Case(
+        "a duration with a word",
+        "cache.refresh",
+        "no length of time",
+        "write for example 30s",
+        "cache:\n  refresh: 5 minutes  #!\n",
+        "[cache]\nrefresh = '5 minutes'  #!\n",
+    ),
+    Case(
+        "a duration that is true",
+        "cache.refresh",
+        "no length of time",
+        "write for example 30s",
+        "cache: {refresh: yes}  #!\n",
+        "cache = {refresh = true}  #!\n",
+    ),
+    Case(
+        "a refresh of zero",
+        "cache.refresh",
+        "zero",
+        "give a longer time",
+        "cache: {refresh: 0}  #!\n",
+        "cache = {refresh = 0}  #!\n",
+    ),
+    Case(
+        "an endless duration",
+        "cache.max_stale",
+        "not between 0 and 10 years",
+        "write for example 30s",
+        "cache: {max_stale: .inf}  #!\n",
+        "cache = {max_stale = inf}  #!\n",
+    ),
+    Case(
+        "a name of a secret with a slash",
+        'secrets."app/db"',
+        "no name of a secret",
+        "letters, digits",
+        "secrets:\n  app/db: file:db  #!\n",
+        "[secrets]\n'app/db' = 'file:db'  #!\n",
+    ),
+    Case(
+        "a number instead of a reference",
+        "secrets.pin",
+        "no reference",
+        "vault:kv/app/db#password",
+        "secrets:\n  db: file:db\n  pin: 20240117  #!\n",
+        "[secrets]\ndb = 'file:db'\npin = 20240117  #!\n",
+    ),
+    Case(
+        "nothing instead of a reference",
+        "secrets.db",
+        "no reference",
+        "SCHEME:LOCATOR",
+        "secrets:\n  db:  #!\n",
+        "[secrets]\ndb = []  #!\n",
+    ),
+    Case(
+        "a value instead of a reference",
+        "secrets.db",
+        "no scheme at position 0",
+        "write SCHEME:LOCATOR",
+        f"secrets:\n  db: {CANARY}  #!\n",
+        f"[secrets]\ndb = '{CANARY}'  #!\n",
+    ),
+    Case(
+        "a value in the shape of a URL instead of a reference",
+        "secrets.db",
+        "unknown scheme",
+        "known schemes are",
+        f"secrets:\n  db: postgres://app:{CANARY}@host/db  #!\n",
+        f"[secrets]\ndb = 'postgres://app:{CANARY}@host/db'  #!\n",
+    ),
+    Case(
+        "an unknown option of a reference",
+        "secrets.db.reference",
+        "file:db?versoin=1: unknown option 'versoin' at position 8",
+        "options of file are",
+        "secrets:\n  db:\n    refresh: 1m\n    reference: file:db?versoin=1  #!\n",
+        "[secrets.db]\nrefresh = '1m'\nreference = 'file:db?versoin=1'  #!\n",
+    ),
+    Case(
+        "a reference that is left out",
+        "secrets.db.reference",
+        "missing",
+        "add reference: vault:kv/app/db#password",
+        "secrets:\n  db: {refresh: 1m}  #!\n",
+        "[secrets]\ndb = {refresh = '1m'}  #!\n",
+    ),
+    Case(
+        "a store that nobody configured",
+        "secrets.db",
+        "vault://secret/app/db#x: there is no store secret",
+        "write vault:secret/app/db#x, or add secret under stores",
+        "secrets:\n  db: vault://secret/app/db#x  #!\n",
+        "[secrets]\ndb = 'vault://secret/app/db#x'  #!\n",
+    ),
+    Case(
+        "a misspelt store",
+        "secrets.db",
+        "there is no store nighty",
+        "did you mean 'nightly'?",
+        "stores: {nightly: {backend: file}}\nsecrets:\n  db: file://nighty/app  #!\n",
+        "stores.nightly.backend = 'file'\n[secrets]\ndb = 'file://nighty/app'  #!\n",
+    ),
+    Case(
+        "a store of another backend",
+        "secrets.db",
+        "vault://night/app: the store night has the backend file",
+        "write file://night/",
+        "stores: {night: {backend: file}}\nsecrets:\n  db: vault://night/app  #!\n",
+        "stores.night.backend = 'file'\n[secrets]\ndb = 'vault://night/app'  #!\n",
+    ),
+    Case(
+        "a misspelt backend",
+        "stores.eu.backend",
+        "no such backend",
+        "did you mean 'file'? installed backends are",
+        "stores:\n  eu:\n    backend: fil  #!\n",
+        "[stores.eu]\nbackend = 'fil'  #!\n",
+    ),
+    Case(
+        "a backend that is left out",
+        "stores.eu",
+        "the backend is missing",
+        "installed backends are",
+        "stores:\n  eu: {roots: [/run/secrets]}  #!\n",
+        "[stores.eu]  #!\nroots = ['/run/secrets']\n",
+    ),
+    Case(
+        "a default store with another backend",
+        "stores.vault.backend",
+        "the default store of vault with the backend file",
+        "give the store another name",
+        "stores:\n  vault:\n    backend: file  #!\n",
+        "[stores.vault]\nbackend = 'file'  #!\n",
+    ),
+    Case(
+        "a host as the name of a store",
+        'stores."vault.example.com"',
+        "no name of a store",
+        "lower-case letters",
+        "stores:\n  vault.example.com: {backend: file}  #!\n",
+        "[stores.'vault.example.com']  #!\nbackend = 'file'\n",
+    ),
+    Case(
+        "a store that is a text",
+        "stores.file",
+        "text where a mapping is needed",
+        "write the backend and its keys",
+        "stores:\n  file: /run/secrets  #!\n",
+        "[stores]\nfile = '/run/secrets'  #!\n",
+    ),
+    Case(
+        "a misspelt key of a store",
+        "stores.file.root",
+        "unknown key",
+        "did you mean 'roots'? the keys here are allow_absolute, roots",
+        "stores:\n  file:\n    root: [/run/secrets]  #!\n",
+        "[stores.file]\nroot = ['/run/secrets']  #!\n",
+    ),
+    Case(
+        "a wrong item in a list of a store",
+        "stores.file.roots[1]",
+        "a number where the path of a file or directory is needed",
+        "write the path",
+        "stores:\n  file:\n    roots:\n    - /run/secrets\n    - 7  #!\n",
+        "[stores.file]\nroots = [\n  '/run/secrets',\n  7,  #!\n]\n",
+    ),
+    *(
+        Case(
+            f"a credential called {name}",
+            f"stores.file.auth.{name}",
+            "secrets never stand in the configuration",
+            remedy,
+            f"stores:\n  file:\n    auth:  #?\n      {name}: {CANARY}  #!\n",
+            f"[stores.file.auth]  #?\n{name} = '{CANARY}'  #!\n",
+        )
+        for name, remedy in [
+            ("token", "give token_file"),
+            ("secret_id", "give secret_id_file"),
+            ("password", "give password_file"),
+            ("Private-Key", "give private_key_file"),
+            ("aws_secret_access_key", "let the platform provide"),
+        ]
+    ),
+    Case(
+        "a password inside an address",
+        "stores.file.address",
+        "a user name or password in an address",
+        "give the address alone",
+        f"stores:\n  file:\n    address: https://app:{CANARY}@vault:8200  #!\n",
+        f"[stores.file]\naddress = 'https://app:{CANARY}@vault:8200'  #!\n",
+    ),
+    Case(
+        "a sidecar without a target",
+        "sidecar.target",
+        "missing",
+        "add target: /run/secretbridge",
+        "sidecar:  #!\n  on_exit: keep\n",
+        "[sidecar]  #!\non_exit = 'keep'\n",
+    ),
+    sidecar(
+        "permissions as a number",
+        "mode",
+        "file permissions as a bare number",
+        'quote them: mode: "0440"',
+        "mode: 0440  #!",
+        "mode = 0o440  #!",
+    ),
+    sidecar(
+        "permissions for everybody",
+        "files.db.mode",
+        "open to every user",
+        "the last digit has to be 0",
+        "files:\n  db:\n    mode: '0644'  #!",
+        "[sidecar.files.db]\nmode = '0644'  #!",
+    ),
+    sidecar(
+        "permissions with a sticky bit",
+        "mode",
+        "no file permissions",
+        "three octal digits",
+        "mode: '4440'  #!",
+        "mode = '4440'  #!",
+    ),
+    sidecar(
+        "permissions without the owner",
+        "mode",
+        "the owner may not read",
+        "begin with 4 or 6",
+        "mode: '0040'  #!",
+        "mode = '0040'  #!",
+    ),
+    sidecar(
+        "a group that is no name",
+        "group",
+        "no user or group",
+        "its number or its name",
+        "group: -1  #!",
+        "group = -1  #!",
+    ),
+    sidecar(
+        "a file without a secret of its name",
+        "files.db_user",
+        "no secret has the name of this file",
+        "secrets are db, user",
+        "files:\n  db_user: {}  #!",
+        "[sidecar.files]\ndb_user = {}  #!",
+    ),
+    sidecar(
+        "an unknown secret in a list",
+        'files."both.pem".concat[1]',
+        "no secret of this name",
+        "did you mean 'user'?",
+        "files:\n  both.pem:\n    concat:\n    - db\n    - usr  #!",
+        "[sidecar.files.'both.pem']\nconcat = [\n'db',\n'usr',  #!\n]",
+    ),
+    sidecar(
+        "an unknown secret",
+        "files.x.secret",
+        "no secret of this name",
+        "did you mean 'user'?",
+        "files:\n  x: {secret: users}  #!",
+        "[sidecar.files]\nx = {secret = 'users'}  #!",
+    ),
+    sidecar(
+        "two kinds of content",
+        "files.x",
+        "template and concat exclude each other",
+        "keep one of them",
+        "files:\n  x: {template: a, concat: [db]}  #!",
+        "[sidecar.files]\nx = {template = 'a', concat = ['db']}  #!",
+    ),
+    sidecar(
+        "a format without secrets",
+        "files.x",
+        "a format without secrets",
+        "add secrets:",
+        "files:\n  x: {format: json}  #!",
+        "[sidecar.files]\nx = {format = 'json'}  #!",
+    ),
+    sidecar(
+        "secrets without a format",
+        "files.x",
+        "secrets without a format",
+        "add format: json",
+        "files:\n  x: {secrets: [db]}  #!",
+        "[sidecar.files]\nx = {secrets = ['db']}  #!",
+    ),
+    sidecar(
+        "an unknown format",
+        "files.x.format",
+        "not one of the words known here",
+        "write 'json'",
+        "files:\n  x: {format: jsn, secrets: [db]}  #!",
+        "[sidecar.files]\nx = {format = 'jsn', secrets = ['db']}  #!",
+    ),
+    *(
+        sidecar(
+            f"a file called {name}",
+            f'files."{name}"',
+            cause,
+            remedy,
+            f"files:\n  {name}: {{secret: db}}  #!",
+            f"[sidecar.files]\n'{name}' = {{secret = 'db'}}  #!",
+        )
+        for name, cause, remedy in [
+            ("../x", "the name has a part that begins with '..'", "rename it"),
+            ("a/../x", "the name has a part that begins with '..'", "rename it"),
+            ("/etc/x", "the name is absolute", "relative to the target"),
+            ("./x", "the name has an empty part or '.' in it", "write 'x'"),
+        ]
+    ),
+    sidecar(
+        "a file that is a directory as well",
+        "files.x",
+        "the name is also the directory of other files",
+        "rename one of them",
+        "files:\n  x: {secret: db}  #!\n  x/y: {secret: db}",
+        "[sidecar.files]\nx = {secret = 'db'}  #!\n'x/y' = {secret = 'db'}",
+    ),
+    sidecar(
+        "a hook without a kind",
+        "on_change[1]",
+        "not one kind of hook",
+        "write exactly one of the keys exec, signal and http",
+        "on_change:\n- {http: 'http://127.0.0.1'}\n- {timeout: 3s}  #!",
+        "[[sidecar.on_change]]\nhttp = 'http://127.0.0.1'\n[[sidecar.on_change]]  #!\ntimeout = 3",
+    ),
+    sidecar(
+        "a hook of two kinds",
+        "on_change[0]",
+        "not one kind of hook",
+        "exactly one",
+        "on_change:\n- {exec: [/bin/true], http: 'http://127.0.0.1'}  #!",
+        "on_change = [{exec = ['/bin/true'], http = 'http://127.0.0.1'}]  #!",
+    ),
+    sidecar(
+        "a program to look for in the PATH",
+        "on_change[0].exec",
+        "not an absolute path",
+        "write it in full",
+        "on_change:\n- exec: [reload]  #!",
+        "[[sidecar.on_change]]\nexec = ['reload']  #!",
+    ),
+    sidecar(
+        "a line for a shell",
+        "on_change[0].exec",
+        "text where a list is needed",
+        "write a list",
+        "on_change:\n- exec: /bin/reload all  #!",
+        "[[sidecar.on_change]]\nexec = '/bin/reload all'  #!",
+    ),
+    sidecar(
+        "no program at all",
+        "on_change[0].exec",
+        "no program",
+        "write [/usr/bin/NAME",
+        "on_change:\n- exec: []  #!",
+        "[[sidecar.on_change]]\nexec = []  #!",
+    ),
+    sidecar(
+        "an unknown signal",
+        "on_change[0].signal",
+        "no signal",
+        "for example HUP",
+        "on_change:\n- pid_file: /run/x\n  signal: HANGUP  #!",
+        "[[sidecar.on_change]]\npid_file = '/run/x'\nsignal = 'HANGUP'  #!",
+    ),
+    sidecar(
+        "a signal to nobody",
+        "on_change[0].pid_file",
+        "missing",
+        "add pid_file: /run/app.pid",
+        "on_change:\n- signal: HUP  #!",
+        "[[sidecar.on_change]]  #!\nsignal = 'HUP'",
+    ),
+    sidecar(
+        "a URL with a password",
+        "on_change[0].http",
+        "a URL that holds a user name",
+        "write http://HOST:PORT/PATH",
+        f"on_change:\n- http: http://app:{CANARY}@127.0.0.1/  #!",
+        f"[[sidecar.on_change]]\nhttp = 'http://app:{CANARY}@127.0.0.1/'  #!",
+    ),
+    sidecar(
+        "a hook on an unknown file",
+        "on_change[0].files[0]",
+        "no file of this name",
+        "did you mean 'user'? files are db, user",
+        "on_change:\n- http: http://127.0.0.1/\n  files: [users]  #!",
+        "[[sidecar.on_change]]\nhttp = 'http://127.0.0.1/'\nfiles = ['users']  #!",
+    ),
+    sidecar(
+        "a port alone to listen on",
+        "listen.http",
+        "no address to listen on",
+        'HOST:PORT, for example "127.0.0.1:9100"',
+        "listen:\n  http: 9100  #!",
+        "listen.http = 9100  #!",
+    ),
+    sidecar(
+        "a path that is a number",
+        "listen.socket",
+        "a number where text is needed",
+        "put it in quotes",
+        "listen:\n  socket: 5  #!",
+        "listen.socket = 5  #!",
+    ),
+    sidecar(
+        "a switch in quotes",
+        "audit.required",
+        "text where true or false is needed",
+        "write true or false",
+        "audit:\n  required: 'yes'  #!",
+        "audit.required = 'yes'  #!",
+    ),
+    sidecar(
+        "an unknown word",
+        "on_exit",
+        "not one of the words known here",
+        "write 'keep' or 'wipe'",
+        "on_exit: wip  #!",
+        "on_exit = 'wip'  #!",
+    ),
+]
+
+
+def problems(path: Path, text: str) -> tuple[str, ...]:
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    for problem in caught.value.problems:
+        assert problem in str(caught.value)
+    return caught.value.problems
+
+
+@pytest.mark.parametrize("suffix", ["yaml", "toml"])
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name.replace(" ", "-"))
+def test_a_mistake_names_line_key_cause_and_remedy(case: Case, suffix: str, tmp_path: Path) -> None:
+    text = getattr(case, suffix)
+    line = 1 + [("#!" in line) for line in text.splitlines()].index(True)
+    path = tmp_path / f"secretbridge.{suffix}"
+    found = problems(path, text)
+    here = [problem for problem in found if problem.startswith(f"{path}:{line}: {case.key}: ")]
+    assert len(here) == 1, found
+    assert case.cause in here[0].partition("; ")[0]
+    assert case.remedy in here[0].partition("; ")[2]
+    assert CANARY not in "".join(found)
+    if "#?" not in text:
+        assert found == tuple(here)
+
+
+@pytest.mark.parametrize("suffix", ["yaml", "toml"])
+def test_all_mistakes_of_a_file_are_told_at_once_in_the_order_of_lines(
+    suffix: str, tmp_path: Path
+) -> None:
+    text = {
+        "yaml": "stores:\n  eu: {backend: x}\nsecrets:\n  a: 5\n  b: 'file:'\ncache:\n  refrsh: 1\n",
+        "toml": "[stores]\neu = {backend = 'x'}\n[secrets]\na = 5\nb = 'file:'\n[cache]\nrefrsh = 1\n",
+    }[suffix]
+    path = tmp_path / f"c.{suffix}"
+    found = problems(path, text)
+    assert [problem.removeprefix(f"{path}:").split(": ")[:2] for problem in found] == [
+        ["2", "stores.eu.backend"],
+        ["4", "secrets.a"],
+        ["5", "secrets.b"],
+        ["7", "cache.refrsh"],
+    ]
+
+
+def test_a_broken_store_does_not_make_its_references_wrong(tmp_path: Path) -> None:
+    text = "stores: {eu: {backend: nonsense}}\nsecrets: {a: 'vault://eu/kv/a#b'}\n"
+    (problem,) = problems(tmp_path / "c.yaml", text)
+    assert "stores.eu.backend: no such backend" in problem
+
+
+def test_a_key_that_looks_like_a_value_is_not_shown(tmp_path: Path) -> None:
+    (problem,) = problems(tmp_path / "c.yaml", f"? '{CANARY} = $ecret'\n: x\n")
+    assert '"...": unknown key' in problem
+    assert CANARY not in problem
+
+
+def test_words_of_a_validator_that_repeat_the_value_are_not_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pydantic import BaseModel, field_validator
+
+    from secretbridge.backends.file import FileBackend
+
+    class Talkative(BaseModel):
+        zone: str
+
+        @field_validator("zone")
+        @classmethod
+        def _refuse(cls, value: str) -> str:
+            raise ValueError(f"{value} is no zone; choose another")
+
+    monkeypatch.setattr(FileBackend, "options_model", classmethod(lambda cls: Talkative))
+    (problem,) = problems(tmp_path / "c.yaml", f"stores: {{file: {{zone: {CANARY}}}}}\n")
+    assert problem.endswith(
+        "stores.file.zone: not accepted here; see the documentation of this key"
+    )
+
+
+def test_a_plugin_that_cannot_be_loaded_is_a_mistake_of_its_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(name: str) -> None:
+        raise RuntimeError(CANARY)
+
+    monkeypatch.setattr("secretbridge.config._checks.find_scheme", broken)
+    (problem,) = problems(tmp_path / "c.yaml", "stores: {eu: {backend: acme}}\n")
+    assert "the backend's plugin cannot be loaded (RuntimeError)" in problem
+
+
+def test_no_mistake_keeps_the_parsers_error_as_its_context(tmp_path: Path) -> None:
+    for name, text in [("c.yaml", f"a: {CANARY}: b"), ("c.toml", f"a = {CANARY}")]:
+        (tmp_path / name).write_text(text)
+        with pytest.raises(ConfigError) as caught:
+            load_config(tmp_path / name)
+        assert caught.value.__context__ is None
+        assert stat.S_ISREG((tmp_path / name).stat().st_mode)
