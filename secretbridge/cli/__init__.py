@@ -24,10 +24,10 @@ from . import output
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any, NoReturn
 
-__all__ = ["COMMANDS", "Parser", "UsageError", "main"]
+__all__ = ["COMMANDS", "Parser", "UsageError", "guard", "main"]
 
 COMMANDS = {
     "demo": "see a secret travel from a store into an application and rotate",
@@ -148,10 +148,17 @@ def _run(arguments: Sequence[str]) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line ``argv`` (default: that of the process) and return the exit code."""
     arguments = sys.argv[1:] if argv is None else list(argv)
-    is_json = "--json" in arguments
+    return guard(lambda: _run(arguments), "--json" in arguments)
+
+
+def guard(action: Callable[[], int], is_json: bool) -> int:
+    """Return what ``action`` returns, or report what it raises and return the exit code for that.
+
+    The sidecar's command line ends through here as well.
+    """
     try:
         output.prepare()
-        status = _run(arguments)
+        status = action()
         output.flush()
     except UsageError as error:
         output.show_usage_error(str(error), error.usage, is_json)

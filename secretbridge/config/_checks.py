@@ -228,7 +228,7 @@ def check_secrets(
 
 def _syntax(error: ReferenceSyntaxError) -> tuple[str, str]:
     shown = f"{error.reference}: " if error.reference is not None else ""
-    return f"{shown}{error.message}", error.hint or "see docs/reference/references.md"
+    return f"{shown}{error.message}", error.hint or "write SCHEME:LOCATOR#KEY"
 
 
 def _wrong_store(

@@ -196,6 +196,14 @@ CASES = [
         "[stores.eu]  #!\nroots = ['/run/secrets']\n",
     ),
     Case(
+        "a backend that is a number",
+        "stores.eu.backend",
+        "a number where the name of a backend is needed",
+        "write its name",
+        "stores:\n  eu:\n    backend: 7  #!\n",
+        "[stores.eu]\nbackend = 7  #!\n",
+    ),
+    Case(
         "a default store with another backend",
         "stores.vault.backend",
         "the default store of vault with the backend file",
@@ -477,6 +485,30 @@ CASES = [
         "listen.socket = 5  #!",
     ),
     sidecar(
+        "a path that is a date",
+        "listen.socket",
+        "a date or time where text is needed",
+        "put it in quotes",
+        "listen:\n  socket: 2024-01-17  #!",
+        "listen.socket = 2024-01-17  #!",
+    ),
+    sidecar(
+        "an empty path",
+        "listen.socket",
+        "no path",
+        "write the path of a file or directory",
+        "listen:\n  socket: ''  #!",
+        "listen.socket = ''  #!",
+    ),
+    sidecar(
+        "a program with a NUL in an argument",
+        "on_change[0].exec",
+        "an argument holds a NUL",
+        "remove it",
+        'on_change:\n- exec: [/bin/x, "a\\0b"]  #!',
+        '[[sidecar.on_change]]\nexec = ["/bin/x", "a\\u0000b"]  #!',
+    ),
+    sidecar(
         "a switch in quotes",
         "audit.required",
         "text where true or false is needed",
@@ -570,6 +602,47 @@ def test_words_of_a_validator_that_repeat_the_value_are_not_shown(
     assert problem.endswith(
         "stores.file.zone: not accepted here; see the documentation of this key"
     )
+
+
+def test_the_keys_of_a_plugin_with_several_kinds_are_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from typing import Annotated, Literal
+
+    from pydantic import BaseModel, Field
+
+    from secretbridge.backends.file import FileBackend
+
+    class Cat(BaseModel, extra="forbid"):
+        kind: Literal["cat"]
+        lives: int = Field(default=9, gt=0)
+
+    class Dog(BaseModel, extra="forbid"):
+        kind: Literal["dog"]
+        leash: bool = False
+
+    class Zoo(BaseModel):
+        pet: Annotated[Cat | Dog, Field(discriminator="kind")]
+
+    monkeypatch.setattr(FileBackend, "options_model", classmethod(lambda cls: Zoo))
+
+    def told(pet: str) -> str:
+        (problem,) = problems(tmp_path / "c.yaml", f"stores: {{file: {{pet: {pet}}}}}\n")
+        return problem.partition(":1: stores.file.")[2]
+
+    assert told("{}") == "pet: the key 'kind' is missing; it tells which kind this is"
+    assert told("{kind: cow}") == "pet: not one of the words known here; write 'cat', 'dog'"
+    assert told("{kind: cat, lives: 0}").startswith("pet.lives: it should be greater than 0; ")
+    assert told("{kind: dog, leash: 7}").startswith("pet.leash: a number where true or false")
+    assert told("{kind: dog, lesh: yes}").startswith("pet.lesh: unknown key; did you mean 'leash'?")
+    assert told("{kind: cat, lives: many}").startswith("pet.lives: text where a whole number")
+
+
+def test_a_long_list_of_names_is_cut(tmp_path: Path) -> None:
+    names = "".join(f"  n{number:02}: file:x\n" for number in range(30))
+    text = f"secrets:\n{names}sidecar:\n  target: x\n  files: {{zz: {{}}}}\n"
+    (problem,) = problems(tmp_path / "c.yaml", text)
+    assert problem.endswith("n08, n09 and 20 more")
 
 
 def test_a_plugin_that_cannot_be_loaded_is_a_mistake_of_its_store(

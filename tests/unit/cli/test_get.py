@@ -133,3 +133,18 @@ def test_a_warning_about_the_configuration_goes_to_standard_error(
     config.chmod(0o646)
     assert main(["get", "user", "--config", str(config)]) == 0
     assert "secretbridge: warning: " in capsys.readouterr().err
+
+
+def test_the_end_of_a_lease_is_shown(
+    config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from secretbridge.broker import Broker
+    from secretbridge.testing import FakeBackend
+
+    store = FakeBackend()
+    store.put("creds", "v")
+    store.lease("creds", 3600)
+    broker = Broker({"fake": store}, {"db": "fake:creds"}, wall=lambda: 1_700_000_000.0)
+    monkeypatch.setattr("secretbridge.cli.opening.open_broker", lambda config, key: broker)
+    assert main(["get", "db", "--config", str(config)]) == 0
+    assert "expires    2023-11-14 23:13:" in capsys.readouterr().out
