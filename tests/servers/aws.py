@@ -204,11 +204,17 @@ class FaultServer:
         return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}"
 
     def put(
-        self, name: str, value: str | bytes, version: str | None = None, *, account: str = ACCOUNT
+        self,
+        name: str,
+        value: str | bytes,
+        version: str | None = None,
+        *,
+        account: str = ACCOUNT,
+        region: str = REGION,
     ) -> str:
         """Give the secret a new current version and return its ARN."""
         suffix = sha256(f"{account}{name}".encode()).hexdigest()[:6]
-        arn = f"arn:aws:secretsmanager:{REGION}:{account}:secret:{name}-{suffix}"
+        arn = f"arn:aws:secretsmanager:{region}:{account}:secret:{name}-{suffix}"
         secret = self._secrets.setdefault(name, _Secret(arn, name))
         version = version or str(uuid4())
         secret.versions[version] = value
