@@ -110,6 +110,10 @@ class Client:
         account = self._credentials.get_deferred_property("account_id")()
         return account if isinstance(account, str) else None
 
+    def after_fork(self) -> None:
+        """In a forked child: leave the parent's connections alone. Not used afterwards."""
+        self._wire.after_fork()
+
     def close(self) -> None:
         """Close connections and forget credentials."""
         self._wire.close()

@@ -59,11 +59,17 @@ class Wire:
             headers=headers,
             body=body.encode() if isinstance(body, str) else body,
             deadline=deadline,
+            only_reads=True,  # the API is all POST; of it we call what gets values and credentials
         )
         operation = headers.get("X-Amz-Target")
         if operation is not None:  # STS and others answer in other forms
             _check_json(answer, operation.rpartition(".")[2])
         return answer
+
+    def after_fork(self) -> None:
+        """In a forked child: leave the parent's connections alone."""
+        for transport in self._transports.values():
+            transport.after_fork()
 
     def close(self) -> None:
         """Close the connections that are kept open."""

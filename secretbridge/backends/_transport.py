@@ -119,10 +119,12 @@ class Transport:
         headers: Mapping[str, str],
         deadline: Deadline,
         body: bytes | None = None,
+        only_reads: bool | None = None,
     ) -> Answer:
         """Send one request and return the complete answer, whatever its status from 200 up.
 
-        ``path`` begins with a slash and is percent-encoded already. Raises
+        ``path`` begins with a slash and is percent-encoded already. ``only_reads`` says that the
+        request changes nothing at the server (default: by its method, GET and HEAD). Raises
         :class:`BackendUnavailable` (also for a redirect, which is never followed),
         :class:`DeadlineExceeded`, :class:`SecretTooLarge` and, for unusable TLS files or header
         values, :class:`ConfigError`. No error holds anything that was sent or received.
@@ -141,7 +143,9 @@ class Transport:
                 hint="look for stray line breaks in the credential files",
             ) from None
         try:
-            answer = self._exchange(method, payload, limit)
+            if only_reads is None:
+                only_reads = method in ("GET", "HEAD")
+            answer = self._exchange(payload, limit, method != "HEAD", only_reads)
         except (OSError, ProtocolError, DeadlineExceeded) as error:
             failure = self._named(error)
         else:
@@ -171,8 +175,9 @@ class Transport:
 
     # Connections ---------------------------------------------------------------------------------
 
-    def _exchange(self, method: str, payload: bytes, limit: Deadline) -> Answer:
-        has_body = method != "HEAD"
+    def _exchange(
+        self, payload: bytes, limit: Deadline, has_body: bool, only_reads: bool
+    ) -> Answer:
         sock = self._reuse()
         if sock is not None:
             try:
@@ -180,7 +185,7 @@ class Transport:
             except _ClosedEarly:
                 # The server closed the kept connection while the request was on its way. Only what
                 # changes nothing is sent a second time.
-                if method not in ("GET", "HEAD"):
+                if not only_reads:
                     raise
         return self._converse(self._connect(limit), payload, limit, has_body)
 

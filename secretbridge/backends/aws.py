@@ -158,9 +158,10 @@ class SecretsManagerBackend:
 
     def after_fork(self) -> None:
         """Begin anew in a forked child: connections, credentials and locks are the parent's."""
-        # Closing them would be harmless to the parent (no farewell is sent), but a lock that one of
-        # its threads held during the fork will never be released in here. So nothing is touched.
+        client = self._client
         self._forget()
+        if client is not None:
+            client.after_fork()
 
     def close(self) -> None:
         """Close connections and forget credentials."""

@@ -7,7 +7,7 @@ from secretbridge.backends._aws_errors import Refused
 from secretbridge.backends._aws_wire import Wire
 from secretbridge.errors import BackendUnavailable, ConfigError
 from secretbridge.testing._leaks import assert_no_leak
-from tests.servers.aws import FaultServer, Reply
+from tests.servers.aws import RESET, FaultServer, Reply
 
 TARGET = "secretsmanager.GetSecretValue"
 
@@ -72,7 +72,7 @@ def test_the_host_header_is_the_one_that_botocore_signs(monkeypatch, url, host):
 
     sent = {}
 
-    def request(self, method, path, *, headers, deadline, body=None):
+    def request(self, method, path, *, headers, **others):
         sent.update(headers)
         raise BackendUnavailable("not sent")
 
@@ -87,6 +87,21 @@ def test_one_connection_serves_many_requests(server, wire):
     for _ in range(3):
         send(wire, server)
     assert len(server.connections) == 1
+
+
+def test_a_connection_that_ends_when_used_again_is_replaced_once(server, wire):
+    # A server may close an idle connection at the very moment in which a request is sent on it.
+    send(wire, server)
+    server.fail(RESET, times=1)
+    assert send(wire, server).status == 200
+    assert server.calls.total() == 3
+
+
+def test_a_fresh_connection_that_ends_is_not_replaced(server, wire):
+    server.fail(RESET)
+    with pytest.raises(BackendUnavailable):
+        send(wire, server)
+    assert server.calls.total() == 1
 
 
 def test_each_origin_has_connections_of_its_own(server, wire):
