@@ -1,0 +1,106 @@
+/* The system calls of one publication, in a loop of C: what the writer in Python is measured against.
+ *
+ * It makes the same calls on the same kinds of objects as secretbridge/generation does, and nothing
+ * else: no comparison, no digest, no manifest text. Built as a shared library at bench time.
+ */
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#define DIRECTORY (O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
+#define NEW_FILE (O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC)
+#define TRY(call) \
+    do { \
+        if ((call) < 0) \
+            return -errno; \
+    } while (0)
+
+static int list(int directory)
+{
+    int copy, entries = 0;
+    DIR *listing;
+
+    TRY(copy = fcntl(directory, F_DUPFD_CLOEXEC, 0));
+    listing = fdopendir(copy);
+    while (readdir(listing))
+        entries++;
+    rewinddir(listing);
+    closedir(listing);
+    return entries;
+}
+
+static int put(int directory, const char *name, const char *content, long size)
+{
+    int file;
+
+    TRY(file = openat(directory, name, NEW_FILE, 0400));
+    if (size > 4096)
+        TRY(-posix_fallocate(file, 0, size));
+    if (write(file, content, size) != size)
+        return -EIO;
+    TRY(fchmod(file, 0440));
+    TRY(close(file));
+    return 0;
+}
+
+/* Publish the files s000000... into `root`: `changed` of them written, the others linked from the
+ * generation `old`. Returns 0 or a negative error number. */
+int publish(int root, const char *generation, const char *old, int files, int changed,
+            const char *content, long size, const char *manifest, long manifest_size)
+{
+    char name[32], link[64];
+    int new, previous, error, i;
+    struct stat status;
+    struct statvfs space;
+
+    TRY(list(root));
+    TRY(fstatvfs(root, &space));
+    TRY(mkdirat(root, generation, 0700));
+    TRY(new = openat(root, generation, DIRECTORY));
+    TRY(previous = openat(root, old, DIRECTORY));
+    for (i = changed; i < files; i++) {
+        snprintf(name, sizeof name, "s%06d", i);
+        TRY(linkat(previous, name, new, name, 0));
+    }
+    for (i = 0; i < changed; i++) {
+        snprintf(name, sizeof name, "s%06d", i);
+        if ((error = put(new, name, content, size)) < 0)
+            return error;
+    }
+    if ((error = put(new, "..manifest", manifest, manifest_size)) < 0)
+        return error;
+    TRY(list(new));
+    TRY(fstat(new, &status));
+    TRY(fchmod(new, 0750));
+    TRY(close(previous));
+    TRY(symlinkat(generation, root, "..tmp-0"));
+    TRY(renameat(root, "..tmp-0", root, "..data"));
+    TRY(readlinkat(root, "..data", link, sizeof link));
+    TRY(fstat(new, &status));
+    TRY(fstatat(root, "..data", &status, 0));
+    TRY(close(new));
+    return 0;
+}
+
+/* Remove a generation, outside of what is measured. */
+int discard(int root, const char *generation, int files)
+{
+    char name[32];
+    int directory, i;
+
+    TRY(directory = openat(root, generation, DIRECTORY));
+    for (i = 0; i < files; i++) {
+        snprintf(name, sizeof name, "s%06d", i);
+        TRY(unlinkat(directory, name, 0));
+    }
+    TRY(unlinkat(directory, "..manifest", 0));
+    TRY(close(directory));
+    TRY(unlinkat(root, generation, AT_REMOVEDIR));
+    return 0;
+}

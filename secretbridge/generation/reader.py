@@ -1,0 +1,333 @@
+"""Reading files of one generation, never of two.
+
+A directory descriptor of what ``..data`` names is opened once, and every file through it; so whatever
+is published meanwhile, a certificate and its key belong together. Two opens by path do not have that:
+under constant rotation 8 % of such pairs were mixed.
+
+Two layouts are read: that of our own writer, whose generations carry a manifest and wait for readers
+that hold a shared lock on them, and that of the kubelet, which deletes a generation at the moment it is
+replaced. There a file can be gone although the generation is open; the whole set is then read again.
+
+This module lies on the import path of the library: it imports nothing that is slow to load.
+"""
+
+from __future__ import annotations
+
+import os
+from errno import EACCES, EAGAIN, EINVAL, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, EPERM
+from stat import S_ISREG
+
+from ..document import check_size
+from ..errors import (
+    AccessDenied,
+    BackendUnavailable,
+    ConfigError,
+    IntegrityError,
+    SecretBridgeError,
+    SecretMissing,
+)
+from .layout import DATA_LINK, MANIFEST, is_generation
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Self
+
+    from .manifest import Manifest
+
+__all__ = ["Generation", "open_generation", "read_generation"]
+
+# Search permission is enough to read by name, so the right to list is not asked for.
+_TARGET = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+# Without O_NONBLOCK a FIFO at the place of a file would make us wait for its writer.
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_ATTEMPTS = 20
+
+
+class _Vanished(BackendUnavailable):
+    """The generation was removed while it was being read; its successor is there."""
+
+
+class Generation:
+    """One generation, open for reading. Close it, or use it in a ``with`` statement.
+
+    ``id`` is the name of its directory, different for every publication. Our writer keeps a
+    generation for as long as it is open here, up to the writer's deadline.
+    """
+
+    __slots__ = ("_directory", "id", "target")
+
+    def __init__(self, directory: int, id: str, target: str) -> None:
+        """Take over ``directory``, a descriptor of the generation ``id`` in ``target``."""
+        self._directory = directory
+        self.id = id
+        self.target = target
+
+    def names(self) -> tuple[str, ...]:
+        """Return the names of all files, sorted. Raises :class:`AccessDenied`."""
+        found: list[str] = []
+        try:
+            _walk(self._fileno(), "", found)
+        except OSError as error:
+            raise self._explained(error, "its directory") from None
+        return tuple(sorted(found))
+
+    def read(self, name: str, *, limit: int | None = None) -> bytes:
+        """Return the content of the file ``name``, of at most ``limit`` bytes.
+
+        Raises :class:`SecretMissing`, :class:`AccessDenied`, :class:`SecretTooLarge`,
+        :class:`IntegrityError` when it is no regular file, :class:`ConfigError` for a name that
+        leads elsewhere, and :class:`BackendUnavailable` when the generation is gone.
+        """
+        parts = _parts(name)
+        try:
+            file = _open_beneath(self._fileno(), parts)
+        except OSError as error:
+            raise self._explained(error, name) from None
+        try:
+            status = os.fstat(file)
+            if not S_ISREG(status.st_mode):
+                raise IntegrityError(
+                    f"{name!r} in {self.target} is no regular file",
+                    hint="find out who else writes to that directory",
+                )
+            if limit is not None:
+                check_size(status.st_size, limit)
+            return _content(file, status.st_size)
+        except OSError as error:
+            raise self._explained(error, name) from None
+        finally:
+            os.close(file)
+
+    def read_many(self, names: Iterable[str], *, limit: int | None = None) -> dict[str, bytes]:
+        """Return the contents of ``names``, all of this generation. Raises as :meth:`read` does."""
+        return {name: self.read(name, limit=limit) for name in names}
+
+    def manifest(self) -> Manifest | None:
+        """Return the manifest, or None in a volume that another writer made.
+
+        Raises :class:`IntegrityError` when it is damaged.
+        """
+        from .manifest import decode
+
+        try:
+            file = os.open(MANIFEST, _FILE, dir_fd=self._fileno())
+        except OSError as error:
+            if error.errno == ENOENT and not is_generation(self.id):
+                return None
+            raise self._explained(error, "its manifest") from None
+        try:
+            return decode(_content(file, os.fstat(file).st_size))
+        finally:
+            os.close(file)
+
+    def close(self) -> None:
+        """Let go of the generation. It may be called twice."""
+        directory, self._directory = self._directory, -1
+        if directory >= 0:
+            os.close(directory)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Generation {self.id} of {self.target}>"
+
+    def _fileno(self) -> int:
+        if self._directory < 0:
+            raise ValueError("the generation is closed")
+        return self._directory
+
+    def _explained(self, error: OSError, name: str) -> SecretBridgeError:
+        if error.errno in (ENOENT, ENOTDIR, ENAMETOOLONG):
+            if self._is_gone():
+                return _Vanished(
+                    f"the generation {self.id} of {self.target} was replaced and removed",
+                    hint="read again; the writer's grace is shorter than this program reads",
+                )
+            return SecretMissing(
+                f"there is no {name!r} in {self.target}",
+                hint="look at which names the generation has",
+            )
+        if error.errno == ELOOP:
+            return IntegrityError(
+                f"{name!r} in {self.target} is a symlink inside of a generation",
+                hint="find out who else writes to that directory",
+            )
+        if error.errno == EAGAIN:  # its lease is being asked for, so it is being removed
+            return _Vanished(f"{name!r} in {self.target} is being removed", hint="read again")
+        return _unreadable(error, f"{self.target}/{name}")
+
+    def _is_gone(self) -> bool:
+        """Say whether the generation is being removed or has been."""
+        try:
+            if is_generation(self.id):
+                # It is written last and removed first: with it, everything is there.
+                os.stat(MANIFEST, dir_fd=self._directory, follow_symlinks=False)
+                return False
+            return os.readlink(f"{self.target}/{DATA_LINK}") != self.id
+        except OSError:
+            return True
+
+
+def open_generation(target: str | os.PathLike[str]) -> Generation:
+    """Open the generation that is published in the directory ``target``.
+
+    Raises :class:`BackendUnavailable` when there is none (yet), :class:`AccessDenied`, and
+    :class:`IntegrityError` when ``..data`` leads out of the directory.
+    """
+    shown = os.fspath(target)
+    for _ in range(_ATTEMPTS):
+        try:
+            root = os.open(shown, _TARGET)
+        except OSError as error:
+            raise _unreadable(error, shown) from None
+        try:
+            name = os.readlink(DATA_LINK, dir_fd=root)
+            if "/" in name:
+                raise IntegrityError(
+                    f"{shown}/{DATA_LINK} leads elsewhere instead of to a directory beside it",
+                    hint="find out who replaced the link",
+                )
+            directory = _open_shared(root, name)
+        except OSError as error:
+            raise _unreadable(error, f"{shown}/{DATA_LINK}") from None
+        finally:
+            os.close(root)
+        if directory >= 0:
+            return Generation(directory, name, shown)
+    raise BackendUnavailable(
+        f"{shown}/{DATA_LINK} names no generation that lasts long enough to be opened",
+        hint="look at what writes there; readers need a grace of seconds",
+    )
+
+
+def read_generation(
+    target: str | os.PathLike[str],
+    names: Iterable[str] | None = None,
+    *,
+    limit: int | None = None,
+) -> tuple[str, dict[str, bytes]]:
+    """Return the id of one generation and the contents of ``names`` in it; of all when left out.
+
+    Should it be removed meanwhile, everything is read again from its successor. Raises as
+    :func:`open_generation` and :meth:`Generation.read` do.
+    """
+    wanted = None if names is None else list(names)
+    attempt = 0
+    while True:
+        attempt += 1
+        with open_generation(target) as generation:
+            try:
+                found = generation.read_many(
+                    generation.names() if wanted is None else wanted, limit=limit
+                )
+                return generation.id, found
+            except _Vanished:
+                if attempt == _ATTEMPTS:
+                    raise
+
+
+def _open_shared(root: int, name: str) -> int:
+    """Return a descriptor of the generation ``name``, or -1 when it is being removed."""
+    try:
+        directory = os.open(name, _DIRECTORY, dir_fd=root)
+    except FileNotFoundError:
+        return -1
+    if not is_generation(name):
+        return directory
+    from fcntl import LOCK_NB, LOCK_SH, flock
+
+    try:
+        flock(directory, LOCK_SH | LOCK_NB)
+    except BlockingIOError:
+        os.close(directory)
+        return -1
+    except OSError:
+        pass  # no locks on this file system: the grace has to do
+    if os.fstat(directory).st_nlink == 0:
+        os.close(directory)
+        return -1
+    return directory
+
+
+def _parts(name: str) -> list[str]:
+    parts = name.split("/")
+    if "\0" in name or any(not part or part == "." or part.startswith("..") for part in parts):
+        raise ConfigError(
+            f"{name!r} is no name of a file in a generation",
+            hint="write it relative, with single slashes, and without a part that begins with '..'",
+        )
+    return parts
+
+
+def _open_beneath(directory: int, parts: list[str]) -> int:
+    """Return a descriptor of the file at ``parts``; no component may be a link."""
+    opened = []
+    try:
+        for part in parts[:-1]:
+            directory = os.open(part, _DIRECTORY, dir_fd=directory)
+            opened.append(directory)
+        return os.open(parts[-1], _FILE, dir_fd=directory)
+    finally:
+        for descriptor in opened:
+            os.close(descriptor)
+
+
+def _content(file: int, size: int) -> bytes:
+    content = os.read(file, size + 1)
+    if len(content) == size:
+        return content  # asked for one byte more: the file ends here
+    parts = [content]
+    while part := os.read(file, 1 << 16):
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _walk(directory: int, prefix: str, found: list[str]) -> None:
+    inner: list[str] = []
+    with os.scandir(directory) as listing:
+        for item in listing:
+            if item.name.startswith(".."):
+                continue
+            if item.is_dir(follow_symlinks=False):
+                inner.append(item.name)
+            elif item.is_file(follow_symlinks=False):
+                found.append(prefix + item.name)
+    for name in inner:
+        descriptor = os.open(name, _DIRECTORY, dir_fd=directory)
+        try:
+            _walk(descriptor, f"{prefix}{name}/", found)
+        finally:
+            os.close(descriptor)
+
+
+def _unreadable(error: OSError, path: str) -> SecretBridgeError:
+    if error.errno in (EACCES, EPERM):
+        groups = ",".join(str(group) for group in sorted({os.getegid(), *os.getgroups()}))
+        return AccessDenied(
+            f"uid {os.geteuid()} (groups {groups}) may not read {path}",
+            hint="run with the group of the target (group_add in compose, supplementalGroups in "
+            "Kubernetes)",
+        )
+    if error.errno == ENOENT:
+        return BackendUnavailable(
+            f"{path} does not exist, so nothing has been published there",
+            hint="start the sidecar before the application, and mount its target",
+        )
+    if error.errno in (ENOTDIR, EINVAL, ELOOP):
+        return IntegrityError(
+            f"{path} is not what a volume has there",
+            hint="name the directory that holds the link `..data`",
+        )
+    return BackendUnavailable(
+        f"{path} cannot be read ({os.strerror(error.errno or 0)})",
+        hint="look at the mount and at the kernel's log",
+    )

@@ -1,0 +1,305 @@
+"""What a writer does first: find what is published, and undo what a dead one left half done.
+
+A writer may die between any two system calls. What it can leave behind, and what happens to it here:
+
+- a link under a temporary name: removed (one with a fixed name would block every later writer);
+- a generation without a whole manifest, or newer than the published one: removed, nobody reads it;
+- visible links that are missing, or that lead to names which are gone: made, or removed;
+- generations that were published before: theirs is the grace. When each was replaced is not known,
+  but none was replaced later than the ``..data`` link was made, so that is when their grace began;
+- no ``..data``, or one that leads nowhere: made again from the newest complete generation.
+
+Content is read back and digested once, so that the first publication after a restart writes only
+what changed. Directories and files that do not look like ours are left alone and reported.
+"""
+
+from __future__ import annotations
+
+import os
+from stat import S_IMODE, S_ISDIR, S_ISREG
+
+from ..errors import IntegrityError, UnsafeTarget
+from .collect import remove_generation
+from .layout import DATA_LINK, MANIFEST, TEMPORARY_PREFIX, is_generation
+from .links import Links, target_of
+from .manifest import MAX_SIZE, Manifest, decode
+from .staging import DIRECTORY, Entry
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    EntryOf = Callable[[bytes, int, int, int], Entry]
+    """Makes the state of a file of its content, mode, owner and group."""
+
+__all__ = ["Found", "Recovered", "load", "recover"]
+
+_FOREIGN_TEMPORARY = "..data_tmp"
+"""What the kubelet's writer and its copies leave behind, and then fail over for ever."""
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+
+
+class Found:
+    """A generation as it stands on the file system, with the state of each file.
+
+    A file that is not as it was published has no entry, so the next publication writes it anew.
+    """
+
+    __slots__ = ("entries", "manifest")
+
+    def __init__(self, manifest: Manifest, entries: dict[str, Entry]) -> None:
+        self.manifest = manifest
+        self.entries = entries
+
+    @property
+    def is_whole(self) -> bool:
+        """Every file is as it was published."""
+        return len(self.entries) == len(self.manifest.files)
+
+
+class Recovered:
+    """What was found and done at start.
+
+    ``current``: the published generation, or None. ``waiting``: earlier generations, by name, with
+    the seconds since they were replaced. ``sequence``: the highest that was ever used. ``removed``,
+    ``repaired`` and ``foreign`` are names in the target: deleted remains, links that were made
+    right, and things that are not ours.
+    """
+
+    __slots__ = ("current", "foreign", "removed", "repaired", "sequence", "waiting")
+
+    def __init__(self) -> None:
+        self.current: Found | None = None
+        self.waiting: dict[str, float] = {}
+        self.sequence = 0
+        self.removed: list[str] = []
+        self.repaired: list[str] = []
+        self.foreign: list[str] = []
+
+
+def recover(root: int, links: Links, entry_of: EntryOf, now: float) -> Recovered:
+    """Put the directory ``root`` in order. ``now`` is in seconds since the epoch.
+
+    Raises :class:`UnsafeTarget` when another kind of writer is at work there or when a directory
+    stands where a link has to be, and :class:`OSError`.
+    """
+    result = Recovered()
+    names = os.listdir(root)
+    published = _published(root)
+    _remove_temporary(root, names, result)
+    generations = _own_generations(root, names, result)
+    if published in generations:
+        stated = generations[published] or _assumed(root, published, generations.values())
+        result.current = load(root, stated, entry_of)
+    else:
+        _publish_newest(root, links, generations, entry_of, result)
+    current = result.current.manifest if result.current else None
+    known = [*generations.values(), current]
+    result.sequence = max((manifest.sequence for manifest in known if manifest), default=0)
+    replaced_at = os.stat(DATA_LINK, dir_fd=root, follow_symlinks=False).st_mtime if current else 0
+    for name, manifest in generations.items():
+        if current is not None and name == current.generation:
+            continue
+        if current is None or manifest is None or manifest.sequence > current.sequence:
+            _remove(root, name, result)
+        else:
+            made_at = os.stat(name, dir_fd=root, follow_symlinks=False).st_mtime
+            result.waiting[name] = max(now - max(made_at, replaced_at), 0.0)
+    _put_links_right(root, links, names, result)
+    return result
+
+
+def load(root: int, manifest: Manifest, entry_of: EntryOf) -> Found:
+    """Return the state of the generation that ``manifest`` describes. Raises :class:`OSError`."""
+    directory = os.open(manifest.generation, DIRECTORY, dir_fd=root)
+    try:
+        entries = {}
+        for name, mode in manifest.files.items():
+            entry = _entry(directory, name, mode, entry_of)
+            if entry is not None:
+                entries[name] = entry
+        return Found(manifest, entries)
+    finally:
+        os.close(directory)
+
+
+def _assumed(root: int, name: str, others: Iterable[Manifest | None]) -> Manifest:
+    """Return a manifest for a published generation that has none.
+
+    No crash leaves that behind, somebody removed it; but it is what readers have, so it stays until
+    the next publication, with its visible names.
+    """
+    directory = os.open(name, DIRECTORY, dir_fd=root)
+    try:
+        names = [item for item in os.listdir(directory) if not item.startswith("..")]
+    finally:
+        os.close(directory)
+    sequence = 1 + max((manifest.sequence for manifest in others if manifest), default=0)
+    return Manifest(name, sequence, 0.0, dict.fromkeys(names, -1))  # a mode that no file has
+
+
+def _manifest(root: int, generation: str) -> Manifest | None:
+    """Return the manifest of a generation, or None when it has no whole one."""
+    try:
+        directory = os.open(generation, DIRECTORY, dir_fd=root)
+    except OSError:
+        return None
+    try:
+        file = os.open(MANIFEST, _FILE, dir_fd=directory)
+    except OSError:
+        return None
+    finally:
+        os.close(directory)
+    try:
+        status = os.fstat(file)
+        if not S_ISREG(status.st_mode) or status.st_size > MAX_SIZE:
+            return None
+        manifest = decode(_content(file, status.st_size))
+    except (OSError, IntegrityError):
+        return None
+    finally:
+        os.close(file)
+    return manifest if manifest.generation == generation else None
+
+
+def _entry(directory: int, name: str, mode: int, entry_of: EntryOf) -> Entry | None:
+    """Return the state of one file, or None when it is not as it was published."""
+    try:
+        file = _open_beneath(directory, name)
+    except OSError:
+        return None
+    try:
+        status = os.fstat(file)
+        if not S_ISREG(status.st_mode) or S_IMODE(status.st_mode) != mode:
+            return None
+        content = _content(file, status.st_size)
+    except OSError:
+        return None
+    finally:
+        os.close(file)
+    entry = entry_of(content, mode, status.st_uid, status.st_gid)
+    entry.inode = status.st_ino
+    entry.sealed = status.st_mtime_ns
+    return entry
+
+
+def _open_beneath(directory: int, name: str) -> int:
+    *parents, last = name.split("/")
+    opened = []
+    try:
+        for parent in parents:
+            directory = os.open(parent, DIRECTORY, dir_fd=directory)
+            opened.append(directory)
+        return os.open(last, _FILE, dir_fd=directory)
+    finally:
+        for descriptor in opened:
+            os.close(descriptor)
+
+
+def _content(file: int, size: int) -> bytes:
+    parts = []
+    while part := os.read(file, size + 1):
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _remove_temporary(root: int, names: list[str], result: Recovered) -> None:
+    for name in names:
+        if name.startswith(TEMPORARY_PREFIX) or name == _FOREIGN_TEMPORARY:
+            if target_of(root, name) is None:
+                result.foreign.append(name)
+            else:
+                os.unlink(name, dir_fd=root)
+                result.removed.append(name)
+
+
+def _own_generations(root: int, names: list[str], result: Recovered) -> dict[str, Manifest | None]:
+    """Return all generations of ours, each with its manifest if that is whole."""
+    found: dict[str, Manifest | None] = {}
+    for name in filter(is_generation, names):
+        status = os.stat(name, dir_fd=root, follow_symlinks=False)
+        if not S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
+            result.foreign.append(name)
+            continue
+        found[name] = _manifest(root, name)
+    return found
+
+
+def _published(root: int) -> str | None:
+    """Return the name of the generation that ``..data`` leads to, or None."""
+    target = target_of(root, DATA_LINK)
+    if target is None:
+        try:
+            status = os.stat(DATA_LINK, dir_fd=root, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+        if S_ISDIR(status.st_mode):
+            raise UnsafeTarget(
+                f"{DATA_LINK} in the target is a directory", hint="use an empty directory as target"
+            )
+        return None
+    if is_generation(target):
+        return target
+    try:
+        status = os.stat(target, dir_fd=root, follow_symlinks=False)
+    except OSError:
+        return None
+    if "/" not in target and S_ISDIR(status.st_mode):
+        raise UnsafeTarget(
+            f"the target belongs to another writer: its {DATA_LINK} leads to {target!r}",
+            hint="use an empty directory as target (a Kubernetes volume is written by the kubelet)",
+        )
+    return None
+
+
+def _publish_newest(
+    root: int,
+    links: Links,
+    generations: dict[str, Manifest | None],
+    entry_of: EntryOf,
+    result: Recovered,
+) -> None:
+    """Let ``..data`` lead to the newest complete generation; remove it when there is none."""
+    newest_first = sorted(
+        (manifest for manifest in generations.values() if manifest),
+        key=lambda manifest: -manifest.sequence,
+    )
+    for manifest in newest_first:
+        found = load(root, manifest, entry_of)
+        if found.is_whole:
+            links.replace(manifest.generation, DATA_LINK)
+            result.repaired.append(DATA_LINK)
+            result.current = found
+            return
+    try:
+        os.unlink(DATA_LINK, dir_fd=root)
+        result.removed.append(DATA_LINK)
+    except FileNotFoundError:
+        pass
+
+
+def _remove(root: int, name: str, result: Recovered) -> None:
+    try:
+        remove_generation(root, name, even_if_busy=True)
+        result.removed.append(name)
+    except OSError:
+        result.waiting[name] = 0.0  # tried again with the others, and reported then
+
+
+def _put_links_right(root: int, links: Links, names: list[str], result: Recovered) -> None:
+    files = result.current.manifest.files if result.current else ()
+    wanted = dict.fromkeys(name.partition("/")[0] for name in files)
+    for name in names:
+        if name.startswith(".."):
+            is_known = name == DATA_LINK or is_generation(name) or name in result.removed
+            if not is_known and name not in result.foreign:
+                result.foreign.append(name)
+        elif name not in wanted:
+            if target_of(root, name) == f"{DATA_LINK}/{name}":
+                os.unlink(name, dir_fd=root)
+                result.removed.append(name)
+            else:
+                result.foreign.append(name)
+    wrong = links.survey(tuple(wanted))
+    links.mend(wrong)
+    result.repaired += wrong
