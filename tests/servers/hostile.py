@@ -10,6 +10,7 @@ for a fault that it has seen enough of.
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import socket
@@ -119,10 +120,8 @@ class HostileServer:
         self.is_stopping.set()
         # A close alone does not wake a thread that waits in accept() or recv().
         for sock in [self._listener, *self._open]:
-            try:
+            with contextlib.suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
             sock.close()
         self._accepting.join()
 

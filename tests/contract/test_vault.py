@@ -1,0 +1,629 @@
+"""Vault: every rule on the in-process server and on a real OpenBao or Vault.
+
+A real server takes a second to start and is shared by the module; tests use locators of their own.
+"""
+
+import json
+from contextlib import ExitStack
+from urllib.parse import quote
+from uuid import uuid4
+
+import pytest
+
+from secretbridge.backends import Deadline
+from secretbridge.backends.vault import VaultBackend
+from secretbridge.document import Document, Lease, select
+from secretbridge.errors import (
+    AccessDenied,
+    AuthenticationFailed,
+    BackendUnavailable,
+    ConfigError,
+    RateLimited,
+    SecretBridgeError,
+    SecretDeleted,
+    SecretExpired,
+    SecretMissing,
+    VersionMissing,
+)
+from secretbridge.reference import Reference
+from secretbridge.testing import BackendContract
+from tests.servers._vault_admin import write_private
+from tests.servers.bao import find_binary, real_vault
+from tests.servers.vault import Scripted, VaultServer
+
+SERVERS = ["in-process", "in-process, as Vault", "real"]
+
+
+@pytest.fixture(scope="module")
+def real():
+    if find_binary() is None:
+        pytest.skip("neither bao nor vault on the PATH, and SECRETBRIDGE_VAULT_BIN is not set")
+    with real_vault() as server:
+        yield server
+
+
+@pytest.fixture(params=SERVERS)
+def server(request):
+    if request.param == "real":
+        yield request.getfixturevalue("real")
+        return
+    dialect = "vault" if request.param.endswith("Vault") else "openbao"
+    with VaultServer(dialect=dialect) as server:
+        yield server
+
+
+@pytest.fixture
+def clients():
+    with ExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture
+def as_root(server, tmp_path, clients):
+    """A client that may do everything."""
+    return client(server, clients, token_file(server, tmp_path))
+
+
+@pytest.fixture
+def name():
+    return f"t-{uuid4().hex[:12]}"
+
+
+def token_file(server, tmp_path, token=None):
+    path = server.write_token_file(tmp_path / f"token-{uuid4().hex[:6]}", token)
+    return {"method": "token", "token_file": path}
+
+
+def client(server, clients, auth, **options):
+    backend = VaultBackend.create("vault", {"address": server.address, "auth": auth, **options})
+    clients.callback(backend.close)
+    return backend
+
+
+def fetch(backend, *references):
+    requests = [Reference.parse(reference).document for reference in references]
+    return list(backend.fetch(requests, Deadline(20)))
+
+
+def one(backend, reference):
+    [outcome] = fetch(backend, reference)
+    return outcome
+
+
+def value(backend, reference):
+    outcome = one(backend, reference)
+    assert isinstance(outcome, Document), str(outcome)
+    return select(outcome, Reference.parse(reference)).decode()
+
+
+def probe(backend, reference):
+    [outcome] = backend.probe([Reference.parse(reference).document], Deadline(20))
+    return outcome
+
+
+class Contract(BackendContract):
+    """The shared rules; a subclass says on which server and mount."""
+
+    supports_binary = False
+    supports_empty = False
+    mount = "kv"
+
+    @pytest.fixture
+    def server(self):
+        raise NotImplementedError
+
+    @pytest.fixture
+    def backend(self, server, tmp_path):
+        self.server = server
+        self.rules = {"kv/data/*": ["read"], "kv/metadata/*": ["read"], "kv1/*": ["read"]}
+        self.policy = f"contract-{uuid4().hex[:8]}"
+        server.policy(self.policy, self.rules)
+        token = server.create_token([self.policy])
+        self.least = {"address": server.address, "auth": token_file(server, tmp_path, token)}
+        backend = VaultBackend.create("vault", self.least)
+        yield backend
+        backend.close()
+
+    def options(self, backend):
+        return self.least
+
+    def locator(self, name):
+        return f"{self.mount}/{name}"
+
+    def body(self, text):
+        return json.dumps({"value": text}).encode()
+
+    def same_body(self, body, expected):
+        return json.loads(body) == json.loads(expected)
+
+    def put(self, locator, body):
+        self.server.put(locator, json.loads(body))
+
+    def remove(self, locator):
+        self.server.delete(locator)
+
+    def deny(self, locator):
+        mount, _, name = locator.partition("/")
+        denied = f"{mount}/data/{name}" if mount == "kv" else locator
+        self.server.policy(self.policy, {**self.rules, denied: ["deny"]})
+
+
+class TestInProcess(Contract):
+    @pytest.fixture
+    def server(self):
+        with VaultServer() as server:
+            yield server
+
+    def break_store(self):
+        self.server.stop()
+
+    def heal_store(self):
+        self.server.start()
+
+    def corrupt(self, locator):
+        mount, _, name = locator.partition("/")
+        self.server.script(f"{mount}/data/{name}", [Scripted(200, '{"data": {"data": 1}}')])
+
+
+class TestInProcessOnVersion1(TestInProcess):
+    mount = "kv1"
+    has_versions = False
+
+    def corrupt(self, locator):
+        self.server.script(locator, [Scripted(200, '{"data": "')])
+
+
+class TestReal(Contract):
+    @pytest.fixture
+    def server(self, real):
+        return real
+
+    def break_store(self):
+        self.server.seal()
+
+    def heal_store(self):
+        self.server.unseal()
+
+
+class TestRealOnVersion1(TestReal):
+    mount = "kv1"
+    has_versions = False
+
+
+# Reading -----------------------------------------------------------------------------------------
+
+
+def test_a_field_is_read_from_either_version_of_the_engine(server, as_root, name):
+    for mount in ("kv", "kv1"):
+        server.put(f"{mount}/{name}/db", {"password": "pä$$<wörd>&"})
+        assert value(as_root, f"vault:{mount}/{name}/db#password") == "pä$$<wörd>&"
+
+
+def test_a_number_keeps_the_digits_in_which_the_server_wrote_it(server, as_root, name):
+    server.put(f"kv/{name}", {"port": 5432, "nested": {"b": 1.5, "a": [1, 2]}})
+    assert value(as_root, f"vault:kv/{name}#port") == "5432"
+    assert json.loads(value(as_root, f"vault:kv/{name}#nested")) == {"a": [1, 2], "b": 1.5}
+
+
+def test_the_whole_document_is_the_object_of_its_fields(server, as_root, name):
+    server.put(f"kv/{name}", {"a": "1", "b": "2"})
+    assert json.loads(one(as_root, f"vault:kv/{name}").body) == {"a": "1", "b": "2"}
+
+
+def test_a_mount_may_have_several_segments(server, as_root, name):
+    server.mount(f"team/{name}", "kv", version=2)
+    server.do("POST", f"team/{name}/data/app/db", {"data": {"password": "deep"}})
+    assert value(as_root, f"vault:team/{name}/app/db#password") == "deep"
+
+
+def test_characters_of_a_path_mean_nothing_to_the_server(server, as_root, name):
+    odd = "/".join(quote(part, safe="") for part in f"{name}/a b?version=7#x%2f..;é".split("/"))
+    server.do("POST", f"kv/data/{odd}", {"data": {"k": "odd"}})
+    assert value(as_root, f"vault:kv/{odd}#k") == "odd"
+
+
+def test_an_empty_secret_is_a_document(server, as_root, name):
+    server.put(f"kv/{name}", {})
+    assert one(as_root, f"vault:kv/{name}").body == b"{}"
+
+
+def test_a_version_can_be_pinned(server, as_root, name):
+    server.put(f"kv/{name}", {"p": "first"})
+    server.put(f"kv/{name}", {"p": "second"})
+    assert value(as_root, f"vault:kv/{name}?version=1#p") == "first"
+    assert one(as_root, f"vault:kv/{name}?version=1").version == "1"
+    assert one(as_root, f"vault:kv/{name}").version == "2"
+
+
+def test_a_thousand_requests_come_back_in_order(server, as_root, name):
+    for index in range(40):
+        server.put(f"kv/{name}/{index}", {"p": str(index)})
+    outcomes = fetch(as_root, *[f"vault:kv/{name}/{index % 40}" for index in range(1000)])
+    expected = [str(index % 40) for index in range(1000)]
+    assert [json.loads(outcome.body)["p"] for outcome in outcomes] == expected
+
+
+# What is not there -------------------------------------------------------------------------------
+
+
+def test_a_missing_version_is_not_a_missing_secret(server, as_root, name):
+    server.put(f"kv/{name}", {"p": "first"})
+    assert type(one(as_root, f"vault:kv/{name}?version=9")) is VersionMissing
+    assert type(one(as_root, f"vault:kv/{name}-absent?version=9")) is SecretMissing
+
+
+def test_a_missing_version_of_a_deleted_secret_is_a_missing_version(server, as_root, name):
+    server.put(f"kv/{name}", {"p": "first"})
+    server.delete(f"kv/{name}")
+    assert type(one(as_root, f"vault:kv/{name}?version=9")) is VersionMissing
+
+
+def test_deleted_and_destroyed_are_told_apart(server, as_root, name):
+    server.put(f"kv/{name}", {"p": "first"})
+    server.delete(f"kv/{name}")
+    deleted = one(as_root, f"vault:kv/{name}")
+    assert isinstance(deleted, SecretDeleted)
+    assert "version 1 was deleted" in str(deleted)
+    server.change_versions("destroy", f"kv/{name}", [1])
+    destroyed = one(as_root, f"vault:kv/{name}")
+    assert isinstance(destroyed, SecretDeleted)
+    assert "version 1 was destroyed" in str(destroyed)
+
+
+def test_an_undeleted_secret_is_back(server, as_root, name):
+    server.put(f"kv/{name}", {"p": "first"})
+    server.delete(f"kv/{name}")
+    server.change_versions("undelete", f"kv/{name}", [1])
+    assert value(as_root, f"vault:kv/{name}#p") == "first"
+
+
+def test_a_secret_removed_with_all_its_versions_is_missing(server, as_root, name):
+    server.put(f"kv/{name}", {"p": "first"})
+    server.purge(f"kv/{name}")
+    assert type(one(as_root, f"vault:kv/{name}")) is SecretMissing
+
+
+def test_a_pinned_version_survives_the_deletion_of_a_later_one(server, as_root, name):
+    server.put(f"kv/{name}", {"p": "first"})
+    server.put(f"kv/{name}", {"p": "second"})
+    server.delete(f"kv/{name}")
+    assert value(as_root, f"vault:kv/{name}?version=1#p") == "first"
+    assert isinstance(one(as_root, f"vault:kv/{name}?version=2"), SecretDeleted)
+
+
+def test_a_missing_mount_is_missing_for_root_and_says_so(as_root):
+    outcome = one(as_root, "vault:no-such-mount/app/db")
+    assert type(outcome) is SecretMissing
+    assert "no secrets engine is mounted" in str(outcome)
+
+
+def test_a_path_with_data_gets_a_hint_to_leave_it_out(server, as_root, name):
+    server.put(f"kv/{name}", {"p": "x"})
+    outcome = one(as_root, f"vault:kv/data/{name}")
+    assert type(outcome) is SecretMissing
+    assert "leave out `data/`" in str(outcome)
+
+
+def test_a_version_of_a_mount_without_versions_is_a_mistake_and_not_missing(server, as_root, name):
+    server.put(f"kv1/{name}", {"p": "x"})
+    outcome = one(as_root, f"vault:kv1/{name}?version=1")
+    assert isinstance(outcome, ConfigError)
+    assert "keeps none" in str(outcome)
+
+
+@pytest.mark.parametrize("path", ["kv", "sys/health", "auth/token/lookup-self"])
+def test_what_is_no_path_of_a_secret_is_refused(as_root, path):
+    assert isinstance(one(as_root, f"vault:{path}"), ConfigError)
+
+
+def test_parameters_for_a_plain_secret_are_a_mistake(server, as_root, name):
+    server.put(f"kv/{name}", {"p": "x"})
+    assert isinstance(one(as_root, f"vault:kv/{name}?common_name=x"), ConfigError)
+
+
+# Who may -----------------------------------------------------------------------------------------
+
+
+def limited(server, tmp_path, clients, rules, **token):
+    policy = f"p-{uuid4().hex[:8]}"
+    server.policy(policy, rules)
+    made = server.create_token([policy], **token)
+    return client(server, clients, token_file(server, tmp_path, made))
+
+
+def test_denied_is_not_missing_whether_the_secret_exists_or_not(server, tmp_path, clients, name):
+    server.put(f"kv/{name}", {"p": "x"})
+    backend = limited(server, tmp_path, clients, {f"kv/data/{name}/mine": ["read"]})
+    for outcome in fetch(backend, f"vault:kv/{name}", f"vault:kv/{name}-absent"):
+        assert type(outcome) is AccessDenied
+
+
+def test_a_token_that_may_do_nothing_else_reads_what_it_may(server, tmp_path, clients, name):
+    server.put(f"kv/{name}", {"p": "mine"})
+    rules = {f"kv/data/{name}": ["read"]}
+    backend = limited(server, tmp_path, clients, rules, default_policy=False)
+    assert value(backend, f"vault:kv/{name}#p") == "mine"
+    assert type(one(backend, f"vault:kv/{name}-other")) is AccessDenied
+
+
+def test_an_unknown_token_is_not_denied_but_unknown(server, tmp_path, clients, name):
+    backend = client(server, clients, token_file(server, tmp_path, "s.nonsense"))
+    for outcome in fetch(backend, f"vault:kv/{name}", f"vault:kv/{name}-other"):
+        assert type(outcome) is AuthenticationFailed
+
+
+def test_a_revoked_token_fails_until_the_file_holds_a_new_one(server, tmp_path, clients, name):
+    server.put(f"kv/{name}", {"p": "x"})
+    first = server.create_token(["root"])
+    auth = token_file(server, tmp_path, first)
+    backend = client(server, clients, auth)
+    assert value(backend, f"vault:kv/{name}#p") == "x"
+    server.revoke_token(first)
+    assert type(one(backend, f"vault:kv/{name}")) is AuthenticationFailed
+    server.write_token_file(auth["token_file"], server.create_token(["root"]))
+    assert value(backend, f"vault:kv/{name}#p") == "x"
+
+
+def test_a_token_replaced_in_its_file_is_found_on_the_first_refusal(
+    server, tmp_path, clients, name
+):
+    server.put(f"kv/{name}", {"p": "x"})
+    first = server.create_token(["root"])
+    auth = token_file(server, tmp_path, first)
+    backend = client(server, clients, auth)
+    assert value(backend, f"vault:kv/{name}#p") == "x"
+    server.write_token_file(auth["token_file"], server.create_token(["root"]))
+    server.revoke_token(first)
+    assert value(backend, f"vault:kv/{name}#p") == "x"
+
+
+# AppRole -----------------------------------------------------------------------------------------
+
+
+def approle(server, tmp_path, name, *, wrapped=False, uses=0):
+    role = f"role-{name}"
+    server.policy(role, {f"kv/data/{name}*": ["read"]})
+    role_id = server.approle(role, [role])
+    secret_id = server.secret_id(role, wrap_ttl=60 if wrapped else None, uses=uses)
+    return {
+        "method": "approle",
+        "role_id_file": write_private(tmp_path / "role_id", role_id),
+        "secret_id_file": write_private(tmp_path / "secret_id", secret_id + "\n"),
+        "secret_id_wrapped": wrapped,
+    }
+
+
+def test_approle_logs_in_and_reads(server, tmp_path, clients, name):
+    server.put(f"kv/{name}", {"p": "x"})
+    backend = client(server, clients, approle(server, tmp_path, name))
+    assert value(backend, f"vault:kv/{name}#p") == "x"
+    assert type(one(backend, "vault:kv/other")) is AccessDenied
+
+
+@pytest.mark.parametrize("wrong", ["role_id_file", "secret_id_file"])
+def test_a_wrong_role_or_secret_id_is_a_failed_login(server, tmp_path, clients, name, wrong):
+    auth = approle(server, tmp_path, name)
+    write_private(auth[wrong], "wrong")
+    outcome = one(client(server, clients, auth), f"vault:kv/{name}")
+    assert type(outcome) is AuthenticationFailed
+    assert "login at auth/approle was refused" in str(outcome)
+
+
+def test_a_wrong_mount_of_approle_is_a_failed_login(server, tmp_path, clients, name):
+    auth = {**approle(server, tmp_path, name), "mount": "elsewhere"}
+    assert type(one(client(server, clients, auth), f"vault:kv/{name}")) is AuthenticationFailed
+
+
+def test_a_secret_id_that_is_used_up_fails_the_next_login(server, tmp_path, clients, name):
+    server.put(f"kv/{name}", {"p": "x"})
+    auth = approle(server, tmp_path, name, uses=1)
+    assert value(client(server, clients, auth), f"vault:kv/{name}#p") == "x"
+    assert type(one(client(server, clients, auth), f"vault:kv/{name}")) is AuthenticationFailed
+
+
+def test_a_wrapped_secret_id_is_unwrapped_once_and_serves_later_logins(
+    server, tmp_path, clients, name
+):
+    server.put(f"kv/{name}", {"p": "x"})
+    backend = client(server, clients, approle(server, tmp_path, name, wrapped=True))
+    assert value(backend, f"vault:kv/{name}#p") == "x"
+    server.revoke_token(backend._session.token(Deadline(20)).value)
+    assert value(backend, f"vault:kv/{name}#p") == "x"
+
+
+def test_a_wrapping_token_that_somebody_used_before_raises_the_alarm(
+    server, tmp_path, clients, name
+):
+    auth = approle(server, tmp_path, name, wrapped=True)
+    stolen = auth["secret_id_file"].read_text().strip()
+    server.request("POST", "sys/wrapping/unwrap", {}, token=stolen)
+    outcome = one(client(server, clients, auth), f"vault:kv/{name}")
+    assert type(outcome) is AuthenticationFailed
+    assert "ALARM" in str(outcome)
+
+
+def test_a_wrapping_token_from_another_path_raises_the_alarm_and_is_left_alone(
+    server, tmp_path, clients, name
+):
+    auth = approle(server, tmp_path, name, wrapped=True)
+    server.put(f"kv/{name}", {"secret_id": "planted"})
+    wrapping = {"X-Vault-Wrap-TTL": "60s"}
+    planted = server.do("GET", f"kv/data/{name}", headers=wrapping)["wrap_info"]["token"]
+    write_private(auth["secret_id_file"], planted)
+    outcome = one(client(server, clients, auth), f"vault:kv/{name}")
+    assert type(outcome) is AuthenticationFailed
+    assert "ALARM" in str(outcome)
+    assert server.request("POST", "sys/wrapping/unwrap", {}, token=planted)[0] == 200
+
+
+# Advice, leases, certificates --------------------------------------------------------------------
+
+
+def test_the_ttl_field_of_version_1_is_advice_to_look_again(server, as_root, name):
+    server.put(f"kv1/{name}", {"password": "x", "ttl": "30s"})
+    document = one(as_root, f"vault:kv1/{name}")
+    assert document.refresh_after == 30
+    assert document.lease is None
+
+
+@pytest.mark.parametrize("field", [{}, {"ttl": "nonsense"}])
+def test_the_default_duration_of_version_1_is_no_advice(server, as_root, name, field):
+    server.put(f"kv1/{name}", {"password": "x", **field})
+    assert one(as_root, f"vault:kv1/{name}").refresh_after is None
+
+
+def test_a_version_with_a_time_of_deletion_is_looked_at_again_then(server, as_root, name):
+    server.expire(f"kv/{name}", 7200)
+    server.put(f"kv/{name}", {"password": "x"})
+    document = one(as_root, f"vault:kv/{name}")
+    assert 7100 < document.refresh_after <= 7200
+
+
+def test_a_dynamic_credential_is_one_document_with_a_lease(server, as_root):
+    locator = server.dynamic_role(ttl=60, max_ttl=90)
+    first, again = fetch(as_root, f"vault:{locator}", f"vault:{locator}")
+    assert set(json.loads(first.body)) == {"username", "password"}
+    assert first.lease == Lease(first.lease.id, 60, True)
+    assert first.lifetime == 60
+    assert again.lease.id == first.lease.id, "two requests of one call made two users"
+
+
+def test_a_lease_is_renewed_by_as_much_as_it_ever_had(server, as_root):
+    locator = server.dynamic_role(ttl=60, max_ttl=90)
+    lease = one(as_root, f"vault:{locator}").lease
+    # What the engine hands over may be shorter than what was granted. Asking for that would
+    # shorten the lease on the server.
+    renewed = as_root.renew(Lease(lease.id, 5, True), Deadline(20))
+    assert 58 <= renewed.duration <= 60
+    assert renewed.renewable
+
+
+def test_a_lease_made_before_a_restart_is_renewed_by_what_its_role_grants(
+    server, as_root, tmp_path, clients
+):
+    lease = one(as_root, f"vault:{server.dynamic_role(ttl=60, max_ttl=90)}").lease
+    restarted = client(server, clients, token_file(server, tmp_path))
+    assert 58 <= restarted.renew(lease, Deadline(20)).duration <= 60
+
+
+def test_a_lease_that_is_given_back_cannot_be_renewed(server, as_root):
+    lease = one(as_root, f"vault:{server.dynamic_role(ttl=60, max_ttl=90)}").lease
+    as_root.revoke(lease, Deadline(20))
+    with pytest.raises(SecretExpired):
+        as_root.renew(lease, Deadline(20))
+    as_root.revoke(lease, Deadline(20))
+
+
+def test_a_lease_lasts_no_longer_than_the_token_that_made_it(server, tmp_path, clients):
+    locator = server.dynamic_role(ttl=3000, max_ttl=9000)
+    token = server.create_token(["root"], ttl=100, renewable=False)
+    backend = client(server, clients, token_file(server, tmp_path, token))
+    lease = one(backend, f"vault:{locator}").lease
+    assert 90 < lease.duration <= 100
+    assert 90 < backend.renew(lease, Deadline(20)).duration <= 100
+
+
+def test_an_unknown_role_is_missing(server, as_root):
+    mount = server.dynamic_role(ttl=60, max_ttl=90).split("/")[0]
+    outcome = one(as_root, f"vault:{mount}/creds/absent")
+    assert type(outcome) is SecretMissing
+    assert "no such role" in str(outcome)
+
+
+def test_a_certificate_is_issued_by_writing_and_ends_with_itself(server, as_root):
+    locator = server.certificate_role(generate_lease=False)
+    document = one(as_root, f"vault:{locator}?common_name=app.local&ttl=30m")
+    assert document.lease is None
+    assert 1700 < document.lifetime <= 1801
+    assert {"certificate", "private_key"} <= set(json.loads(document.body))
+
+
+def test_a_certificate_with_a_lease_can_be_revoked_but_not_renewed(server, as_root):
+    locator = server.certificate_role(generate_lease=True)
+    lease = one(as_root, f"vault:{locator}?common_name=app.local&ttl=30m").lease
+    assert not lease.renewable
+    assert not as_root.renew(lease, Deadline(20)).renewable
+    as_root.revoke(lease, Deadline(20))
+
+
+def test_a_path_that_must_be_written_to_says_which_option_is_missing(server, as_root):
+    outcome = one(as_root, f"vault:{server.certificate_role(generate_lease=False)}")
+    assert isinstance(outcome, ConfigError)
+    assert "?common_name=" in str(outcome)
+
+
+def test_a_refused_parameter_is_a_mistake_and_the_servers_words_are_not_repeated(server, as_root):
+    locator = server.certificate_role(generate_lease=False)
+    outcome = one(as_root, f"vault:{locator}?common_name=no%20name")
+    assert isinstance(outcome, ConfigError)
+    assert "not allowed by this role" not in str(outcome)
+
+
+# Probing -----------------------------------------------------------------------------------------
+
+
+def test_a_probe_tells_the_current_version(server, as_root, name):
+    server.put(f"kv/{name}", {"p": "1"})
+    assert probe(as_root, f"vault:kv/{name}") == "1"
+    server.put(f"kv/{name}", {"p": "2"})
+    assert probe(as_root, f"vault:kv/{name}") == "2"
+    assert probe(as_root, f"vault:kv/{name}?version=1") == "1"
+
+
+def test_a_probe_tells_what_was_deleted_or_never_there(server, as_root, name):
+    assert type(probe(as_root, f"vault:kv/{name}")) is SecretMissing
+    server.put(f"kv/{name}", {"p": "1"})
+    server.delete(f"kv/{name}")
+    assert isinstance(probe(as_root, f"vault:kv/{name}"), SecretDeleted)
+    assert type(probe(as_root, f"vault:kv/{name}?version=5")) is VersionMissing
+
+
+def test_a_probe_without_access_to_the_metadata_says_nothing(server, tmp_path, clients, name):
+    server.put(f"kv/{name}", {"p": "1"})
+    backend = limited(server, tmp_path, clients, {f"kv/data/{name}": ["read"]})
+    assert probe(backend, f"vault:kv/{name}") is None
+
+
+def test_what_has_no_versions_cannot_be_probed(server, as_root, name):
+    server.put(f"kv1/{name}", {"p": "1"})
+    assert probe(as_root, f"vault:kv1/{name}") is None
+    assert probe(as_root, f"vault:{server.dynamic_role(ttl=60, max_ttl=60)}") is None
+
+
+# The server's states -----------------------------------------------------------------------------
+
+
+def test_a_sealed_server_is_unavailable_and_named_so(server, as_root, name):
+    server.put(f"kv/{name}", {"p": "1"})
+    server.seal()
+    try:
+        outcome = one(as_root, f"vault:kv/{name}")
+    finally:
+        server.unseal()
+    assert type(outcome) is BackendUnavailable
+    assert "sealed" in str(outcome)
+    assert value(as_root, f"vault:kv/{name}#p") == "1"
+
+
+@pytest.mark.parametrize("shows_retry_after", [False, True])
+def test_a_rate_limit_is_reported_as_one(server, as_root, name, shows_retry_after):
+    server.put(f"kv/{name}", {"p": "1"})
+    assert value(as_root, f"vault:kv/{name}#p") == "1"
+    server.limit_rate("kv/", 1, shows_retry_after=shows_retry_after)
+    try:
+        outcomes = fetch(as_root, *[f"vault:kv/{name}?version={n}" for n in range(1, 9)])
+    finally:
+        server.unlimit_rate()
+    limits = [outcome for outcome in outcomes if isinstance(outcome, RateLimited)]
+    assert limits
+    assert (limits[0].retry_after is not None) == shows_retry_after
+
+
+def test_a_namespace_that_is_not_there_is_no_missing_secret(server, tmp_path, clients, name):
+    if isinstance(server, VaultServer):
+        pytest.skip("the in-process server has no namespaces")
+    server.put(f"kv/{name}", {"p": "1"})
+    backend = client(server, clients, token_file(server, tmp_path), namespace="nowhere")
+    outcome = one(backend, f"vault:kv/{name}")
+    assert isinstance(outcome, SecretBridgeError)
+    assert not isinstance(outcome, SecretMissing)
