@@ -13,8 +13,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ...document import MAX_SIZE, check_size
-from ...errors import IntegrityError, SecretDeleted, SecretMissing, VersionMissing
+from ...document import MAX_SIZE
+from ...errors import (
+    IntegrityError,
+    SecretDeleted,
+    SecretMissing,
+    SecretTooLarge,
+    VersionMissing,
+)
 
 __all__ = ["DEFAULT_KEEP", "MAX_KEEP", "Contents", "Entry", "StoredVersion"]
 
@@ -57,7 +63,12 @@ class Contents:
         """Return contents in which each locator has its value as a new version."""
         entries = dict(self.entries)
         for locator, value in values.items():
-            check_size(len(value), MAX_SIZE)
+            if len(value) > MAX_SIZE:
+                raise SecretTooLarge(
+                    f"the value of {locator!r} has {len(value)} bytes, more than the {MAX_SIZE} "
+                    "that are allowed",
+                    hint="keep large files elsewhere and store their key or address",
+                )
             old = entries.get(locator, Entry())
             made = StoredVersion(old.following, now, bytes(value))
             kept = (*old.versions, made)[-self.keep :]

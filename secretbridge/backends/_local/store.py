@@ -128,15 +128,18 @@ class LocalStore:
         """Write an empty store where there is none."""
         if not 1 <= keep <= MAX_KEEP:
             raise ConfigError(f"keep is {keep}", hint=f"choose from 1 to {MAX_KEEP} versions")
-        argon2 = self._credential.new_argon2()
-        master = self._credential.master(argon2)
-        file = seal(Contents(keep).to_json(), master, Header(self._urandom(32), argon2))
+        folder = os.path.dirname(self.path)
+        if not os.path.isdir(folder):
+            raise ConfigError(f"there is no directory {folder}", hint="make it first")
         taken = ConfigError(
             f"there is already a file at {self.path}",
             hint="a store is never overwritten; name another path, or remove it yourself",
         )
         if os.path.lexists(self.path):
             raise taken
+        argon2 = self._credential.new_argon2()
+        master = self._credential.master(argon2)
+        file = seal(Contents(keep).to_json(), master, Header(self._urandom(32), argon2))
         try:
             with disk.locked(self.path):
                 disk.create(self.path, file)
@@ -200,8 +203,13 @@ class LocalStore:
         master = credential.master(argon2)
         with self._lock:
             path = os.path.realpath(self.path)
+            os.stat(path)
             with disk.locked(path):
                 contents = self._read(path)
+                if self._master == (argon2, master):
+                    raise ConfigError(
+                        "the new key is the key that the store has", hint="name another key file"
+                    )
                 header = Header(self._urandom(32), argon2)
                 disk.replace(path, seal(contents.to_json(), master, header))
             self._credential = credential
