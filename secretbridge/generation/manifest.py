@@ -20,7 +20,7 @@ from .layout import is_generation, validate_names
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping, Sequence
 
 __all__ = ["FORMAT", "MAX_SIZE", "Manifest", "decode", "encode"]
 
@@ -29,14 +29,12 @@ FORMAT = "secretbridge.generation/1"
 MAX_SIZE = 64 << 20
 """Largest manifest that is read, in bytes: far beyond what fits the names of any real set."""
 
-_MODES = [f"{mode:04o}" for mode in range(0o1000)]  # formatting one costs more than a look-up
-
 
 class Manifest(Value):
     """A generation's own description.
 
     ``generation``: the name of its directory. ``sequence``: counts publications into this target,
-    from 1. ``created``: seconds since the epoch. ``files``: the mode of each file, by name.
+    from 1. ``created``: seconds since the epoch. ``files``: the names of all files, by mode.
     ``versions`` and ``expires``: the store's version, and the seconds since the epoch at which the
     value ends, for those files that have them.
     """
@@ -46,7 +44,7 @@ class Manifest(Value):
     generation: str
     sequence: int
     created: float
-    files: Mapping[str, int]
+    files: Mapping[int, Sequence[str]]
     versions: Mapping[str, str]
     expires: Mapping[str, float]
 
@@ -55,7 +53,7 @@ class Manifest(Value):
         generation: str,
         sequence: int,
         created: float,
-        files: Mapping[str, int],
+        files: Mapping[int, Sequence[str]],
         versions: Mapping[str, str] | None = None,
         expires: Mapping[str, float] | None = None,
     ) -> None:
@@ -66,6 +64,10 @@ class Manifest(Value):
         assign(self, "versions", versions or {})
         assign(self, "expires", expires or {})
 
+    def names(self) -> list[str]:
+        """Return the names of all files."""
+        return [name for names in self.files.values() for name in names]
+
 
 def encode(manifest: Manifest) -> bytes:
     """Return the bytes of ``manifest``: one line of JSON, in ASCII."""
@@ -74,7 +76,7 @@ def encode(manifest: Manifest) -> bytes:
         "generation": manifest.generation,
         "sequence": manifest.sequence,
         "created": round(manifest.created, 3),
-        "files": {name: _MODES[mode] for name, mode in manifest.files.items()},
+        "files": {f"{mode:04o}": list(names) for mode, names in manifest.files.items()},
         "versions": dict(manifest.versions),
         "expires": dict(manifest.expires),
     }
@@ -90,15 +92,16 @@ def decode(body: bytes) -> Manifest:
         sequence: object = found["sequence"]
         if type(sequence) is not int or sequence < 1:
             raise ValueError("sequence")
-        files = {name: _mode(text) for name, text in found["files"].items()}
-        validate_names(files)
+        files = {_mode(mode): [_text(n) for n in names] for mode, names in found["files"].items()}
+        known = {name for names in files.values() for name in names}
+        validate_names(name for names in files.values() for name in names)
         return Manifest(
             found["generation"],
             sequence,
             _number(found["created"]),
             files,
-            {_known(name, files): _text(version) for name, version in found["versions"].items()},
-            {_known(name, files): _number(end) for name, end in found["expires"].items()},
+            {_known(name, known): _text(version) for name, version in found["versions"].items()},
+            {_known(name, known): _number(end) for name, end in found["expires"].items()},
         )
     except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError):
         pass
@@ -110,13 +113,13 @@ def decode(body: bytes) -> Manifest:
     )
 
 
-def _mode(text: object) -> int:
-    if not isinstance(text, str) or text not in _MODES:
+def _mode(text: str) -> int:
+    if len(text) != 4 or text[0] != "0" or not set("01234567").issuperset(text):
         raise ValueError("mode")
     return int(text, 8)
 
 
-def _known(name: str, files: Mapping[str, int]) -> str:
+def _known(name: str, files: Collection[str]) -> str:
     if name not in files:
         raise ValueError("no such file")
     return name

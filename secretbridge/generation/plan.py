@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Mapping, Sequence
 
-    from .staging import File
+    from .staging import File, Kind
 
 __all__ = ["Plan", "Planner"]
 
@@ -33,7 +33,7 @@ class Plan:
         self.keep: list[File] = []
         self.entries: dict[str, Entry] = {}
         self.removed: tuple[str, ...] = ()
-        self.modes: dict[tuple[int, int, int], int] = {}
+        self.modes: dict[Kind, int] = {}
         self.tops = tops
         self.base = base
         self._is_flat = is_flat
@@ -62,12 +62,18 @@ class Plan:
 
     def manifest(self, generation: str, sequence: int, created: float) -> Manifest:
         """Return the manifest of the new generation."""
-        specs = [spec for files in (self.write, self.keep) for _, spec, _ in files]
+        files: dict[int, list[str]] = {kind[0]: [] for kind in self.modes}
+        if len(files) == 1:
+            files = {mode: list(self.entries) for mode in files}
+        else:
+            for name, entry in self.entries.items():
+                files[entry.kind[0]].append(name)
+        specs = [spec for group in (self.write, self.keep) for _, spec, _ in group]
         return Manifest(
             generation,
             sequence,
             created,
-            {name: entry.kind[0] for name, entry in self.entries.items()},
+            files,
             {spec.name: spec.version for spec in specs if spec.version is not None},
             {spec.name: spec.expires for spec in specs if spec.expires is not None},
         )
@@ -124,14 +130,18 @@ class Planner:
         plan = Plan(self._tops, self._is_flat, self._base)
         entries, write, keep = plan.entries, plan.write, plan.keep
         blank, find, own_uid, own_gid = self._blank.copy, current.get, self._uid, self._gid
-        kinds = set()
+        kinds: dict[tuple[int, int | None, int | None], Kind] = {}
         for name, spec in zip(names, files, strict=True):
-            content, uid, gid = spec.content, spec.owner, spec.group
+            content = spec.content
             state = blank()
             state.update(content)
             digest = state.digest()
-            kind = (spec.mode, own_uid if uid is None else uid, own_gid if gid is None else gid)
-            kinds.add(kind)
+            asked = (spec.mode, spec.owner, spec.group)
+            kind = kinds.get(asked)
+            if kind is None:
+                mode, uid, gid = asked
+                kind = (mode, own_uid if uid is None else uid, own_gid if gid is None else gid)
+                kinds[asked] = kind
             entry = find(name)
             if entry is not None and entry.digest == digest and entry.kind == kind:
                 keep.append((name, spec, entry))
@@ -139,7 +149,7 @@ class Planner:
                 entry = Entry(digest, kind, len(content))
                 write.append((name, spec, entry))
             entries[name] = entry
-        plan.modes = {kind: self._base | self._access(*kind) for kind in kinds}
+        plan.modes = {kind: self._base | self._access(*kind) for kind in kinds.values()}
         if len(keep) < len(current):
             plan.removed = tuple([name for name in current if name not in entries])
         return plan

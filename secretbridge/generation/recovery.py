@@ -54,7 +54,7 @@ class Found:
     @property
     def is_whole(self) -> bool:
         """Every file is as it was published."""
-        return len(self.entries) == len(self.manifest.files)
+        return len(self.entries) == len(self.manifest.names())
 
 
 class Recovered:
@@ -114,10 +114,11 @@ def load(root: int, manifest: Manifest, entry_of: EntryOf) -> Found:
     directory = os.open(manifest.generation, DIRECTORY, dir_fd=root)
     try:
         entries = {}
-        for name, mode in manifest.files.items():
-            entry = _entry(directory, name, mode, entry_of)
-            if entry is not None:
-                entries[name] = entry
+        for mode, names in manifest.files.items():
+            for name in names:
+                entry = _entry(directory, name, mode, entry_of)
+                if entry is not None:
+                    entries[name] = entry
         return Found(manifest, entries)
     finally:
         os.close(directory)
@@ -135,7 +136,7 @@ def _assumed(root: int, name: str, others: Iterable[Manifest | None]) -> Manifes
     finally:
         os.close(directory)
     sequence = 1 + max((manifest.sequence for manifest in others if manifest), default=0)
-    return Manifest(name, sequence, 0.0, dict.fromkeys(names, -1))  # a mode that no file has
+    return Manifest(name, sequence, 0.0, {-1: names})  # a mode that no file has
 
 
 def _manifest(root: int, generation: str) -> Manifest | None:
@@ -287,7 +288,7 @@ def _remove(root: int, name: str, result: Recovered) -> None:
 
 
 def _put_links_right(root: int, links: Links, names: list[str], result: Recovered) -> None:
-    files = result.current.manifest.files if result.current else ()
+    files = result.current.manifest.names() if result.current else []
     wanted = dict.fromkeys(name.partition("/")[0] for name in files)
     for name in names:
         if name.startswith(".."):

@@ -26,7 +26,10 @@ from .layout import MANIFEST, FileSpec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
+
+    Kind = tuple[int, int, int]
+    """Mode, owner and group of a file."""
 
 __all__ = ["DIRECTORY", "PAGE", "Branch", "Entry", "Stager"]
 
@@ -49,7 +52,7 @@ class Entry:
     inode: int
     sealed: int
 
-    def __init__(self, digest: bytes, kind: tuple[int, int, int], size: int) -> None:
+    def __init__(self, digest: bytes, kind: Kind, size: int) -> None:
         self.digest = digest
         self.kind = kind
         self.size = size
@@ -71,9 +74,7 @@ class Branch:
         self.branches: dict[str, Branch] = {}
         self.mode = mode
 
-    def add(
-        self, files: list[File], is_new: bool, modes: Mapping[tuple[int, int, int], int]
-    ) -> None:
+    def add(self, files: list[File], is_new: bool, modes: Mapping[Kind, int]) -> None:
         """Add files by their full names; ``modes``: what each kind asks of its directories."""
         for name, spec, entry in files:
             branch, mode = self, modes[entry.kind]
@@ -118,8 +119,8 @@ class Stager:
         :class:`UnsafeTarget` when somebody else writes into the directory.
         """
         rewritten = self._populate(new, old, root)
-        mode = 0o400 | (root.mode & 0o044)
-        self._write(new, MANIFEST, manifest, mode, self._uid, self._directory_gid)
+        kind = (0o400 | (root.mode & 0o044), self._uid, self._directory_gid)
+        self._write(new, [(MANIFEST, manifest, kind)])
         rewritten += self._check(new, root, 1)
         self._mark_sealed(root, os.fstat(new).st_mtime_ns)
         return rewritten
@@ -169,9 +170,7 @@ class Stager:
 
     def _populate(self, new: int, old: int, branch: Branch) -> list[str]:
         rewritten = self._link(new, old, branch)
-        write = self._write
-        for name, spec, entry in branch.write:
-            write(new, name, spec.content, *entry.kind)
+        self._write(new, [(name, spec.content, entry.kind) for name, spec, entry in branch.write])
         for name, inner in branch.branches.items():
             os.mkdir(name, 0o700, dir_fd=new)
             new_inner = os.open(name, DIRECTORY, dir_fd=new)
@@ -228,31 +227,34 @@ class Stager:
         for name, spec, entry in wrong:
             # Somebody had replaced the file of the generation before, so that file was linked.
             os.unlink(name, dir_fd=new)
-            self._write(new, name, spec.content, *entry.kind)
+            self._write(new, [(name, spec.content, entry.kind)])
             entry.inode = os.stat(name, dir_fd=new, follow_symlinks=False).st_ino
         if wrong:
             _move(wrong, branch)
         return [spec.name for _, spec, _ in wrong]
 
-    def _write(
-        self, directory: int, name: str, content: bytes, mode: int, uid: int, gid: int
-    ) -> None:
-        size = len(content)
-        file = os.open(name, _NEW_FILE, 0o400, dir_fd=directory)
-        try:
-            if size > PAGE:
-                _reserve(file, size)
-            written = os.write(file, content) if size else 0
-            while written < size:
-                written += os.write(file, memoryview(content)[written:])
-            if uid != self._uid or gid != self._gid:
-                # First the owner, then the mode: the other way round a group could read too early.
-                os.fchown(file, uid if uid != self._uid else -1, gid if gid != self._gid else -1)
-            os.fchmod(file, mode)
-            if self._is_durable:
-                os.fsync(file)
-        finally:
-            os.close(file)
+    def _write(self, directory: int, files: Iterable[tuple[str, bytes, Kind]]) -> None:
+        """Create files: names, contents, kinds. The loop is in here because it is the hot one."""
+        create, put, set_mode, close = os.open, os.write, os.fchmod, os.close
+        own_uid, own_gid, is_durable = self._uid, self._gid, self._is_durable
+        for name, content, (mode, uid, gid) in files:
+            size = len(content)
+            file = create(name, _NEW_FILE, 0o400, dir_fd=directory)
+            try:
+                if size > PAGE:
+                    _reserve(file, size)
+                written = put(file, content)
+                while written < size:
+                    written += put(file, memoryview(content)[written:])
+                if uid != own_uid or gid != own_gid:
+                    # First the owner, then the mode: the other way round the group that the file
+                    # has at first could read it for a moment.
+                    os.fchown(file, uid if uid != own_uid else -1, gid if gid != own_gid else -1)
+                set_mode(file, mode)
+                if is_durable:
+                    os.fsync(file)
+            finally:
+                close(file)
 
     def _mark_sealed(self, branch: Branch, now: int) -> None:
         for _, _, entry in branch.write:

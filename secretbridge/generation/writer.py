@@ -167,7 +167,7 @@ class GenerationWriter:
         self._entries: dict[str, Entry] = found.entries if found else {}
         self._manifest = found.manifest if found else None
         self._sequence = self.recovered.sequence
-        names = found.manifest.files if found else ()
+        names = found.manifest.names() if found else []
         self._tops = frozenset(name.partition("/")[0] for name in names)
         now = self._clock()
         waiting = sorted(self.recovered.waiting.items(), key=lambda item: -item[1])
