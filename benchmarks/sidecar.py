@@ -45,11 +45,11 @@ def server() -> Iterator[tuple[VaultAdmin, str | None]]:
     binary = find_binary()
     if binary is not None:
         with real_vault(binary) as real:
-            fill(real, COUNT, lambda index: f"kv/bench/s{index:04}")
+            fill(real, "kv/bench/s", COUNT)
             yield real, binary
         return
     with VaultServer() as local:
-        fill(local, COUNT, lambda index: f"kv/bench/s{index:04}")
+        fill(local, "kv/bench/s", COUNT)
         yield local, None
 
 
@@ -78,19 +78,19 @@ def sidecar(place: Path, admin: VaultAdmin) -> Run:
                 },
             }
         },
-        "secrets": {f"s{n:04}": f"vault:kv/bench/s{n:04}#password" for n in range(COUNT)},
+        "secrets": {f"s{n}": f"vault:kv/bench/s{n}#password" for n in range(COUNT)},
         "sidecar": {"target": str(target), "mode": "0400"},
     }
     config.write_text(json.dumps(data))
     command = [sys.executable, "-m", "secretbridge_sidecar", "run", "--config", str(config)]
-    return timed(command, place, lambda: (target / f"s{COUNT - 1:04}").exists())
+    return timed(command, place, lambda: (target / f"s{COUNT - 1}").exists())
 
 
 def _template(target: Path, number: int) -> str:
-    path = f"kv/data/bench/s{number:04}"
+    path = f"kv/data/bench/s{number}"
     contents = f'{{{{ with secret \\"{path}\\" }}}}{{{{ .Data.data.password }}}}{{{{ end }}}}'
     return (
-        f'template {{ destination = "{target}/s{number:04}" perms = "0400" backup = false '
+        f'template {{ destination = "{target}/s{number}" perms = "0400" backup = false '
         f'contents = "{contents}" }}'
     )
 

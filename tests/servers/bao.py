@@ -85,7 +85,7 @@ def real_vault(binary: str | None = None) -> Iterator[RealVault]:
     binary = binary or find_binary()
     if binary is None:
         raise FileNotFoundError("neither bao nor vault on the PATH")
-    token = f"s.{secrets.token_hex(12)}"
+    token = f"dev-{secrets.token_hex(12)}"  # the servers keep a "." in token ids for themselves
     port = _free_port()
     with tempfile.TemporaryDirectory() as home, _Management() as management:
         output = Path(home, "output")
