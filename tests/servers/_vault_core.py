@@ -422,7 +422,7 @@ class Core:
             self.leases[id_] = Lease(id_, token.id, ttl, now + ttl, now + max_ttl, renewable)
             lease = {"lease_id": id_, "lease_duration": int(ttl), "renewable": renewable}
             content = {**content, **lease}
-        return Answer(status, ok(None, **content).content)
+        return Answer(status, {**(ok(None).content or {}), **content})
 
     def _renew_lease(self, body: dict[str, Any]) -> Answer:
         now = self.clock()
