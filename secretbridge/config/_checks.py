@@ -7,7 +7,7 @@ So one mistake is told once, and does not hide the others.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -262,7 +262,7 @@ def check_files(source: Source, mistakes: list[Mistake]) -> None:
     secrets = source.data.get("secrets")
     if not isinstance(sidecar, dict):
         return
-    known = list(secrets) if isinstance(secrets, dict) else []
+    known: Mapping[str, Any] = secrets if isinstance(secrets, dict) else {}
     files = sidecar.get("files")
     if files is None:
         files = dict.fromkeys(known)
@@ -280,15 +280,22 @@ def check_files(source: Source, mistakes: list[Mistake]) -> None:
 
 
 def _check_content(
-    source: Source, mistakes: list[Mistake], path: Place, name: str, entry: Any, known: list[str]
+    source: Source,
+    mistakes: list[Mistake],
+    path: Place,
+    name: str,
+    entry: Any,
+    known: Mapping[str, Any],
 ) -> None:
     if not isinstance(entry, dict):
         return
     for key in ("concat", "secrets"):
         _check_names(source, mistakes, (*path, key), entry.get(key), known, "secret")
-    if "secret" in entry:
+    if entry.get("secret") is not None:
         _check_names(source, mistakes, (*path, "secret"), [entry["secret"]], known, "secret")
-    elif not {"template", "concat", "format", "secrets"} & set(entry) and name not in known:
+    elif name not in known and not any(
+        entry.get(key) for key in ("template", "concat", "format", "secrets")
+    ):
         mistakes.append(
             source.mistake(
                 path,
@@ -304,7 +311,7 @@ def _check_names(
     mistakes: list[Mistake],
     path: Place,
     names: object,
-    known: Iterable[str],
+    known: Mapping[str, Any],
     what: str,
 ) -> None:
     for index, name in enumerate(names if isinstance(names, list) else ()):

@@ -325,6 +325,14 @@ CASES = [
         "[sidecar.files]\ndb_user = {}  #!",
     ),
     sidecar(
+        "a file with nothing in it",
+        "files.both",
+        "no secret has the name of this file",
+        "say what the file holds",
+        "files:\n  both: {concat: []}  #!",
+        "[sidecar.files]\nboth = {concat = []}  #!",
+    ),
+    sidecar(
         "an unknown secret in a list",
         'files."both.pem".concat[1]',
         "no secret of this name",
