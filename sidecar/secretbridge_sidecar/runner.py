@@ -155,6 +155,10 @@ class Sidecar:
         problems = dict(self._problems)
         rows = {str(row["name"]): row for row in setup.broker.status()}
         for name in setup.names:
+            if rows[name]["state"] == "stale":
+                problems.setdefault(
+                    name, f"the last good value stays in use: {rows[name]['error']}"
+                )
             if rows[name]["state"] == "expired":
                 problems.setdefault(name, "the value is too old to be relied on")
         if self._config_problem is not None:
@@ -239,7 +243,7 @@ class Sidecar:
         current = writer.current()
         if current is None:
             return
-        if set(current.files) == set(self._setup.renderer.files()):
+        if set(current.names()) == set(self._setup.renderer.files()):
             self._is_ready = True
             self._generation = current.generation
             self._log.info("took over", generation=current.generation)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from secretbridge.backends.local import LocalStore, create_key_file
 from secretbridge_sidecar.admin import ask
 
 CANARY = "canary-4b1f77"
@@ -53,9 +54,9 @@ class Place:
         fresh.write_text(text)
         fresh.rename(self.source / name)
 
-    def configure(self, *, secrets=None, files=None, listen=True, **sidecar):
+    def configure(self, *, secrets=None, files=None, listen=True, stores=None, **sidecar):
         data = {
-            "stores": {"file": {"backend": "file", "roots": [str(self.source)]}},
+            "stores": stores or {"file": {"backend": "file", "roots": [str(self.source)]}},
             "secrets": secrets
             or {"db_password": "file:db_password", "api_token": "file:api.json#token"},
             "cache": {"refresh": "100ms", "max_stale": "1h"},
@@ -359,6 +360,23 @@ def test_the_status_names_secrets_and_shows_no_value(place):
     assert [row["name"] for row in status["secrets"]] == ["db_password", "api_token"]
     assert {row["state"] for row in status["secrets"]} <= {"fresh", "due"}
     assert CANARY not in json.dumps(status)
+
+
+def test_while_a_store_is_away_the_health_names_what_is_served_from_memory_and_why(place):
+    create_key_file(place.root / "key")
+    store = LocalStore.create(place.root / "store", key_file=place.root / "key")
+    store.set("app", CANARY.encode())
+    place.configure(
+        stores={"local": {"backend": "local", "path": "./store", "key_file": "./key"}},
+        secrets={"token": "local:app"},
+    )
+    place.start()
+    (place.root / "store").rename(place.root / "gone")
+    place.wait(lambda: "last good value" in place.status()["problems"].get("token", ""))
+    assert place.status()["ready"]
+    assert place.read("token") == CANARY
+    (place.root / "gone").rename(place.root / "store")
+    place.wait(lambda: place.status()["problems"] == {})
 
 
 def test_the_socket_is_for_its_owner_and_group(place):
