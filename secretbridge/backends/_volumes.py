@@ -13,7 +13,14 @@ import os
 from errno import EACCES, ENAMETOOLONG, ENOENT, ENOTDIR, ENXIO, EPERM
 from stat import S_IMODE, S_ISLNK
 
-from ..errors import AccessDenied, BackendUnavailable, IntegrityError, SecretBridgeError
+from ..errors import (
+    AccessDenied,
+    BackendUnavailable,
+    DeadlineExceeded,
+    IntegrityError,
+    SecretBridgeError,
+)
+from ..generation.reader import open_generation
 from ._beneath import DIRECTORY, open_beneath
 
 TYPE_CHECKING = False
@@ -90,19 +97,15 @@ class Visit:
     ) -> Found[T]:
         for _ in range(_ATTEMPTS):
             try:
-                generation = _open_generation(volume)
-            except OSError as error:
-                if error.errno == ENOENT:
-                    continue  # collected between reading the link and opening what it names
-                return dict.fromkeys(names, _explained(error, f"{volume}/..data"))
-            except IntegrityError as error:
+                generation = open_generation(volume)
+            except SecretBridgeError as error:
                 return dict.fromkeys(names, error)
-            try:
-                found = self._beneath(generation, volume, names, look)
-                if len(found) == len(names) or _is_current(generation, volume):
+            with generation:
+                directory = generation.fileno()
+                found = self._beneath(directory, volume, names, look)
+                is_whole = len(found) == len(names) and not any(map(_may_pass, found.values()))
+                if is_whole or _is_current(directory, volume):
                     return found
-            finally:
-                os.close(generation)
         return dict.fromkeys(
             names,
             BackendUnavailable(
@@ -146,19 +149,9 @@ def _is_volume(directory: str) -> bool:
         return False
 
 
-def _open_generation(volume: str) -> int:
-    directory = os.open(volume, DIRECTORY)
-    try:
-        target = os.readlink("..data", dir_fd=directory)
-        if "/" in target:
-            # `..data -> /etc` must not make files elsewhere look like secrets of this volume.
-            raise IntegrityError(
-                f"{volume}/..data leads elsewhere instead of naming a directory beside it",
-                hint="find out who replaced the link",
-            )
-        return os.open(target, DIRECTORY | os.O_NOFOLLOW, dir_fd=directory)
-    finally:
-        os.close(directory)
+def _may_pass(outcome: object) -> bool:
+    """Say whether ``outcome`` is what a file gives that is being removed (its lease is asked for)."""
+    return isinstance(outcome, BackendUnavailable) and not isinstance(outcome, DeadlineExceeded)
 
 
 def _is_current(generation: int, volume: str) -> bool:

@@ -122,6 +122,10 @@ class Generation:
         finally:
             os.close(file)
 
+    def fileno(self) -> int:
+        """Return the descriptor of the generation's directory, valid until it is closed."""
+        return self._fileno()
+
     def close(self) -> None:
         """Let go of the generation. It may be called twice."""
         directory, self._directory = self._directory, -1

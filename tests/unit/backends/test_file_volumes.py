@@ -8,7 +8,7 @@ import pytest
 from secretbridge.backends import Deadline
 from secretbridge.backends._volumes import Visit
 from secretbridge.backends.file import FileBackend
-from secretbridge.errors import IntegrityError, SecretMissing
+from secretbridge.errors import BackendUnavailable, IntegrityError, SecretMissing
 
 
 def pair(number):
@@ -40,6 +40,30 @@ def test_a_generation_that_is_replaced_midway_mixes_nothing(volume, names, keep)
 
     cert, key = look_at(volume, names, look)
     assert (cert, key) == ((b"cert-1", b"key-1") if keep else (b"cert-2", b"key-2"))
+
+
+def test_files_that_are_being_removed_are_read_again_from_the_successor(volume):
+    volume.publish(pair(1))
+    looks = []
+
+    def look(descriptor):
+        looks.append(1)
+        if len(looks) == 2:  # what an open of a file whose lease is being asked for gives
+            volume.publish(pair(2), keep=True)
+            raise BackendUnavailable("Resource temporarily unavailable")
+        return read(descriptor)
+
+    assert look_at(volume, ["tls.crt", "tls.key"], look) == [b"cert-2", b"key-2"]
+
+
+def test_a_file_of_the_current_generation_that_cannot_be_read_says_so(volume):
+    volume.publish(pair(1))
+
+    def look(descriptor):
+        raise BackendUnavailable("Input/output error")
+
+    [cert, _] = look_at(volume, ["tls.crt", "tls.key"], look)
+    assert "Input/output error" in str(cert)
 
 
 def test_a_volume_that_never_holds_still_is_unavailable(volume):
