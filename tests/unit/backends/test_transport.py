@@ -317,8 +317,8 @@ def test_the_second_address_is_tried_when_the_first_does_not_answer(monkeypatch)
 def test_a_credential_with_a_line_break_is_refused_and_not_shown():
     with HostileServer(hostile.answer()) as server:
         client = transport(server)
+        bad = {"X-Vault-Token": "canary\r\nX-Evil: 1"}
         with pytest.raises(ConfigError) as caught:
-            bad = {"X-Vault-Token": "canary\r\nX-Evil: 1"}
             client.request("GET", "/", headers=bad, deadline=Deadline(5))
         assert "canary" not in str(caught.value)
         assert server.heads == []
@@ -341,8 +341,10 @@ def test_proxies_and_netrc_of_the_environment_are_not_even_read(monkeypatch, tmp
 
 def test_no_debug_switch_or_logger_prints_what_is_sent_or_received(monkeypatch, capfd, caplog):
     monkeypatch.setattr(http.client.HTTPConnection, "debuglevel", 9)
-    with HostileServer(hostile.answer({"data": "canary-value"})) as server, caplog.at_level(0):
-        logging.getLogger().setLevel(logging.DEBUG)
+    with (
+        HostileServer(hostile.answer({"data": "canary-value"})) as server,
+        caplog.at_level(logging.DEBUG),
+    ):
         get(transport(server))
     printed = "".join(capfd.readouterr()) + caplog.text
     assert "canary" not in printed
@@ -405,9 +407,15 @@ def test_old_versions_of_tls_are_refused(authority):
 
 
 def test_a_plain_server_behind_an_https_address_is_refused():
-    with HostileServer(hostile.answer()) as server:
+    def behave(connection):
+        connection.sock.recv(65536)
+        connection.send(response(status=400))
+
+    with HostileServer(behave) as server:
         client = Transport(Address(server.address.replace("http", "https")))
-        assert type(failure(client)) is BackendUnavailable
+        error = failure(client)
+        assert type(error) is BackendUnavailable
+        assert "no TLS connection" in str(error)
 
 
 def test_a_client_certificate_is_shown(authority):
