@@ -174,20 +174,21 @@ class Fetcher:
         page: Mapping[str, Any],
         settled: dict[DocumentId, Outcome],
     ) -> None:
+        asked = {request.locator: request for request in group}
         for value in page.get("SecretValues") or []:
             self._learn(value)
-            for request in group:
-                if _matches(request.locator, value) and _has_value(value):
-                    settled[request] = _document(value)
+            if _has_value(value):
+                for name in _names_of(value) & asked.keys():
+                    settled[asked[name]] = _document(value)
         for error in page.get("Errors") or []:
             code, text = str(error.get("ErrorCode")), str(error.get("Message"))
             refused = Refused("GetSecretValue", code, text)
             if refused.is_throttle or refused.is_failure:
                 continue
-            for request in group:
-                is_sure = self._batch_home(request) == ""  # not another account's, that is
-                if request.locator == error.get("SecretId") and is_sure:
-                    settled.setdefault(request, error_for(refused, request))
+            request = asked.get(str(error.get("SecretId")))
+            if request is not None and self._batch_home(request) == "":
+                # Surely ours: of another account's secrets a batch says that they are missing.
+                settled.setdefault(request, error_for(refused, request))
 
     def _one(self, request: DocumentId, deadline: Deadline) -> Outcome:
         parameters = {"SecretId": request.locator}
@@ -209,7 +210,7 @@ class Fetcher:
         if arn is None:
             self._learn(value)
         is_version = value.get("VersionId") == parameters.get("VersionId", value.get("VersionId"))
-        if not is_version or not _matches(request.locator, value):
+        if not is_version or request.locator not in _names_of(value):
             return IntegrityError(
                 "the answer is about another secret or version than the one asked for",
                 hint="check proxies, caches and emulators between here and AWS",
@@ -238,17 +239,19 @@ def _region_and_account(locator: object) -> tuple[str, str] | None:
     return (fields[3], fields[4]) if len(fields) == 7 else None
 
 
-def _matches(locator: str, value: Mapping[str, Any]) -> bool:
-    """Whether ``value`` is the secret that ``locator`` names.
+def _names_of(value: Mapping[str, Any]) -> set[str]:
+    """Return all that a secret can be asked by.
 
     AWS ends each ARN in a dash and six random characters, and finds a secret by its ARN without
     them too.
     """
-    arn = value.get("ARN")
-    arn = arn if isinstance(arn, str) else ""
-    if locator.startswith("arn:"):
-        return arn == locator or (arn[:-7] == locator and arn[-7:-6] == "-")
-    return value.get("Name") == locator or arn.endswith(f":secret:{locator}")
+    name, arn = value.get("Name"), value.get("ARN")
+    names = {name} if isinstance(name, str) else set()
+    if isinstance(arn, str):
+        names.add(arn)
+        if arn[-7:-6] == "-":
+            names.add(arn[:-7])
+    return names
 
 
 def _has_value(value: Mapping[str, Any]) -> bool:
