@@ -297,9 +297,8 @@ class Broker:
         reference = self._names.get(key)
         if reference is None:
             if ":" not in key:
-                raise ConfigError(
-                    "no secret of this name is configured", reference=key, hint=self._suggest(key)
-                )
+                # The key is not repeated: what is neither a name nor a reference may be a value.
+                raise ConfigError("no secret of this name is configured", hint=self._suggest(key))
             reference = Reference.parse(key)
         id = reference.document
         self._stores.check(reference)

@@ -6,66 +6,16 @@ store is unavailable; 5 the target is unsafe.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
-from typing import NoReturn
+from typing import TYPE_CHECKING
 
-from secretbridge.errors import ConfigError, SecretBridgeError
+from secretbridge.cli import Parser, guard
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 __all__ = ["main"]
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        # The usual message repeats unrecognised arguments, one of which may be a pasted secret.
-        if message.startswith("unrecognized arguments"):
-            message = "more arguments than this command takes (not repeated: they may be secret)"
-        self.print_usage(sys.stderr)
-        self.exit(2, f"{self.prog}: error: {message}\n")
-
-
-def _parser() -> argparse.ArgumentParser:
-    common = _Parser(add_help=False)
-    common.add_argument(
-        "--config",
-        metavar="FILE",
-        default=argparse.SUPPRESS,
-        help="configuration (default: $SECRETBRIDGE_CONFIG, ./secretbridge.yaml, "
-        "/etc/secretbridge/secretbridge.yaml)",
-    )
-    common.add_argument(
-        "--json", action="store_true", default=argparse.SUPPRESS, help="machine-readable output"
-    )
-    parser = _Parser(
-        prog="secretbridge-sidecar",
-        parents=[common],
-        description="Materializes secrets as files on a tmpfs and keeps them fresh.",
-        epilog="Signals: HUP reads the configuration again, TERM ends.",
-    )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, text in (
-        ("run", "keep the target fresh until told to stop"),
-        ("once", "publish one generation and exit (for init containers)"),
-        ("check", "resolve everything and look at the target, write nothing"),
-        ("healthcheck", "exit 0 if the sidecar has published everything, else say why not"),
-    ):
-        commands.add_parser(name, parents=[common], help=text, description=text.capitalize() + ".")
-    return parser
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Run the command and return its exit code."""
-    arguments = _parser().parse_args(argv)
-    path = getattr(arguments, "config", None)
-    as_json = getattr(arguments, "json", False)
-    try:
-        return _COMMANDS[arguments.command](path, as_json)
-    except SecretBridgeError as error:
-        _fail(error, as_json)
-        return error.exit_code
-    except KeyboardInterrupt:
-        return 130
 
 
 def _run(path: str | None, as_json: bool) -> int:
@@ -76,19 +26,11 @@ def _run(path: str | None, as_json: bool) -> int:
 
 
 def _once(path: str | None, as_json: bool) -> int:
-    from .runner import Sidecar
+    from .runner import Sidecar, summary
 
     published = Sidecar(path).once()
     if as_json:
-        print(
-            json.dumps(
-                {
-                    "generation": published.generation,
-                    "changed": list(published.changed),
-                    "removed": list(published.removed),
-                }
-            )
-        )
+        print(json.dumps(summary(published)))
     return 0
 
 
@@ -96,44 +38,66 @@ def _check(path: str | None, as_json: bool) -> int:
     from .runner import Sidecar
 
     outcomes = Sidecar(path).check()
-    problems = {name: error for name, error in outcomes.items() if error is not None}
     if as_json:
         print(json.dumps({name: str(error) if error else None for name, error in outcomes.items()}))
     else:
         for name, error in outcomes.items():
             print(f"{name}: {'ok' if error is None else error}")
-    return max((error.exit_code for error in problems.values()), default=0)
+    return max((error.exit_code for error in outcomes.values() if error is not None), default=0)
 
 
 def _healthcheck(path: str | None, as_json: bool) -> int:
     from .healthcheck import health
 
-    is_ready, answer = health(path)
+    is_ready, problems = health(path)
     if as_json:
-        print(json.dumps({"ready": is_ready, "problems": answer}))
+        print(json.dumps({"ready": is_ready, "problems": problems}))
     else:
-        for name, text in answer.items():
+        for name, text in problems.items():
             print(f"{name}: {text}")
     return 0 if is_ready else 1
 
 
-_COMMANDS = {"run": _run, "once": _once, "check": _check, "healthcheck": _healthcheck}
+_COMMANDS: dict[str, tuple[Callable[[str | None, bool], int], str]] = {
+    "run": (_run, "keep the target fresh until told to stop"),
+    "once": (_once, "publish one generation and exit (for init containers)"),
+    "check": (_check, "resolve everything and look at the target, write nothing"),
+    "healthcheck": (
+        _healthcheck,
+        "exit 0 if the sidecar has published everything, else say why not",
+    ),
+}
 
 
-def _fail(error: SecretBridgeError, as_json: bool) -> None:
-    if as_json:
-        body = {
-            "type": type(error).__name__,
-            "message": error.message,
-            "reference": str(error.reference) if error.reference is not None else None,
-            "store": error.store,
-            "hint": error.hint,
-        }
-        print(json.dumps({"error": body}), file=sys.stderr)
-        return
-    problems = error.problems if isinstance(error, ConfigError) else ()
-    for line in problems or (str(error),):
-        print(f"secretbridge-sidecar: error: {line}", file=sys.stderr)
+def _parser() -> Parser:
+    parser = Parser(
+        prog="secretbridge-sidecar",
+        description="Materializes secrets as files on a tmpfs and keeps them fresh.",
+        epilog="Signals: HUP reads the configuration again, TERM ends.",
+    )
+    parser.set_defaults(config=None, json=False)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, (action, purpose) in _COMMANDS.items():
+        command = commands.add_parser(
+            name, help=purpose, description=f"{purpose[0].upper()}{purpose[1:]}."
+        )
+        command.set_defaults(action=action)
+    return parser
+
+
+def _act(arguments: Sequence[str]) -> int:
+    try:
+        parsed = _parser().parse_args(arguments)
+    except SystemExit:  # how argparse ends after --help
+        return 0
+    status: int = parsed.action(parsed.config, parsed.json)
+    return status
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    return guard(lambda: _act(arguments), "--json" in arguments)
 
 
 if __name__ == "__main__":

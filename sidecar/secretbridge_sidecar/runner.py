@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from secretbridge.config import Config
     from secretbridge.generation.writer import Published
 
-__all__ = ["Sidecar"]
+__all__ = ["Sidecar", "summary"]
 
 RETRY = 1.0
 RETRY_CAP = 30.0
@@ -125,7 +125,7 @@ class Sidecar:
                 published = writer.publish(setup.renderer.render(secrets))
             finally:
                 setup.broker.close()
-            self._log.info("published", target=str(sidecar.target), **_summary(published))
+            self._log.info("published", target=str(sidecar.target), **summary(published))
             return published
 
     def run(self) -> None:
@@ -212,7 +212,7 @@ class Sidecar:
         self._write_problem = None
         if not published.unchanged:
             self._published_at = time.time()
-            self._log.info("published", **_summary(published))
+            self._log.info("published", **summary(published))
         if published.repaired:
             self._log.warning("repaired what somebody else changed", files=published.repaired)
         self._generation = published.generation
@@ -299,7 +299,8 @@ class Sidecar:
         self._wake.set()
 
 
-def _summary(published: Published) -> dict[str, object]:
+def summary(published: Published) -> dict[str, object]:
+    """Return what a publication did, by names alone."""
     return {
         "generation": published.generation,
         "changed": list(published.changed),

@@ -191,6 +191,12 @@ def test_an_unknown_name_suggests_a_known_one(broker):
         broker.get("db_pasword")
 
 
+def test_a_value_that_is_asked_for_by_mistake_is_not_repeated(broker):
+    with pytest.raises(ConfigError) as caught:
+        broker.get("hunter2-canary")
+    assert "canary" not in f"{caught.value!s}{caught.value!r}{caught.value.__dict__}"
+
+
 def test_a_bad_reference_is_a_syntax_error(broker):
     with pytest.raises(ReferenceSyntaxError):
         broker.get("fake:app//db")
