@@ -20,7 +20,6 @@ from ..errors import (
     IntegrityError,
     SecretBridgeError,
 )
-from ..generation.reader import open_generation
 from ._beneath import DIRECTORY, open_beneath
 
 TYPE_CHECKING = False
@@ -95,6 +94,8 @@ class Visit:
     def _in_volume(
         self, volume: str, names: Mapping[int, str], look: Callable[[int], T]
     ) -> Found[T]:
+        from ..generation.reader import open_generation  # half a millisecond that few need
+
         for _ in range(_ATTEMPTS):
             try:
                 generation = open_generation(volume)
