@@ -107,9 +107,8 @@ class Client:
 
     @property
     def account(self) -> str | None:
-        """The account that the credentials belong to, when they tell."""
-        account = self._credentials.get_deferred_property("account_id")()
-        return account if isinstance(account, str) else None
+        """The account that the credentials used last belong to, when they tell."""
+        return self._credentials.account
 
     def after_fork(self) -> None:
         """In a forked child: leave the parent's connections alone. Not used afterwards."""
@@ -272,6 +271,7 @@ class _Credentials:
         self._call = call
         self._found: Any = None
         self._lock = threading.Lock()
+        self.account: str | None = None
 
     def load_credentials(self) -> _Credentials:
         return self
@@ -288,12 +288,15 @@ class _Credentials:
             if self._found is None:
                 self._found = self._load()
             self._call.found = self._found
-            return self._found.get_frozen_credentials()
+            keys = self._found.get_frozen_credentials()
+            # Noted here, because asking the credentials themselves may make them refresh.
+            self.account = getattr(keys, "account_id", None)
+            return keys
         finally:
             self._lock.release()
 
     def get_deferred_property(self, name: str) -> Callable[[], object]:
-        return lambda: getattr(self._found, name, None)
+        return lambda: self.account if name == "account_id" else None
 
     def forget(self) -> None:
         """Drop the credentials that this thread used last, unless another thread already did."""

@@ -276,6 +276,23 @@ def test_the_role_is_asked_for_with_external_id_and_a_name_that_tells_who(sts, m
     assert asked[0]["RoleSessionName"] == "secretbridge-aws-sm"
 
 
+def test_the_account_of_the_role_tells_which_arns_a_batch_may_hold(sts, server, make):
+    sts.answer_form = lambda form: assumed("ASIA1")
+    own = [server.put(name, "x") for name in ("o1", "o2", "o3")]
+    foreign = [server.put(name, "x", account="999999999999") for name in ("f1", "f2")]
+    backend = make(role_arn=ROLE)
+
+    def fetch(*arns):
+        requests = [Reference.parse(f"aws-sm:{arn}").document for arn in arns]
+        return kinds(backend.fetch(requests, Deadline(20)))
+
+    assert fetch(own[0]) == {Document}
+    server.requests.clear()
+    assert fetch(*own, *foreign) == {Document}
+    assert [body["SecretIdList"] for body in server.asked("BatchGetSecretValue")] == [own]
+    assert sorted(body["SecretId"] for body in server.asked("GetSecretValue")) == sorted(foreign)
+
+
 def test_when_the_roles_session_is_revoked_the_role_is_assumed_anew(sts, server, make):
     keys = iter(["ASIA1", "ASIA2"])
     sts.answer_form = lambda form: assumed(next(keys))
@@ -316,7 +333,9 @@ def assumed(key):
         f"""<AssumeRoleResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">
         <AssumeRoleResult><Credentials><AccessKeyId>{key}</AccessKeyId>
         <SecretAccessKey>s</SecretAccessKey><SessionToken>t</SessionToken>
-        <Expiration>2099-01-01T00:00:00Z</Expiration></Credentials></AssumeRoleResult>
+        <Expiration>2099-01-01T00:00:00Z</Expiration></Credentials><AssumedRoleUser>
+        <Arn>arn:aws:sts::{ACCOUNT}:assumed-role/app/x</Arn><AssumedRoleId>A:x</AssumedRoleId>
+        </AssumedRoleUser></AssumeRoleResult>
         </AssumeRoleResponse>""".encode()
     )
 
