@@ -61,7 +61,7 @@ class Mounts:
         Raises :class:`ConfigError` when no secret can be there, and what :meth:`Call.ask` raises.
         """
         mount = self._find(locator)
-        if mount is not None or self._silent.get(_first(locator), -inf) > self._clock():
+        if mount is not None or self._is_silent(locator):
             return mount
         # One asks while the others wait: the first read of a thousand secrets is one question.
         if not self._lock.acquire(timeout=call.deadline.remaining()):
@@ -70,7 +70,10 @@ class Mounts:
                 hint="check that the server is reachable and not overloaded",
             )
         try:
-            return self._find(locator) or self._discover(locator, call)
+            mount = self._find(locator)
+            if mount is not None or self._is_silent(locator):
+                return mount
+            return self._discover(locator, call)
         finally:
             self._lock.release()
 
@@ -97,6 +100,9 @@ class Mounts:
                 return mount
             end = locator.find("/", end + 1)
         return None
+
+    def _is_silent(self, locator: str) -> bool:
+        return self._silent.get(_first(locator), -inf) > self._clock()
 
     def _discover(self, locator: str, call: Call) -> Mount | None:
         segments = locator.split("/")

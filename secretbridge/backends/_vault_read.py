@@ -195,12 +195,13 @@ class Reader:
         first = request.locator.partition("/")[0]
         guess = Mount(first, KV2, self._clock())
         found: _Found = None
-        if all(name == "version" for name, _ in request.options):
+        is_write = any(name != "version" for name, _ in request.options)
+        if not is_write:
             found = self._from_kv2(guess, request, call)
             if isinstance(found, (Document, SecretDeleted, VersionMissing)):
                 self.mounts.remember(first, KV2)
         if not isinstance(found, (Document, SecretDeleted)) and not request.option("version"):
-            plain = self._from_engine(KV1, request, call)
+            plain = self._from_engine(OTHER if is_write else KV1, request, call)
             # Where one form is missing and the other denied, our policy is made for the first.
             if (plain is not None and type(found) is not SecretMissing) or isinstance(
                 plain, Document

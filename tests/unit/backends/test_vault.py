@@ -31,6 +31,9 @@ from tests.servers.certificates import Authority
 from tests.servers.hostile import HostileServer
 from tests.servers.vault import Scripted, VaultServer
 
+CANARY = "canary-9b1d7e40-value"
+TOKEN = "canary-5c0f2a96-token"
+
 
 @pytest.fixture
 def server():
@@ -44,7 +47,7 @@ def server():
 def connect(tmp_path):
     made = []
 
-    def connect(address, token="canary-token", **options):
+    def connect(address, token=TOKEN, **options):
         path = tmp_path / f"token{len(made)}"
         path.write_text(token)
         auth = {"method": "token", "token_file": path}
@@ -268,15 +271,15 @@ def test_one_request_that_hangs_does_not_fail_the_others(server, connect):
     ("body", "kind"),
     [
         ("", BackendUnavailable),
-        ("canary", BackendUnavailable),
+        (CANARY, BackendUnavailable),
         ("[]", BackendUnavailable),
         ("{}", BackendUnavailable),
         ('{"data":null}', BackendUnavailable),
-        ('{"data":{"data":{"p":"canary"}}}', BackendUnavailable),
-        ('{"data":{"data":{"p":"canary"},"metadata":{"version":"1"}}}', BackendUnavailable),
-        ('{"data":{"data":"canary","metadata":{"version":1}}}', BackendUnavailable),
+        ('{"data":{"data":{"p":"CANARY"}}}', BackendUnavailable),
+        ('{"data":{"data":{"p":"CANARY"},"metadata":{"version":"1"}}}', BackendUnavailable),
+        ('{"data":{"data":"CANARY","metadata":{"version":1}}}', BackendUnavailable),
         ('{"data":{"data":null,"metadata":{"version":1}}}', SecretMissing),
-        ('{"data":{"data":{"p":"canary","p":"x"},"metadata":{"version":1}}}', BackendUnavailable),
+        ('{"data":{"data":{"p":"CANARY","p":"x"},"metadata":{"version":1}}}', BackendUnavailable),
         ('{"data":{"data":{"p":NaN},"metadata":{"version":1}}}', BackendUnavailable),
         (
             '{"data":{"data":{"p":' + "[" * 500 + "]" * 500 + '},"metadata":{"version":1}}}',
@@ -291,10 +294,10 @@ def test_one_request_that_hangs_does_not_fail_the_others(server, connect):
     ids=range(14),
 )
 def test_a_success_that_is_none_is_refused_and_not_shown(server, backend, body, kind):
-    server.script("kv/data/app", [Scripted(200, body)])
+    server.script("kv/data/app", [Scripted(200, body.replace("CANARY", CANARY))])
     outcome = one(backend)
     assert type(outcome) is kind
-    assert_no_leak(outcome, "canary")
+    assert_no_leak(outcome, CANARY)
     assert_no_leak(outcome, server.token)
 
 
@@ -329,12 +332,12 @@ FAULTS = {
     "redirects": hostile.redirect("http://127.0.0.1:1/v1/x"),
     "drips": hostile.drip(hostile.response({"data": {}}), 0.2),
     "hangs": hostile.hang(),
-    "nonsense": hostile.raw(b"canary\r\n\r\n"),
-    "html": hostile.answer("<html>canary</html>"),
-    "html 403": hostile.answer("<html>canary</html>", 403),
-    "html 404": hostile.answer("<html>canary</html>", 404),
-    "429": hostile.answer({"errors": ["canary"]}, 429),
-    "503": hostile.answer({"errors": ["canary"]}, 503),
+    "nonsense": hostile.raw(f"{CANARY}\r\n\r\n".encode()),
+    "html": hostile.answer(f"<html>{CANARY}</html>"),
+    "html 403": hostile.answer(f"<html>{CANARY}</html>", 403),
+    "html 404": hostile.answer(f"<html>{CANARY}</html>", 404),
+    "429": hostile.answer({"errors": [CANARY]}, 429),
+    "503": hostile.answer({"errors": [CANARY]}, 503),
     "gzip bomb": hostile.gzip_bomb(1_000_000),
     "deep": hostile.deep_json(5000),
     "twice": hostile.duplicate_keys(),
@@ -353,19 +356,19 @@ def test_every_fault_is_transient_named_and_shows_nothing(connect, fault):
             assert isinstance(outcome, BackendUnavailable)
             assert outcome.is_transient
             assert outcome.hint
-            assert_no_leak(outcome, "canary")
-            assert_no_leak(outcome, "canary-token")
+            assert_no_leak(outcome, CANARY)
+            assert_no_leak(outcome, TOKEN)
 
 
 def test_errors_about_leases_hold_no_token_in_their_frames(connect):
-    with HostileServer(hostile.answer({"errors": ["canary"]}, 503)) as server:
+    with HostileServer(hostile.answer({"errors": [CANARY]}, 503)) as server:
         backend = connect(server.address)
         lease = Lease("database/creds/x/1", 60, True)
         for action in (backend.renew, backend.revoke):
             with pytest.raises(BackendUnavailable) as caught:
                 action(lease, Deadline(5))
             assert caught.value.store == "vault"
-            assert_no_leak(caught.value, "canary-token")
+            assert_no_leak(caught.value, TOKEN)
 
 
 def test_a_lease_answer_about_another_lease_is_refused(server, backend):
@@ -535,9 +538,9 @@ def test_importing_the_backend_loads_neither_hvac_nor_requests():
 
 def test_no_outcome_is_ever_an_exception_of_the_library(server, backend, monkeypatch):
     def explode(*_):
-        raise RuntimeError("canary")
+        raise RuntimeError(CANARY)
 
     monkeypatch.setattr(backend._reader, "document", explode)
     outcome = one(backend)
     assert isinstance(outcome, SecretBridgeError)
-    assert_no_leak(outcome, "canary")
+    assert_no_leak(outcome, CANARY)

@@ -134,7 +134,7 @@ def test_a_token_at_its_maximum_is_replaced_while_it_still_works(server, by_role
     clock.advance(500)
     assert works(backend)
     assert (server.count(RENEW), server.count(LOGIN)) == (1, 2)
-    first = [token for token in server.core.tokens.values() if token.origin.endswith("login")][0]
+    first, _ = (token for token in server.core.tokens.values() if "login" in token.origin)
     assert first.ends > server.now(), "the old token was still good"
 
 
