@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import stat
 import tempfile
 from collections.abc import Mapping
 
 from ..errors import UnsafeTarget
 from ..generation.preflight import Finding, check_target
 
-__all__ = ["find_memory", "make_place", "mode_of", "objections", "remove_place"]
+__all__ = ["find_memory", "make_place", "objections", "remove_place"]
 
 PREFIX = "secretbridge-demo."
 SHARED = "/dev/shm"  # noqa: S108 - only a directory with a random name and mode 0700 is made in it
@@ -73,9 +72,3 @@ def remove_place(path: str) -> list[str]:
     for directory, folders, files in os.walk(path):
         left += [os.path.join(directory, name) for name in (*folders, *files)]
     return left
-
-
-def mode_of(path: str) -> str:
-    """Return the mode of ``path`` as ``ls`` shows it and as a number."""
-    mode = os.lstat(path).st_mode
-    return f"{stat.filemode(mode)} ({stat.S_IMODE(mode):04o})"

@@ -47,7 +47,7 @@ class Screen:
 
     def say(self, text: str) -> None:
         """Print prose, wrapped."""
-        for line in textwrap.wrap(text, WIDTH - len(_MARGIN)):
+        for line in _wrapped(text, WIDTH - len(_MARGIN)):
             self._line(_MARGIN + line)
 
     def command(self, text: str) -> None:
@@ -55,16 +55,12 @@ class Screen:
         self._line(f"{_MARGIN}$ {text}", _BOLD)
 
     def block(self, lines: str | Iterable[str]) -> None:
-        """Print lines as they are, a file for instance; what is too long for the screen is cut."""
+        """Print lines of a file or of a command as they are; only long ones are wrapped."""
         for line in lines.splitlines() if isinstance(lines, str) else lines:
-            shown = f"{_MARGIN}  {output.clean(line)}".rstrip()
-            self._line(shown if len(shown) <= WIDTH else f"{shown[: WIDTH - 3]}...")
-
-    def message(self, lines: Iterable[str]) -> None:
-        """Print long lines that a command has printed, wrapped."""
-        for line in lines:
-            for index, part in enumerate(textwrap.wrap(output.clean(line), WIDTH - 8)):
-                self._line(f"{_MARGIN}  {'  ' if index else ''}{part}")
+            shown = output.clean(line)
+            parts = [shown] if len(shown) <= WIDTH - 6 else _wrapped(shown, WIDTH - 8)
+            for index, part in enumerate(parts):
+                self._line(f"{_MARGIN}  {'  ' if index else ''}{part}".rstrip())
 
     def gap(self) -> None:
         """Print an empty line."""
@@ -84,7 +80,7 @@ class Screen:
 
     def _marked(self, mark: str, text: str, style: str) -> None:
         indent = len(_MARGIN) + len(mark) + 2
-        for index, line in enumerate(textwrap.wrap(output.clean(text), WIDTH - indent)):
+        for index, line in enumerate(_wrapped(output.clean(text), WIDTH - indent)):
             start = f"{_MARGIN}{mark}  " if index == 0 else " " * indent
             self._line(start + line, style)
 
@@ -94,3 +90,8 @@ class Screen:
             return
         self._progress.clear()
         output.write_line(f"\x1b[{style}m{text}\x1b[0m" if style and self._has_colour else text)
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    # A path that is broken at a hyphen cannot be copied.
+    return textwrap.wrap(text, width, break_on_hyphens=False, break_long_words=False)

@@ -12,10 +12,11 @@ import secrets
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from stat import filemode
 
 from ..errors import ConfigError
 from ._demo_database import Database, can_log_in
-from ._demo_place import mode_of, remove_place
+from ._demo_place import remove_place
 from ._demo_processes import Process, Processes, Signals, StepFailed
 from ._demo_scan import Needles
 from ._demo_screen import Screen
@@ -43,7 +44,7 @@ class Stage:
         self._application: Process | None = None
         self.user = f"orders_{secrets.token_hex(8)}"
         self.api_key = secrets.token_urlsafe(32)
-        self.passwords: list[str] = []
+        self.passwords = [secrets.token_urlsafe(32)]
 
     def clean_up(self) -> None:
         """End all processes, close the database, remove the directory. Says nothing."""
@@ -100,11 +101,11 @@ class Stage:
         """Return a search for every value that was ever set."""
         return Needles([self.user, self.api_key, *self.passwords])
 
-    def queries(self) -> str:
-        """Return how the application's queries have gone, none of which may have failed."""
+    def show_queries(self) -> None:
+        """Show how the application's queries have gone, none of which may have failed."""
         failed = self.application.output().count("failed:") + self.database.refused
         self.check(not failed, f"{failed} queries of the application have failed")
-        return f"{self.database.answered} queries answered, 0 failed"
+        self.screen.ok(f"queries until now: {self.database.answered} answered, 0 failed")
 
     # What is done --------------------------------------------------------------------------------
 
@@ -129,7 +130,7 @@ class Stage:
     def run(self, *arguments: str, stdin: bytes | None = None) -> None:
         """Run a command of ours, show it and what it prints."""
         shown = f"secretbridge {' '.join(arguments)}"
-        self.screen.command(shown + ("" if stdin is None else "     (value on its standard input)"))
+        self.screen.command(shown + ("" if stdin is None else "      (the value on its input)"))
         process = self.processes.run(shown, [*_SECRETBRIDGE, *arguments], stdin=stdin)
         self.check(process.popen.returncode == 0, f"`{shown}` failed: {process.output().strip()}")
         self.screen.block(process.output())
@@ -142,12 +143,10 @@ class Stage:
     def show_generation(self) -> None:
         """Show the files that readers get, their modes, and through which links."""
         self.screen.command("ls -l run run/..data/")
-        names = ("api_key", "db.json")
-        links = {name: os.readlink(self.path("run", name)) for name in ("..data", *names)}
-        self.screen.block(f"run/{name:<8} -> {target}" for name, target in links.items())
-        self.screen.block(
-            f"run/..data/{name:<8} {mode_of(self.path('run', '..data', name))}" for name in names
-        )
+        for name in ("..data", "api_key", "db.json", "..data/api_key", "..data/db.json"):
+            path = self.path("run", name)
+            leads = f" -> {os.readlink(path)}" if os.path.islink(path) else ""
+            self.screen.block([f"{filemode(os.lstat(path).st_mode)}  run/{name}{leads}"])
 
     def move(self, old: str, new: str) -> None:
         """Rename a file of the directory."""
@@ -186,16 +185,16 @@ class Stage:
         self.processes.needed.append(self._application)
 
     def set_password(self) -> None:
-        """Put a new random password into the store."""
-        self.passwords.append(secrets.token_urlsafe(32))
+        """Put the newest password into the store."""
         account = {"username": self.user, "password": self.passwords[-1]}
         self.run("local", "set", "orders/db", stdin=json.dumps(account).encode())
 
     def change_password(self) -> None:
         """Let the database accept a new password beside the old one, and put it into the store."""
-        self.screen.say("Put into the store; the database accepts the old one for a while, too:")
-        self.set_password()
+        self.passwords.append(secrets.token_urlsafe(32))
         self.database.accept(self.user, self.passwords[-1])
+        self.screen.say("The database accepts a new password beside the old one. Into the store:")
+        self.set_password()
 
     def wait_for_queries(self) -> None:
         """Wait until more queries have been answered."""
@@ -206,18 +205,23 @@ class Stage:
         """Wait until the application uses the newest password, then have the one before refused."""
         user, (old, new) = self.user, self.passwords[-2:]
         took = self.wait(
-            lambda: self.database.logins(user, new) > 0, "the application to log in again"
+            lambda: (
+                self.database.logins(user, new) > 0
+                and self.application.output().count("logged in again") == len(self.passwords) - 1
+            ),
+            "the application to log in again",
         )
+        self.screen.block([f"app.py: {self.application.output().splitlines()[-1]}"])
         self.screen.ok(
-            f"{took:.1f} s later the application has logged in again, without a restart (it is still "
-            f"process {self.application.pid})"
+            f"after {took:.1f} s, without a restart: still process {self.application.pid}"
         )
         self.database.withdraw(user, old)
         socket = self.path("db.sock")
         self.check(not can_log_in(socket, user, old), "the database still takes the old password")
         self.check(can_log_in(socket, user, new), "the database refuses the new password")
         self.wait_for_queries()
-        self.screen.ok(f"the database refuses the old password now; {self.queries()}")
+        self.screen.ok("the database now refuses the old password")
+        self.show_queries()
 
 
 def _example() -> Path:

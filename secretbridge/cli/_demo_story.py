@@ -11,7 +11,7 @@ import stat
 from collections.abc import Callable
 
 from ..errors import UnsafeTarget
-from ._demo_place import find_memory, make_place, mode_of, objections
+from ._demo_place import find_memory, make_place, objections
 from ._demo_processes import exposed
 from ._demo_scan import files_below
 from ._demo_stage import Stage
@@ -56,7 +56,7 @@ class Story:
         found = objections(stage.path("run"))
         if any(finding.code != "swap" for finding in found):
             raise UnsafeTarget("; ".join(str(finding) for finding in found))
-        screen.ok(f"a tmpfs with mode {mode_of(place)}: nobody else can look into it")
+        screen.ok("a tmpfs, and mode 0700: no other user can look into the directory")
         self._has_swap = bool(found)
         if self._has_swap:
             screen.say(
@@ -117,7 +117,7 @@ class Story:
             os.stat(stage.path("run", name)).st_mode & 0o777 for name in ("db.json", "api_key")
         }
         stage.check(modes == {0o440}, "the files may be read by others")
-        screen.ok("the files hold what is in the store, for their owner and group alone")
+        screen.ok("the files hold what is in the store; mode 0440: for owner and group alone")
 
     def _application(self) -> None:
         stage, screen = self._stage, self._screen
@@ -129,25 +129,26 @@ class Story:
         screen.say("It logs in to a small database of the demo, which does check passwords.")
         stage.start_application()
         stage.wait_for_queries()
-        screen.ok(f"logged in as process {stage.application.pid}; {stage.queries()}")
+        screen.ok(f"it has logged in, as process {stage.application.pid}")
+        stage.show_queries()
 
     def _rotation(self) -> None:
         stage, screen = self._stage, self._screen
         before = stage.generation()
-        screen.say("The database gets a new password.")
         stage.change_password()
         took = stage.wait(lambda: stage.generation() != before, "a new generation")
-        screen.ok(f"{took:.1f} s later: ..data -> {stage.generation()}")
+        screen.ok(f"the files, after {took:.1f} s: ..data -> {stage.generation()}")
         stage.wait_for_login()
 
     def _kill(self) -> None:
         stage, screen = self._stage, self._screen
         before = stage.generation()
+        screen.say("With SIGKILL, which leaves a process no time to put anything in order.")
         screen.command(f"kill -KILL {stage.sidecar.pid}")
         stage.processes.stop(stage.sidecar, force=True)
         stage.wait_for_queries()
-        screen.ok(f"the files stay and the application goes on: {stage.queries()}")
-        screen.say("While the sidecar is dead, the password changes once more.")
+        screen.ok("the files stay, and the application goes on")
+        stage.show_queries()
         stage.change_password()
         stage.wait_for_queries()
         stage.check(stage.generation() == before, "the files have changed without a sidecar")
@@ -155,12 +156,13 @@ class Story:
         stage.wait(lambda: stage.taken_over() == before, "the sidecar to take over")
         screen.ok(f"healthy after {took:.1f} s; it has taken over {before}")
         stage.wait(lambda: stage.generation() != before, "a new generation")
-        screen.ok(f"and brings what was missed: ..data -> {stage.generation()}")
+        screen.ok(f"what was missed has come: ..data -> {stage.generation()}")
         stage.wait_for_login()
 
     def _outage(self) -> None:
         stage, screen = self._stage, self._screen
         before = stage.generation()
+        screen.say("Its file is moved away; a server that cannot be reached would look the same.")
         stage.move("secrets.sbx", "gone.sbx")
         health: list[str] = []
 
@@ -170,11 +172,12 @@ class Story:
 
         took = stage.wait(complains, "the sidecar to notice", tick=0.2)
         screen.command("secretbridge-sidecar healthcheck")
-        screen.message(health)
-        screen.ok(f"noticed after {took:.1f} s: the health says which secrets, and why")
+        screen.block(health)
+        screen.ok(f"noticed after {took:.1f} s; it says which secrets are concerned, and why")
         stage.wait_for_queries()
         stage.check(stage.generation() == before, "the last good generation is gone")
-        screen.ok(f"the last good files stay, the application goes on: {stage.queries()}")
+        screen.ok("the last good files stay, and the application goes on")
+        stage.show_queries()
         stage.move("gone.sbx", "secrets.sbx")
         took = stage.wait(lambda: stage.health() == (0, []), "good health", tick=0.2)
         screen.ok(f"the store is back: healthy again after {took:.1f} s")

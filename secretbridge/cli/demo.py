@@ -30,7 +30,7 @@ def register(subparsers: argparse._SubParsersAction[Any]) -> None:
         help="see a secret travel from a store into an application and rotate",
         description="Show a secret's way from the embedded store through the sidecar into an "
         "application, a rotation, a killed sidecar and an outage, in a private directory in memory. "
-        "Takes about a quarter of a minute and leaves nothing behind. Ends 0 if every check along "
+        "Takes about ten seconds and leaves nothing behind. Ends 0 if every check along "
         "the way held, else 1.",
     )
     parser.add_argument(
@@ -76,8 +76,8 @@ def run(args: argparse.Namespace) -> int:
 def _tell(story: Story, screen: Screen, told: list[dict[str, object]]) -> None:
     screen.title("secretbridge demo")
     screen.say(
-        "A secret travels from a store into an application, and changes while both run. This takes "
-        "about 15 seconds. What begins with $ is really run; what begins with ok has been checked."
+        "A password travels from a store into an application, and changes while both run. This takes "
+        "about ten seconds. Lines with $ show what is done; lines with ok, what has been checked."
     )
     for number, (name, title, act) in enumerate(story.steps, 1):
         screen.heading(number, title)
@@ -120,5 +120,6 @@ def _close(stage: Stage, steps: int, failure: str | None, seconds: float) -> Non
         screen.say(f"This could not be removed: {', '.join(stage.left)}")
     elif stage.place is not None:
         screen.say(f"As --keep asks, its directory is still there: {stage.place}")
+        screen.say("What each process has printed stands below log/ in it.")
     else:
-        screen.say("Its directory has been removed.")
+        screen.say("Its directory has been removed; --keep leaves it, with all output below log/.")
