@@ -33,7 +33,6 @@ from ._vault_read import Reader
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    import hvac
     from pydantic import BaseModel
 
     from ..document import Lease
@@ -132,8 +131,8 @@ class VaultBackend:
         """Give ``lease`` back: the server removes the credential. Raises :class:`SecretBridgeError`."""
         self._about_lease(lease, deadline, self._leases.revoke)
 
-    def hvac_client(self) -> hvac.Client:
-        """Return an hvac client that uses this store's transport, namespace and token.
+    def hvac_client(self) -> Any:
+        """Return an ``hvac.Client`` that uses this store's transport, namespace and token.
 
         For the parts of the API that secretbridge has no words for. What it returns is not guarded:
         values are plain dictionaries. Raises :class:`ConfigError` when hvac is not installed.
