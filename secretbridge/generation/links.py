@@ -33,10 +33,13 @@ class Links:
 
         Raises :class:`UnsafeTarget` for a directory, which no rename can replace.
         """
+        known, right = self._known, 0
+        inode_of = known.get
         with os.scandir(self._root) as listing:
-            found = {item.name: item.inode() for item in listing}
-        known = self._known
-        if known.items() <= found.items() and set(names) == known.keys():
+            for item in listing:
+                if inode_of(item.name) == item.inode():
+                    right += 1
+        if right == len(known) == len(names) and all(map(known.__contains__, names)):
             return []
         return [name for name in names if not self._is_right(name)]
 

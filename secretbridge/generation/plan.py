@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Mapping, Sequence
 
-    from .staging import File, Kind
+    from .staging import Kind
 
 __all__ = ["Plan", "Planner"]
 
@@ -20,18 +20,31 @@ __all__ = ["Plan", "Planner"]
 class Plan:
     """The difference between what is wanted and what stands in the current generation.
 
-    ``write`` and ``keep``: files with the state they will have, or have. ``entries``: the state of
-    all files, in the order wanted. ``tops``: the visible names. ``removed``: files that are no
-    longer wanted. ``modes``: the mode that each kind of file asks of its directories, and ``base``
-    that of a directory without files.
+    ``specs`` and ``entries``: what is wanted, and the state it will have, by name. ``write`` and
+    ``keep``: names of files that are written, or stay as they are. ``removed``: those that are no
+    longer wanted. ``tops``: the visible names. ``modes``: the mode that each kind of file asks of
+    its directories, and ``base`` that of a directory without files.
     """
 
-    __slots__ = ("_is_flat", "base", "entries", "keep", "modes", "removed", "tops", "write")
+    __slots__ = (
+        "_is_flat",
+        "base",
+        "entries",
+        "keep",
+        "modes",
+        "removed",
+        "specs",
+        "tops",
+        "write",
+    )
 
-    def __init__(self, tops: tuple[str, ...], is_flat: bool, base: int) -> None:
-        self.write: list[File] = []
-        self.keep: list[File] = []
+    def __init__(
+        self, specs: dict[str, FileSpec], tops: tuple[str, ...], is_flat: bool, base: int
+    ) -> None:
+        self.specs = specs
         self.entries: dict[str, Entry] = {}
+        self.write: list[str] = []
+        self.keep: list[str] = []
         self.removed: tuple[str, ...] = ()
         self.modes: dict[Kind, int] = {}
         self.tops = tops
@@ -45,19 +58,21 @@ class Plan:
 
     def rewrite(self, names: Container[str]) -> None:
         """Write the kept files ``names`` anew, because they are not what they were."""
-        self.write += [file for file in self.keep if file[0] in names]
-        self.keep = [file for file in self.keep if file[0] not in names]
+        self.write += [name for name in self.keep if name in names]
+        self.keep = [name for name in self.keep if name not in names]
 
     def tree(self) -> Branch:
         """Return the files by directory."""
-        root = Branch(self.base)
+        root = Branch("", self.base)
         if self._is_flat:
             root.write, root.keep = list(self.write), list(self.keep)
             for mode in self.modes.values():
                 root.mode |= mode
         else:
-            root.add(self.write, True, self.modes)
-            root.add(self.keep, False, self.modes)
+            for name in self.write:
+                root.grow(name, self.modes[self.entries[name].kind]).write.append(name)
+            for name in self.keep:
+                root.grow(name, self.modes[self.entries[name].kind]).keep.append(name)
         return root
 
     def manifest(self, generation: str, sequence: int, created: float) -> Manifest:
@@ -68,7 +83,7 @@ class Plan:
         else:
             for name, entry in self.entries.items():
                 files[entry.kind[0]].append(name)
-        specs = [spec for group in (self.write, self.keep) for _, spec, _ in group]
+        specs = self.specs.values()
         return Manifest(
             generation,
             sequence,
@@ -84,8 +99,8 @@ class Plan:
         A hard link takes no page, but on a tmpfs it counts as an inode.
         """
         size = -(-manifest // PAGE) * PAGE
-        for _, _, entry in self.write:
-            size += -(-entry.size // PAGE) * PAGE
+        for name in self.write:
+            size += -(-self.entries[name].size // PAGE) * PAGE
         # With the manifest, the temporary link, and a visible link for every new top name.
         return size, len(self.entries) + tree.directories() + 2 + len(self.tops)
 
@@ -127,29 +142,35 @@ class Planner:
             self._tops = tuple(dict.fromkeys([name.partition("/")[0] for name in names]))
             self._is_flat = not any("/" in name for name in names)
             self._names = names
-        plan = Plan(self._tops, self._is_flat, self._base)
+        specs = dict(zip(names, files, strict=True))
+        plan = Plan(specs, self._tops, self._is_flat, self._base)
         entries, write, keep = plan.entries, plan.write, plan.keep
-        blank, find, own_uid, own_gid = self._blank.copy, current.get, self._uid, self._gid
-        kinds: dict[tuple[int, int | None, int | None], Kind] = {}
-        for name, spec in zip(names, files, strict=True):
+        blank, find = self._blank.copy, current.get
+        asked: object = None
+        kind: Kind = (0, 0, 0)
+        for name, spec in specs.items():
             content = spec.content
             state = blank()
             state.update(content)
             digest = state.digest()
-            asked = (spec.mode, spec.owner, spec.group)
-            kind = kinds.get(asked)
-            if kind is None:
-                mode, uid, gid = asked
-                kind = (mode, own_uid if uid is None else uid, own_gid if gid is None else gid)
-                kinds[asked] = kind
+            if spec.asked != asked:
+                asked = spec.asked
+                kind = self._kind(*asked)
+                plan.modes[kind] = self._base | self._access(*kind)
             entry = find(name)
             if entry is not None and entry.digest == digest and entry.kind == kind:
-                keep.append((name, spec, entry))
+                keep.append(name)
             else:
                 entry = Entry(digest, kind, len(content))
-                write.append((name, spec, entry))
+                write.append(name)
             entries[name] = entry
-        plan.modes = {kind: self._base | self._access(*kind) for kind in kinds.values()}
         if len(keep) < len(current):
             plan.removed = tuple([name for name in current if name not in entries])
         return plan
+
+    def _kind(self, mode: int, owner: int | None, group: int | None) -> Kind:
+        return (
+            mode,
+            self._uid if owner is None else owner,
+            self._gid if group is None else group,
+        )

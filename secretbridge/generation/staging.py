@@ -17,16 +17,19 @@ A larger one would first be written short and fail on the next call; its pages a
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from errno import EINVAL, EOPNOTSUPP
 from stat import S_IMODE, S_ISREG
 
 from ..errors import UnsafeTarget
 from .faults import FULL
-from .layout import MANIFEST, FileSpec
+from .layout import MANIFEST
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
+
+    from .plan import Plan
 
     Kind = tuple[int, int, int]
     """Mode, owner and group of a file."""
@@ -49,48 +52,45 @@ class Entry:
 
     __slots__ = ("digest", "inode", "kind", "sealed", "size")
 
-    inode: int
-    sealed: int
-
     def __init__(self, digest: bytes, kind: Kind, size: int) -> None:
         self.digest = digest
         self.kind = kind
         self.size = size
-
-
-if TYPE_CHECKING:
-    File = tuple[str, FileSpec, Entry]
-    """A file's name within its directory, what is wanted, and what stands or will stand there."""
+        self.inode = 0
+        self.sealed = 0
 
 
 class Branch:
-    """One directory of a generation that is to be: files to write, files to keep, directories."""
+    """One directory of a generation that is to be: files to write, files to keep, directories.
 
-    __slots__ = ("branches", "keep", "mode", "write")
+    Files are there by their full names; ``prefix`` is what these have in common. With a set of
+    files that has no directories, the names are the keys of everything without any further step.
+    """
 
-    def __init__(self, mode: int) -> None:
-        self.write: list[File] = []
-        self.keep: list[File] = []
+    __slots__ = ("branches", "keep", "mode", "prefix", "write")
+
+    def __init__(self, prefix: str, mode: int) -> None:
+        self.prefix = prefix
+        self.write: list[str] = []
+        self.keep: list[str] = []
         self.branches: dict[str, Branch] = {}
         self.mode = mode
 
-    def add(self, files: list[File], is_new: bool, modes: Mapping[Kind, int]) -> None:
-        """Add files by their full names; ``modes``: what each kind asks of its directories."""
-        for name, spec, entry in files:
-            branch, mode = self, modes[entry.kind]
+    def grow(self, name: str, mode: int) -> Branch:
+        """Return the directory of the file ``name``; it and those above give access as ``mode``."""
+        branch = self
+        branch.mode |= mode
+        for parent in name.split("/")[:-1]:
+            inner = branch.branches.get(parent)
+            if inner is None:
+                inner = branch.branches[parent] = Branch(f"{branch.prefix}{parent}/", mode)
+            branch = inner
             branch.mode |= mode
-            while "/" in name:
-                parent, _, name = name.partition("/")
-                branch = branch.branches.setdefault(parent, Branch(mode))
-                branch.mode |= mode
-            (branch.write if is_new else branch.keep).append((name, spec, entry))
+        return branch
 
     def kept(self) -> list[str]:
-        """Return the full names of all files that are kept, here and below."""
-        names = [spec.name for _, spec, _ in self.keep]
-        for branch in self.branches.values():
-            names += branch.kept()
-        return names
+        """Return the names of all files that are kept, here and below."""
+        return [*self.keep, *(name for inner in self.branches.values() for name in inner.kept())]
 
     def directories(self) -> int:
         """Return the number of directories, with this one."""
@@ -111,18 +111,21 @@ class Stager:
         self._directory_gid = directory_gid
         self._is_durable = is_durable
 
-    def fill(self, new: int, old: int, root: Branch, manifest: bytes) -> list[str]:
+    def fill(self, new: int, old: int, plan: Plan, root: Branch, manifest: bytes) -> list[str]:
         """Fill the empty directory ``new``, up to its last act, which is :meth:`open_up`.
 
-        ``old`` is a descriptor of the generation that has the files to keep, or -1. Returns the
-        names of those that had to be written after all. Raises :class:`OSError`, and
-        :class:`UnsafeTarget` when somebody else writes into the directory.
+        ``old`` is a descriptor of the generation that has the files to keep, or -1; ``root`` is the
+        tree of ``plan``. Returns the names of kept files that had to be written after all. Raises
+        :class:`OSError`, and :class:`UnsafeTarget` when somebody else writes into the directory.
         """
-        rewritten = self._populate(new, old, root)
+        rewritten = self._populate(new, old, plan, root)
         kind = (0o400 | (root.mode & 0o044), self._uid, self._directory_gid)
         self._write(new, [(MANIFEST, manifest, kind)])
-        rewritten += self._check(new, root, 1)
-        self._mark_sealed(root, os.fstat(new).st_mtime_ns)
+        rewritten += self._check(new, plan, root, 1)
+        # Every file was written before the manifest got its name in this directory.
+        sealed = os.fstat(new).st_mtime_ns
+        for name in (*plan.write, *rewritten):
+            plan.entries[name].sealed = sealed
         return rewritten
 
     def open_up(self, directory: int, mode: int) -> None:
@@ -137,16 +140,18 @@ class Stager:
         if self._is_durable:
             os.fsync(directory)
 
-    def inspect(self, directory: int, branch: Branch, prefix: str, damaged: list[str]) -> list[str]:
+    def inspect(self, directory: int, plan: Plan, branch: Branch, damaged: list[str]) -> None:
         """Add to ``damaged`` what is kept but is not as it was published."""
         status = os.fstat(directory)
         if S_IMODE(status.st_mode) != branch.mode or status.st_gid != self._directory_gid:
-            damaged.append(prefix or ".")
-        for name, spec, entry in branch.keep:
+            damaged.append(branch.prefix or ".")
+        start = len(branch.prefix)
+        for name in branch.keep:
+            entry = plan.entries[name]
             try:
-                found = os.stat(name, dir_fd=directory, follow_symlinks=False)
+                found = os.stat(name[start:], dir_fd=directory, follow_symlinks=False)
             except OSError:
-                damaged.append(spec.name)
+                damaged.append(name)
                 continue
             if (
                 found.st_ino != entry.inode
@@ -155,7 +160,7 @@ class Stager:
                 or not S_ISREG(found.st_mode)
                 or found.st_mtime_ns > entry.sealed
             ):
-                damaged.append(spec.name)
+                damaged.append(name)
         for name, inner in branch.branches.items():
             try:
                 descriptor = os.open(name, DIRECTORY, dir_fd=directory)
@@ -163,26 +168,25 @@ class Stager:
                 damaged += inner.kept()
                 continue
             try:
-                self.inspect(descriptor, inner, f"{prefix}{name}/", damaged)
+                self.inspect(descriptor, plan, inner, damaged)
             finally:
                 os.close(descriptor)
-        return damaged
 
-    def _populate(self, new: int, old: int, branch: Branch) -> list[str]:
-        rewritten = self._link(new, old, branch)
-        self._write(new, [(name, spec.content, entry.kind) for name, spec, entry in branch.write])
+    def _populate(self, new: int, old: int, plan: Plan, branch: Branch) -> list[str]:
+        rewritten = self._link(new, old, plan, branch)
+        entries, specs, start = plan.entries, plan.specs, len(branch.prefix)
+        files = ((name[start:], specs[name].content, entries[name].kind) for name in branch.write)
+        self._write(new, files)
         for name, inner in branch.branches.items():
             os.mkdir(name, 0o700, dir_fd=new)
             new_inner = os.open(name, DIRECTORY, dir_fd=new)
             old_inner = -1
             try:
                 if old >= 0:
-                    try:
+                    with suppress(OSError):  # not there before, or damaged: all is written
                         old_inner = os.open(name, DIRECTORY, dir_fd=old)
-                    except OSError:
-                        old_inner = -1  # not there before, or damaged: everything is written
-                rewritten += self._populate(new_inner, old_inner, inner)
-                rewritten += self._check(new_inner, inner, 0)
+                rewritten += self._populate(new_inner, old_inner, plan, inner)
+                rewritten += self._check(new_inner, plan, inner, 0)
                 self.open_up(new_inner, inner.mode)
             finally:
                 os.close(new_inner)
@@ -190,48 +194,56 @@ class Stager:
                     os.close(old_inner)
         return rewritten
 
-    def _link(self, new: int, old: int, branch: Branch) -> list[str]:
+    def _link(self, new: int, old: int, plan: Plan, branch: Branch) -> list[str]:
         """Link what is to be kept; what cannot be linked is moved to what is to be written."""
-        lost: list[File] = []
-        link = os.link
-        for file in branch.keep:
-            name = file[0]
+        lost: list[str] = []
+        link, start = os.link, len(branch.prefix)
+        for name in branch.keep:
+            leaf = name[start:]
             try:
-                link(name, name, src_dir_fd=old, dst_dir_fd=new, follow_symlinks=False)
+                link(leaf, leaf, src_dir_fd=old, dst_dir_fd=new, follow_symlinks=False)
             except OSError as error:
                 if error.errno in FULL:
                     raise
                 # Removed by hand, too many links, or one that fs.protected_hardlinks forbids.
-                lost.append(file)
+                lost.append(name)
+                plan.entries[name].inode = 0
         if lost:
-            _move(lost, branch)
-        return [spec.name for _, spec, _ in lost]
+            gone = set(lost)
+            branch.keep = [name for name in branch.keep if name not in gone]
+            branch.write += lost
+        return lost
 
-    def _check(self, new: int, branch: Branch, others: int) -> list[str]:
+    def _check(self, new: int, plan: Plan, branch: Branch, others: int) -> list[str]:
         """Compare the listing of ``new`` with the plan, and learn the inodes of new files."""
+        prefix, find = branch.prefix, plan.entries.get
+        files = strange = 0
+        wrong: list[str] = []
         with os.scandir(new) as listing:
-            found = {item.name: item.inode() for item in listing}
-        try:
-            for name, _, entry in branch.write:
-                entry.inode = found[name]
-            wrong = [file for file in branch.keep if found[file[0]] != file[2].inode]
-            files = len(branch.write) + len(branch.keep)
-            is_complete = len(found) == others + files + len(branch.branches)
-        except KeyError:
-            is_complete = False
-        if not is_complete:
+            for item in listing:
+                entry = find(prefix + item.name)
+                if entry is None:
+                    strange += 1
+                    continue
+                files += 1
+                inode = item.inode()
+                if entry.inode != inode:
+                    if entry.inode:
+                        wrong.append(prefix + item.name)
+                    entry.inode = inode
+        is_complete = files == len(branch.write) + len(branch.keep)
+        if not is_complete or strange != others + len(branch.branches):
             raise UnsafeTarget(
                 "somebody else writes into the generation that is being made",
                 hint="give the target to this writer alone",
             )
-        for name, spec, entry in wrong:
+        for name in wrong:
             # Somebody had replaced the file of the generation before, so that file was linked.
-            os.unlink(name, dir_fd=new)
-            self._write(new, [(name, spec.content, entry.kind)])
-            entry.inode = os.stat(name, dir_fd=new, follow_symlinks=False).st_ino
-        if wrong:
-            _move(wrong, branch)
-        return [spec.name for _, spec, _ in wrong]
+            leaf, entry = name[len(prefix) :], plan.entries[name]
+            os.unlink(leaf, dir_fd=new)
+            self._write(new, [(leaf, plan.specs[name].content, entry.kind)])
+            entry.inode = os.stat(leaf, dir_fd=new, follow_symlinks=False).st_ino
+        return wrong
 
     def _write(self, directory: int, files: Iterable[tuple[str, bytes, Kind]]) -> None:
         """Create files: names, contents, kinds. The loop is in here because it is the hot one."""
@@ -255,19 +267,6 @@ class Stager:
                     os.fsync(file)
             finally:
                 close(file)
-
-    def _mark_sealed(self, branch: Branch, now: int) -> None:
-        for _, _, entry in branch.write:
-            entry.sealed = now
-        for inner in branch.branches.values():
-            self._mark_sealed(inner, now)
-
-
-def _move(files: list[File], branch: Branch) -> None:
-    """Move ``files`` from what is kept to what is written."""
-    moved = {id(file) for file in files}
-    branch.keep = [file for file in branch.keep if id(file) not in moved]
-    branch.write += files
 
 
 def _reserve(file: int, size: int) -> None:

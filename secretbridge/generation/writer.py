@@ -209,12 +209,12 @@ class GenerationWriter:
         tree = plan.tree()
         tampered: list[str] = []
         if plan.is_empty and self._manifest is not None:
-            tampered = self._damage(self._manifest.generation, tree)
+            tampered = self._damage(self._manifest.generation, plan, tree)
             if not tampered:
                 return self._keep(self._manifest.generation, wrong, repaired)
             plan.rewrite(tampered)
             tree = plan.tree()
-        changed = [name for name, _, _ in plan.write if name not in tampered]
+        changed = [name for name in plan.write if name not in tampered]
         name, tampered_too = self._publish(plan, tree, validate)
         self._links.mend(wrong)
         self._links.drop_all_but(plan.tops)
@@ -253,12 +253,12 @@ class GenerationWriter:
         body = encode(manifest)
         self._make_room(*plan.room(tree, len(body)))
         try:
-            directory, damaged = self._stage(name, tree, body, validate)
+            directory, damaged = self._stage(name, plan, tree, body, validate)
         except OSError as error:
             # Somebody else filled the file system after we had looked.
             if error.errno not in FULL or not self._retired.make_room(lambda: False):
                 raise
-            directory, damaged = self._stage(name, plan.tree(), body, validate)
+            directory, damaged = self._stage(name, plan, plan.tree(), body, validate)
         try:
             try:
                 self._links.replace(name, DATA_LINK)
@@ -276,6 +276,7 @@ class GenerationWriter:
     def _stage(
         self,
         name: str,
+        plan: Plan,
         tree: Branch,
         body: bytes,
         validate: Callable[[Generation], None] | None,
@@ -288,7 +289,7 @@ class GenerationWriter:
             if self._manifest is not None:
                 with suppress(FileNotFoundError):  # removed by hand: everything is written anew
                     old = os.open(self._manifest.generation, DIRECTORY, dir_fd=self._root)
-            damaged = self._stager.fill(new, old, tree, body)
+            damaged = self._stager.fill(new, old, plan, tree, body)
             if validate is not None:
                 with Generation(os.dup(new), name, self.target) as generation:
                     validate(generation)
@@ -352,14 +353,15 @@ class GenerationWriter:
                 hint="make the tmpfs larger (mount -o remount,size=...), or publish less",
             )
 
-    def _damage(self, generation: str, tree: Branch) -> list[str]:
+    def _damage(self, generation: str, plan: Plan, tree: Branch) -> list[str]:
         """Return the files and directories of the current generation that are not as published."""
         try:
             directory = os.open(generation, DIRECTORY, dir_fd=self._root)
         except OSError:
             return [*self._entries, generation]
         try:
-            damaged = self._stager.inspect(directory, tree, "", [])
+            damaged: list[str] = []
+            self._stager.inspect(directory, plan, tree, damaged)
             try:
                 os.stat(MANIFEST, dir_fd=directory, follow_symlinks=False)
             except OSError:
