@@ -125,6 +125,15 @@ class HostileServer:
             sock.close()
         self._accepting.join()
 
+    def become(self, behaviour: Behaviour) -> None:
+        """Behave differently from now on; kept connections are dropped."""
+        self.behaviour = behaviour
+        with self._lock:
+            kept, self._open = self._open, set()
+        for sock in kept:
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+
     def _accept(self) -> None:
         while not self.is_stopping.is_set():
             try:
