@@ -50,7 +50,7 @@ class _NoSession:
 
 
 class _Adapter(JSONAdapter):  # type: ignore[misc]
-    def __init__(self, api: Api, session: Session, **settings: Any) -> None:
+    def __init__(self, api: Api, session: Session, /, **settings: Any) -> None:
         super().__init__(**{**settings, "session": _NoSession()})
         self._api = api
         self._session = session

@@ -34,6 +34,7 @@ __all__ = [
     "endless",
     "gzip_bomb",
     "hang",
+    "packed",
     "raw",
     "redirect",
     "reset",
@@ -258,10 +259,15 @@ def redirect(location: str, status: int = 307) -> Behaviour:
     return answer(b"", status, {"Location": location})
 
 
-def gzip_bomb(size: int) -> Behaviour:
-    """Answer with JSON that is ``size`` bytes long when it is unpacked, and short on the wire."""
+def packed(size: int) -> bytes:
+    """Return an answer of JSON that is ``size`` bytes long when unpacked, and short on the wire."""
     body = gzip.compress(b'{"data":{"password":"' + b"0" * size + b'"}}', compresslevel=9)
-    return answer(body, headers={"Content-Encoding": "gzip"})
+    return response(body, headers={"Content-Encoding": "gzip"})
+
+
+def gzip_bomb(size: int) -> Behaviour:
+    """Answer every request with :func:`packed`."""
+    return raw(packed(size), keeps_open=True)
 
 
 def deep_json(levels: int) -> Behaviour:

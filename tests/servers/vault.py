@@ -172,7 +172,9 @@ class VaultServer(VaultAdmin):
                         return b""
                     return _encode(scripted.status, scripted.body, scripted.headers)
         answer = self.core.answer(request)
-        return _encode(answer.status, _json(answer), answer.headers)
+        body = _json(answer)
+        encoded = _encode(answer.status, body, answer.headers)
+        return encoded[: len(encoded) - len(body)] if method == "HEAD" else encoded
 
 
 class _Wire(asyncio.Protocol):
