@@ -23,7 +23,7 @@ from ...document import check_size
 from ...errors import AccessDenied, BackendUnavailable, IntegrityError, SecretBridgeError
 from .format import MAX_FILE
 
-__all__ = ["Identity", "create", "explained", "locked", "read", "replace"]
+__all__ = ["Identity", "create", "explained", "locked", "read", "replace", "sync_directory"]
 
 Identity = tuple[int, int, int, int, int]
 """Device, inode, size and both times of a file: what changes with every write."""
@@ -99,14 +99,14 @@ def create(path: str, content: bytes) -> None:
         os.link(temporary, path)
     finally:
         os.unlink(temporary)
-    _sync_directory(path)
+    sync_directory(path)
 
 
 def replace(path: str, content: bytes) -> None:
     """Replace the file, keeping its owner and mode. The caller holds the lock."""
     temporary = _write(path, content, os.stat(path))
     os.rename(temporary, path)
-    _sync_directory(path)
+    sync_directory(path)
 
 
 def explained(error: OSError, path: str) -> SecretBridgeError:
@@ -162,7 +162,8 @@ def _give(descriptor: int, like: os.stat_result) -> None:
         os.fchown(descriptor, like.st_uid, like.st_gid)
 
 
-def _sync_directory(path: str) -> None:
+def sync_directory(path: str) -> None:
+    """Make the name of the file at ``path`` survive a loss of power."""
     descriptor = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY | _OPEN)
     try:
         os.fsync(descriptor)

@@ -13,6 +13,7 @@ from stat import S_IMODE, S_ISREG
 from typing import Protocol
 
 from ...errors import AccessDenied, BackendUnavailable, ConfigError, SecretBridgeError
+from .disk import sync_directory
 from .format import KEY_SIZE, Argon2
 
 __all__ = ["Credential", "KeyFile", "Passphrase", "PassphraseFile", "create_key_file"]
@@ -164,6 +165,7 @@ def create_key_file(path: str | os.PathLike[str]) -> KeyFile:
         file.write(os.urandom(KEY_SIZE))
         file.flush()
         os.fsync(descriptor)
+    sync_directory(path)  # or a store could outlive its key
     return KeyFile(path)
 
 

@@ -8,7 +8,7 @@ import pytest
 from secretbridge.backends import Deadline
 from secretbridge.backends._volumes import Visit
 from secretbridge.backends.file import FileBackend
-from secretbridge.errors import BackendUnavailable, IntegrityError, SecretMissing
+from secretbridge.errors import BackendUnavailable, DeadlineExceeded, IntegrityError, SecretMissing
 
 
 def pair(number):
@@ -54,6 +54,22 @@ def test_files_that_are_being_removed_are_read_again_from_the_successor(volume):
         return read(descriptor)
 
     assert look_at(volume, ["tls.crt", "tls.key"], look) == [b"cert-2", b"key-2"]
+
+
+def test_a_deadline_that_passes_is_told_as_such_whatever_is_published(volume):
+    volume.publish(pair(1))
+    now = [0.0]
+
+    def look(descriptor):
+        volume.publish(pair(2), keep=True)
+        now[0] = 9.0
+        return read(descriptor)
+
+    paths = {0: (str(volume.path), f"{volume.path}/tls.crt")}
+    paths[1] = (str(volume.path), f"{volume.path}/tls.key")
+    found = Visit(Deadline(5, clock=lambda: now[0])).look_at(paths, look)
+    assert found[0] == b"cert-1"
+    assert type(found[1]) is DeadlineExceeded
 
 
 def test_a_file_of_the_current_generation_that_cannot_be_read_says_so(volume):

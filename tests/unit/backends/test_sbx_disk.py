@@ -118,6 +118,30 @@ def test_without_room_the_old_store_stays_and_nothing_is_left(store, key_file):
     assert not os.path.exists(f"{store.path}.tmp")
 
 
+def test_the_file_is_synced_before_it_is_renamed_and_its_directory_after(store):
+    calls = []
+
+    def note(frame, event, called):
+        if event == "c_call" and called.__name__ in ("fsync", "rename"):
+            calls.append(called.__name__)
+
+    sys.setprofile(note)
+    try:
+        store.set("a", b"x")
+    finally:
+        sys.setprofile(None)
+    assert calls == ["fsync", "rename", "fsync"]
+
+
+def test_a_file_that_appears_while_a_store_is_made_is_not_replaced(directory):
+    path = directory / "secrets.sbx"
+    path.write_bytes(b"precious")
+    with pytest.raises(FileExistsError):
+        disk.create(str(path), b"new")
+    assert path.read_bytes() == b"precious"
+    assert os.listdir(directory) == ["secrets.sbx"]
+
+
 def test_a_writer_does_not_wait_for_ever(store):
     ticks = iter(range(100))
     waits = []

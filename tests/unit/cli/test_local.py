@@ -164,6 +164,12 @@ def test_rekey_makes_a_new_key_and_says_what_to_configure(local, store, place):
     assert local("get", "a", "--reveal", "--key-file", "new.key")[1] == VALUE
 
 
+def test_a_rekey_that_cannot_open_the_store_makes_no_key(local, store, place):
+    (place / "config" / "secretbridge" / "key").write_bytes(bytes(32))
+    assert local("rekey", "--new-key-file", "new.key")[0] == 1
+    assert not (place / "new.key").exists()
+
+
 def test_rekey_to_a_passphrase_file(local, store, place):
     store.set("a", VALUE)
     (place / "words").write_text("right words\n")
