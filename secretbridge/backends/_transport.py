@@ -7,9 +7,9 @@ call has one wall-clock deadline that covers name resolution, connecting, the ha
 single ``recv``, so a server that drips one byte a second ends with the deadline and not with the
 body. Answers are capped while they arrive, and their JSON is read strictly.
 
-urllib3 and requests are left out on purpose: their timeouts restart with every ``recv``, they take
-23 and 27 MB of memory and 85 and 110 ms to import, and a thousand reads cost two to five times the
-processor time, which a sidecar shares with the server it reads from.
+urllib3 and requests are left out on purpose: their timeouts begin anew with every ``recv``, importing
+them takes 23 and 27 MB of memory and 85 and 110 ms, and reading through them several times the
+processor time, which a sidecar shares with the server that it reads from.
 
 Threads may share a :class:`Transport`. Connections are kept alive between requests and belong to the
 process that opened them: a forked child calls :meth:`Transport.after_fork`.

@@ -2,10 +2,10 @@
 
 The store is spoken to over its HTTP API, on the armoured :mod:`._transport`; hvac stands on the same
 transport and is there for whoever needs the rest of the API (:meth:`VaultBackend.hvac_client`).
-Reading does not go through hvac: importing it takes 100 to 170 ms and 15 MB, and a read through it
-four times the processor time, for requests of one line. Of what hvac does by itself, nothing is
-wanted here: it follows redirects with the token, lets ``..`` leave a mount, and takes its address
-and token from the environment when none is given.
+Reading does not go through hvac: importing it takes 100 ms and 15 MB, and a read three to four times
+the processor time (``benchmarks/vault_fetch.py``), for requests of one line. Of what hvac does by
+itself, nothing is wanted here: it follows redirects with the token, lets ``..`` leave a mount, and
+takes address and token from the environment when none is given.
 
 The parts: :mod:`._vault_api` (requests, and what refusals mean), :mod:`._vault_login` and
 :mod:`._vault_auth` (tokens), :mod:`._vault_call` (one call, many threads), :mod:`._vault_mounts` and
