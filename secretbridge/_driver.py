@@ -8,6 +8,7 @@ held documents there is none.
 
 from __future__ import annotations
 
+import os
 import threading
 
 from ._states import DUE, FETCHING, FRESH, QUEUED, STALE, condition
@@ -36,9 +37,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from .backends import Backend
+    from .document import Lease
     from .reference import DocumentId
 
 __all__ = ["Driver"]
+
+EXIT_SECONDS = 1.0
+"""How long closing may take to give leases back: orchestrators kill what does not end soon."""
 
 SERVABLE = (FRESH, DUE, STALE)
 """The conditions in which a reader gets the value."""
@@ -77,6 +82,8 @@ class Driver:
         self._has_holders = False
         self._thread: threading.Thread | None = None
         self._closed = False
+        # A lease belongs to the process that obtained it: a forked child must not give it back.
+        self._owner = os.getpid()
 
     # Reading -------------------------------------------------------------------------------------
 
@@ -284,15 +291,30 @@ class Driver:
             for notice in notices:
                 self._notify(notice.id, notice.document)
 
-    def close(self) -> None:
-        """Stop the time-keeping thread. Calls under way end by their own deadline."""
+    def close(self, *, keep_leases: bool) -> None:
+        """Stop the time-keeping thread and give leases back. Calls under way end by themselves."""
         with self.lock:
+            if self._closed:
+                return
             self._closed = True
             thread, self._thread = self._thread, None
+            leases = self.engine.leases()
             self._ended.notify_all()
             self._wake.notify_all()
         if thread is not None and thread is not threading.current_thread():
-            thread.join(timeout=2.0)
+            thread.join(timeout=1.0)
+        if not keep_leases and self._owner == os.getpid():
+            self._give_back(leases)
+
+    def _give_back(self, leases: Sequence[tuple[str, Lease]]) -> None:
+        # A store that is away must not hold up the end: its leases run out by themselves.
+        deadline = Deadline(EXIT_SECONDS, self._clock)
+        for store, lease in leases:
+            try:
+                deadline.remaining()
+                self._backend(store, "").revoke(lease, deadline)
+            except Exception:  # noqa: BLE001 - whatever it is, nobody can do anything about it now
+                return
 
     # Fork ----------------------------------------------------------------------------------------
 

@@ -87,6 +87,10 @@ class Policy(Value):
         assign(self, "refresh", refresh)
         assign(self, "max_stale", max_stale)
 
+    def stricter(self, other: Policy) -> Policy:
+        """Return the policy that keeps both."""
+        return Policy(min(self.refresh, other.refresh), min(self.max_stale, other.max_stale))
+
 
 class Entry:
     """What the engine knows of one document. Times are on the engine's clock, in seconds."""

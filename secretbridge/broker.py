@@ -269,10 +269,14 @@ class Broker:
                 rows.append({"name": name, "reference": str(reference), **entry.describe(now)})
         return rows
 
-    def close(self) -> None:
-        """Stop refreshing, close every store's connections and forget all values."""
+    def close(self, *, keep_leases: bool = False) -> None:
+        """Stop refreshing, give leases back, close every connection and forget all values.
+
+        With ``keep_leases`` dynamic credentials stay valid until their leases end, for those who
+        still use what was handed to them (files, for instance).
+        """
         self._closed = True
-        self._driver.close()
+        self._driver.close(keep_leases=keep_leases)
         self._stores.close()
         self._hot.clear()
 

@@ -135,11 +135,8 @@ class Engine:
         if entry is None:
             entry = self._entries[id] = Entry(id, policy)
             self._store(id.store).ids.add(id)
-        elif policy != entry.policy:
-            entry.policy = Policy(
-                min(policy.refresh, entry.policy.refresh),
-                min(policy.max_stale, entry.policy.max_stale),
-            )
+        else:
+            entry.policy = entry.policy.stricter(policy)
         return entry
 
     def entry(self, id: DocumentId) -> Entry | None:
@@ -181,6 +178,11 @@ class Engine:
         else:
             raise TypeError(f"unknown event {type(event).__name__}")
         return actions
+
+    def leases(self) -> list[tuple[str, Lease]]:
+        """Return every lease that has not been given back, with its store."""
+        live = [(e.id.store, e.lease) for e in self._entries.values() if e.lease is not None]
+        return live + [(store, lease) for _, _, store, lease in self._retired]
 
     def after_fork(self) -> None:
         """Forget what was under way: the threads that did it are in the parent only."""

@@ -124,7 +124,7 @@ class Sidecar:
                     raise error
                 published = writer.publish(setup.renderer.render(secrets))
             finally:
-                setup.broker.close()
+                setup.broker.close(keep_leases=True)
             self._log.info("published", target=str(sidecar.target), **summary(published))
             return published
 
@@ -142,8 +142,10 @@ class Sidecar:
             try:
                 self._loop(writer)
             finally:
-                self._setup.broker.close()
-                if self._setup.sidecar.on_exit == "wipe":
+                # Files that stay are used on, so what they hold has to stay valid too.
+                keeps = self._setup.sidecar.on_exit == "keep"
+                self._setup.broker.close(keep_leases=keeps)
+                if not keeps:
                     writer.wipe()
                 self._log.info("stopped", on_exit=self._setup.sidecar.on_exit)
 

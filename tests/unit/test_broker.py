@@ -351,6 +351,23 @@ def test_closing_ends_the_refreshing_thread(store):
     assert not thread.is_alive()
 
 
+def test_closing_gives_leases_back_unless_they_are_handed_on(store):
+    store.lease("app/token", 600.0)
+    with Broker({"fake": store}, NAMES) as broker:
+        broker.get("token")
+    assert len(store.revoked) == 1
+    broker = Broker({"fake": store}, NAMES)
+    broker.get("token")
+    broker.close(keep_leases=True)
+    assert len(store.revoked) == 1
+
+
+def test_a_leased_secret_tells_when_it_ends(store, clock):
+    store.lease("app/token", 600.0)
+    with Broker({"fake": store}, NAMES, clock=clock, wall=lambda: 1_700_000_000.0) as broker:
+        assert broker.get("token").expires_at.timestamp() == 1_700_000_600.0
+
+
 def test_refresh_looks_again_without_waiting_for_the_interval(broker, store):
     broker.get("token")
     store.rotate("app/token", "two")
