@@ -51,7 +51,8 @@ class Story:
         for name in ("run", "log"):
             os.mkdir(stage.path(name), 0o700)
         screen.command(f"mkdir -m 700 {place}")
-        screen.command(f"cd {place} && mkdir -m 700 run log")
+        screen.command(f"cd {place}")
+        screen.command("mkdir -m 700 run log")
         stage.check(stat.S_IMODE(os.stat(place).st_mode) == 0o700, "its mode is not 0700")
         found = objections(stage.path("run"))
         if any(finding.code != "swap" for finding in found):
