@@ -59,16 +59,21 @@ class Session:
         :class:`DeadlineExceeded`.
         """
         token = self._token
-        if token is not None and (token.due is None or self._clock() < token.due):
-            return token
+        now = self._clock()
+        if token is not None and token.remaining(now):
+            if token.due is None or now < token.due or not self._lock.acquire(blocking=False):
+                return token  # good still, or in the hands of another thread that sees to it
+            try:
+                if self._token is token:
+                    return self._prolonged(token, deadline)
+                return self._token or token
+            finally:
+                self._lock.release()
         seen = self._verdicts
         with _Held(self._lock, deadline):
-            token = self._token
-            if token is None or not token.remaining(self._clock()):
-                return self._log_in(seen, deadline)
-            if token.due is not None and self._clock() >= token.due:
-                return self._prolonged(token, deadline)
-            return token
+            if self._token is not None and self._token is not token:
+                return self._token
+            return self._log_in(seen, deadline)
 
     def replace(self, refused: Token, reply: Reply, deadline: Deadline) -> Token | None:
         """Find out what a 403 for ``refused`` means.

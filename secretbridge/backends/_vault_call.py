@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import SecretBridgeError
@@ -145,12 +146,12 @@ def each(
             outcomes[request] = _outcome(request, call, answer)
 
     width = min(MAX_THREADS, -(-len(todo) // QUESTIONS_PER_THREAD))
-    threads = [
-        threading.Thread(target=work, name="secretbridge-vault", daemon=True)
-        for _ in range(width - 1)
-    ]
-    for thread in threads:
-        thread.start()
+    threads: list[threading.Thread] = []
+    with suppress(RuntimeError):  # a limit on processes leaves us fewer threads, or this one alone
+        for _ in range(width - 1):
+            thread = threading.Thread(target=work, name="secretbridge-vault", daemon=True)
+            thread.start()
+            threads.append(thread)
     work()
     for thread in threads:
         thread.join()

@@ -264,6 +264,17 @@ def test_one_request_that_hangs_does_not_fail_the_others(server, connect):
     assert type(last) is DeadlineExceeded
 
 
+def test_a_process_that_may_start_no_thread_reads_all_the_same(server, backend, monkeypatch):
+    def refuse(self):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    for number in range(20):
+        server.put(f"kv1/s{number}", {"p": "x"})
+    outcomes = fetch(backend, *[f"vault:kv1/s{number}" for number in range(20)])
+    assert all(isinstance(outcome, Document) for outcome in outcomes)
+
+
 # Odd answers -------------------------------------------------------------------------------------
 
 

@@ -205,6 +205,30 @@ def test_a_file_token_near_its_end_is_replaced_by_a_new_one_in_the_file(
     assert server.log[-1].headers["x-vault-token"] == fresh
 
 
+def test_a_renewal_that_hangs_holds_nobody_up_who_has_a_living_token(server, by_role, clock):
+    backend = by_role(ttl=3600)
+    assert works(backend)
+    clock.advance(1900)
+    busy, released = threading.Event(), threading.Event()
+    real = server.core.answer
+
+    def answer(request):
+        if request.path == "auth/token/renew-self":
+            busy.set()
+            released.wait(10)
+        return real(request)
+
+    server.core.answer = answer
+    session = backend._session
+    with ThreadPoolExecutor(1) as pool:
+        renewing = pool.submit(session.token, Deadline(10))
+        assert busy.wait(10)
+        assert session.token(Deadline(0.001)) is session._token
+        released.set()
+        assert renewing.result(10) is session._token
+    assert server.count(RENEW) == 1
+
+
 # Refusals ----------------------------------------------------------------------------------------
 
 
