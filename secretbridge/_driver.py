@@ -8,7 +8,6 @@ held documents there is none.
 
 from __future__ import annotations
 
-import os
 import threading
 
 from ._states import DUE, FETCHING, FRESH, QUEUED, STALE, condition
@@ -18,6 +17,7 @@ from .engine import Engine, Entry
 from .errors import IntegrityError, SecretBridgeError, SecretTooLarge
 from .events import (
     Action,
+    Changed,
     Event,
     Fetch,
     Fetched,
@@ -80,10 +80,11 @@ class Driver:
         self._waiting_tasks: list[tuple[AbstractEventLoop, Future[None]]] = []
         self._notices: list[Notify] = []
         self._has_holders = False
+        self._listening: set[str] = set()
         self._thread: threading.Thread | None = None
         self._closed = False
-        # A lease belongs to the process that obtained it: a forked child must not give it back.
-        self._owner = os.getpid()
+        # Leases belong to the process that obtained them: a forked child must not give them back.
+        self._inherited: set[str] = set()
 
     # Reading -------------------------------------------------------------------------------------
 
@@ -161,6 +162,8 @@ class Driver:
             self._has_holders = True
             self._ensure_thread()
         self.submit(Hold(ids))
+        for store, scheme in {(id.store, id.scheme) for id in ids}:
+            self._listen(store, scheme)
 
     def release(self, ids: Sequence[DocumentId]) -> None:
         """Undo one :meth:`hold`."""
@@ -248,6 +251,8 @@ class Driver:
             self._finish(Renewed(action.id, outcome))  # type: ignore[arg-type]
 
     def _revoke(self, action: Revoke) -> None:
+        if action.lease.id in self._inherited:
+            return
         try:
             backend = self._backend(action.store, "")
             backend.revoke(action.lease, Deadline(self._timeout, self._clock))
@@ -267,6 +272,44 @@ class Driver:
                 loop.call_soon_threadsafe(_finish_future, ended)
             except RuntimeError:
                 continue  # that loop is closed; nobody waits there any more
+
+    # News ----------------------------------------------------------------------------------------
+
+    def _listen(self, store: str, scheme: str) -> None:
+        """Have news of ``store`` listened to, if its backend can, in a thread of its own."""
+        with self.lock:
+            if self._closed or store in self._listening:
+                return
+            self._listening.add(store)
+        threading.Thread(
+            target=self._hear, args=(store, scheme), name="secretbridge-news", daemon=True
+        ).start()
+
+    def _hear(self, store: str, scheme: str) -> None:
+        try:
+            backend = self._backend(store, scheme)
+            if getattr(backend, "pushes", False):
+                changes = getattr(backend, "changes")  # noqa: B009 - optional in the protocol
+                changes(lambda: self._closed, lambda news: self._heard(store, backend, news))
+        except SecretBridgeError as error:
+            # The refresh interval goes on without news: slower, not wrong.
+            self._report(f"store {store}: no news any more ({error.message})")
+        except Exception as error:  # noqa: BLE001 - a plugin's bug must not end the process
+            self._report(f"store {store}: no news any more ({type(error).__name__})")
+
+    def _heard(self, store: str, backend: Backend, news: Sequence[str]) -> None:
+        concerns = getattr(backend, "concerns")  # noqa: B009 - optional in the protocol
+        with self.lock:
+            known = self.engine.ids(store)
+        ids = [id for id in known if any(concerns(id.locator, changed) for changed in news)]
+        if ids:
+            self.submit(Changed(ids))
+
+    @staticmethod
+    def _report(text: str) -> None:
+        from logging import getLogger
+
+        getLogger("secretbridge").warning("%s", text)
 
     # Time ----------------------------------------------------------------------------------------
 
@@ -303,13 +346,15 @@ class Driver:
             self._wake.notify_all()
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout=1.0)
-        if not keep_leases and self._owner == os.getpid():
+        if not keep_leases:
             self._give_back(leases)
 
     def _give_back(self, leases: Sequence[tuple[str, Lease]]) -> None:
         # A store that is away must not hold up the end: its leases run out by themselves.
         deadline = Deadline(EXIT_SECONDS, self._clock)
         for store, lease in leases:
+            if lease.id in self._inherited:
+                continue
             try:
                 deadline.remaining()
                 self._backend(store, "").revoke(lease, deadline)
@@ -333,8 +378,13 @@ class Driver:
         self._wake = threading.Condition(self.lock)
         self._waiting_tasks = []
         self._thread = None
+        self._inherited = {lease.id for _, lease in self.engine.leases()}
+        listened, self._listening = self._listening, set()
+        schemes = {id.store: id.scheme for store in listened for id in self.engine.ids(store)}
         self.engine.after_fork()
         self._ensure_thread()
+        for store, scheme in schemes.items():
+            self._listen(store, scheme)
 
 
 def _capped(id: DocumentId, outcome: Document | SecretBridgeError) -> Document | SecretBridgeError:

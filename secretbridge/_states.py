@@ -97,6 +97,7 @@ class Entry:
 
     __slots__ = (
         "activity",
+        "again",
         "document",
         "due_at",
         "end_at",
@@ -118,6 +119,7 @@ class Entry:
         self.id = id
         self.policy = policy
         self.activity = IDLE
+        self.again = False
         self.holders = 0
         self.document: Document | None = None
         self.lease: Lease | None = None
@@ -134,6 +136,12 @@ class Entry:
 
     def set_times(self, document: Document, jitter: float, now: float) -> None:
         """Decide when the document becomes due and when it ends."""
+        self._set_times(document, jitter, now)
+        if self.again:
+            self.again = False
+            self.due_at = now
+
+    def _set_times(self, document: Document, jitter: float, now: float) -> None:
         interval = self.policy.refresh
         if document.refresh_after is not None:
             interval = min(interval, max(document.refresh_after, 1.0))

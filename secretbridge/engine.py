@@ -104,7 +104,7 @@ __all__ = [
 ]
 
 COALESCE = 0.1
-"""Share of the refresh interval: documents due this soon are refreshed along with one due now."""
+"""Share of the refresh interval: what is due this soon is refreshed along with what is due now."""
 
 
 class Engine:
@@ -142,6 +142,10 @@ class Engine:
     def entry(self, id: DocumentId) -> Entry | None:
         """Return what is known of ``id``, or None."""
         return self._entries.get(id)
+
+    def ids(self, store: str) -> list[DocumentId]:
+        """Return the documents of ``store``."""
+        return list(self._store(store).ids)
 
     @property
     def next_wake(self) -> float | None:
@@ -216,6 +220,7 @@ class Engine:
             if entry is None or entry.document is None:
                 continue
             entry.due_at = min(entry.due_at, now)
+            entry.again = entry.activity == FETCHING  # what is under way may bring the old value
             if self._is_needed(id, now):
                 needed.append(id)
         self._need(needed, now, actions)
@@ -494,7 +499,4 @@ class Engine:
         entry.activity = TRANSITIONS[entry.activity, happening]
 
     def _store(self, name: str) -> Store:
-        store = self._stores.get(name)
-        if store is None:
-            store = self._stores[name] = Store()
-        return store
+        return self._stores.get(name) or self._stores.setdefault(name, Store())

@@ -8,6 +8,7 @@ broker calls. Every backend passes :class:`secretbridge.testing.BackendContract`
 
 from __future__ import annotations
 
+from .._value import Value, assign
 from ..errors import BackendUnavailable, ConfigError, DeadlineExceeded, SecretBridgeError
 
 TYPE_CHECKING = False
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 else:
     Protocol = object
 
-__all__ = ["Backend", "Deadline", "Outcome", "backend_class", "backend_names"]
+__all__ = ["Backend", "Deadline", "Identity", "Outcome", "backend_class", "backend_names"]
 
 if TYPE_CHECKING:
     Outcome = Document | SecretBridgeError
@@ -55,6 +56,19 @@ class Deadline:
                 hint="check that the store is reachable and not overloaded",
             )
         return left
+
+
+class Identity(Value):
+    """Who a store takes us for. ``who`` is never a credential; ``until``: seconds left, or None."""
+
+    __slots__ = ("until", "who")
+
+    who: str
+    until: float | None
+
+    def __init__(self, who: str, until: float | None = None) -> None:
+        assign(self, "who", who)
+        assign(self, "until", until)
 
 
 class Backend(Protocol):

@@ -365,6 +365,16 @@ def test_a_push_makes_a_document_due_now():
     assert world.at(10.0).step(Changed([A, B])) == [Fetch("vault", [A])]
 
 
+def test_a_push_during_a_fetch_causes_another_because_the_first_may_bring_the_old_value():
+    world = World()
+    world.step(Hold([A]))
+    world.answer((A, Document(b"one")))
+    world.at(100.0).step(Tick())
+    world.step(Changed([A]))
+    world.answer((A, Document(b"one")))
+    assert world.step(Tick()) == [Fetch("vault", [A])]
+
+
 def test_a_call_that_never_comes_back_is_given_up_and_made_again():
     world = World(timeout=60.0)
     world.step(Hold([A]))
