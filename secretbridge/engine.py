@@ -127,8 +127,6 @@ class Engine:
         self._heap: list[tuple[float, int, DocumentId]] = []
         self._sequence = 0
 
-    # What the broker asks ------------------------------------------------------------------------
-
     def add(self, id: DocumentId, policy: Policy) -> Entry:
         """Make ``id`` known. Of several policies for one document the strictest holds."""
         entry = self._entries.get(id)
