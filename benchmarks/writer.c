@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -54,16 +55,20 @@ static int put(int directory, const char *name, const char *content, long size)
 int publish(int root, const char *generation, const char *old, int files, int changed,
             const char *content, long size, const char *manifest, long manifest_size)
 {
-    char name[32], link[64];
+    char name[32], link[64], random[8];
     int new, previous, error, i;
     struct stat status;
     struct statvfs space;
+    struct timespec times[2] = {{1, 0}, {1, 0}};
 
-    TRY(list(root));
+    TRY(fstat(root, &status));
+    TRY(getrandom(random, sizeof random, 0));
     TRY(fstatvfs(root, &space));
     TRY(mkdirat(root, generation, 0700));
     TRY(new = openat(root, generation, DIRECTORY));
     TRY(previous = openat(root, old, DIRECTORY));
+    if (changed < files)
+        TRY(fstat(previous, &status));
     for (i = changed; i < files; i++) {
         snprintf(name, sizeof name, "s%06d", i);
         TRY(linkat(previous, name, new, name, 0));
@@ -77,14 +82,17 @@ int publish(int root, const char *generation, const char *old, int files, int ch
         return error;
     TRY(list(new));
     TRY(fstat(new, &status));
+    TRY(futimens(new, times));
     TRY(fchmod(new, 0750));
     TRY(close(previous));
+    TRY(getrandom(random, sizeof random, 0));
     TRY(symlinkat(generation, root, "..tmp-0"));
     TRY(renameat(root, "..tmp-0", root, "..data"));
     TRY(readlinkat(root, "..data", link, sizeof link));
     TRY(fstat(new, &status));
     TRY(fstatat(root, "..data", &status, 0));
     TRY(close(new));
+    TRY(futimens(root, times));
     return 0;
 }
 

@@ -17,6 +17,7 @@ from statistics import median
 from tempfile import TemporaryDirectory
 
 from secretbridge.generation.layout import FileSpec
+from secretbridge.generation.manifest import Manifest, encode
 from secretbridge.generation.writer import GenerationWriter
 
 from ._kubelet import PathWriter
@@ -68,8 +69,7 @@ class InC:
         self._library = library
         self._contents = contents
         self._root = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        # What the manifest of ours has in bytes, for the same names.
-        self._manifest = b"m" * (150 + 36 * len(contents.names))
+        self._manifest = encode(Manifest("..gen-" + "0" * 16, 1, 1.7e9, {0o440: contents.names}))
         for name in contents.names:
             os.symlink(f"..data/{name}", name, dir_fd=self._root)
         self._generation = b"..gen-0"

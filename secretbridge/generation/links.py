@@ -1,7 +1,8 @@
 """The visible names: one link per top name, so that programs can open files by path.
 
-A link never changes, it can only be replaced by another inode. So names and inodes of one listing tell
-that all links are still those that were verified once, without reading 1000 of them again.
+What stands at a visible name instead of our link is what applications would read. So before every
+publication the links are known to be right: because each was read, or because the target's seal
+(:func:`.staging.seal`) says that nobody has put anything into it since they were.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from stat import S_ISDIR
 
 from ..errors import UnsafeTarget
 from .layout import DATA_LINK, TEMPORARY_PREFIX
+from .staging import seal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,29 +28,28 @@ class Links:
     def __init__(self, root: int, random: Callable[[int], bytes]) -> None:
         self._root = root
         self._random = random
-        self._known: dict[str, int] = {}
+        self._known: set[str] = set()
+        self._seal: int | None = None
 
-    def survey(self, names: tuple[str, ...]) -> list[str]:
+    def survey(self, names: tuple[str, ...], *, rely_on_seal: bool = False) -> list[str]:
         """Return those of ``names`` whose links are missing or are something else.
 
         Raises :class:`UnsafeTarget` for a directory, which no rename can replace.
         """
-        known, right = self._known, 0
-        inode_of = known.get
-        with os.scandir(self._root) as listing:
-            for item in listing:
-                if inode_of(item.name) == item.inode():
-                    right += 1
-        if right == len(known) == len(names) and all(map(known.__contains__, names)):
+        if rely_on_seal and self.is_sealed() and self._known.issuperset(names):
             return []
         return [name for name in names if not self._is_right(name)]
 
-    def mend(self, names: Iterable[str]) -> None:
-        """Make the links of ``names``, whatever stands there.
+    def is_sealed(self) -> bool:
+        """Say whether nobody has changed what is in the target since :meth:`seal`."""
+        return os.fstat(self._root).st_mtime_ns == self._seal
 
-        What stands at a visible name instead of our link is what applications would read. Raises
-        :class:`OSError`.
-        """
+    def seal(self) -> None:
+        """Say that what is in the target now is what has to be."""
+        self._seal = seal(self._root)
+
+    def mend(self, names: Iterable[str]) -> None:
+        """Make the links of ``names``, whatever stands there. Raises :class:`OSError`."""
         for name in names:
             wanted = f"{DATA_LINK}/{name}"
             try:
@@ -65,8 +66,8 @@ class Links:
         """Remove the links of other names; what is no link of ours stays."""
         if len(self._known) == len(names):
             return
-        for name in self._known.keys() - set(names):
-            del self._known[name]
+        for name in self._known.difference(names):
+            self._known.discard(name)
             if target_of(self._root, name) == f"{DATA_LINK}/{name}":
                 os.unlink(name, dir_fd=self._root)
 
@@ -84,9 +85,9 @@ class Links:
     def _is_right(self, name: str) -> bool:
         """Say whether ``name`` is our link, and remember it if so."""
         if target_of(self._root, name) == f"{DATA_LINK}/{name}":
-            self._known[name] = os.stat(name, dir_fd=self._root, follow_symlinks=False).st_ino
+            self._known.add(name)
             return True
-        self._known.pop(name, None)
+        self._known.discard(name)
         try:
             status = os.stat(name, dir_fd=self._root, follow_symlinks=False)
         except FileNotFoundError:

@@ -16,6 +16,7 @@ what changed. Directories and files that do not look like ours are left alone an
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from stat import S_IMODE, S_ISDIR, S_ISREG
 
 from ..errors import IntegrityError, UnsafeTarget
@@ -23,14 +24,14 @@ from .collect import remove_generation
 from .layout import DATA_LINK, MANIFEST, TEMPORARY_PREFIX, is_generation
 from .links import Links, target_of
 from .manifest import MAX_SIZE, Manifest, decode
-from .staging import DIRECTORY, Entry
+from .plan import Picture
+from .staging import DIRECTORY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    EntryOf = Callable[[bytes, int, int, int], Entry]
-    """Makes the state of a file of its content, mode, owner and group."""
+    Digest = Callable[[bytes], int]
 
 __all__ = ["Found", "Recovered", "load", "recover"]
 
@@ -40,21 +41,21 @@ _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
 class Found:
-    """A generation as it stands on the file system, with the state of each file.
+    """A generation as it stands on the file system.
 
-    A file that is not as it was published has no entry, so the next publication writes it anew.
+    A file that is not as it was published is not in the picture, so the next publication writes it.
     """
 
-    __slots__ = ("entries", "manifest")
+    __slots__ = ("manifest", "picture")
 
-    def __init__(self, manifest: Manifest, entries: dict[str, Entry]) -> None:
+    def __init__(self, manifest: Manifest, picture: Picture) -> None:
         self.manifest = manifest
-        self.entries = entries
+        self.picture = picture
 
     @property
     def is_whole(self) -> bool:
         """Every file is as it was published."""
-        return len(self.entries) == len(self.manifest.names())
+        return len(self.picture.names) == len(self.manifest.names())
 
 
 class Recovered:
@@ -77,7 +78,7 @@ class Recovered:
         self.foreign: list[str] = []
 
 
-def recover(root: int, links: Links, entry_of: EntryOf, now: float) -> Recovered:
+def recover(root: int, links: Links, digest: Digest, now: float) -> Recovered:
     """Put the directory ``root`` in order. ``now`` is in seconds since the epoch.
 
     Raises :class:`UnsafeTarget` when another kind of writer is at work there or when a directory
@@ -90,9 +91,9 @@ def recover(root: int, links: Links, entry_of: EntryOf, now: float) -> Recovered
     generations = _own_generations(root, names, result)
     if published in generations:
         stated = generations[published] or _assumed(root, published, generations.values())
-        result.current = load(root, stated, entry_of)
+        result.current = load(root, stated, digest)
     else:
-        _publish_newest(root, links, generations, entry_of, result)
+        _publish_newest(root, links, generations, digest, result)
     current = result.current.manifest if result.current else None
     known = [*generations.values(), current]
     result.sequence = max((manifest.sequence for manifest in known if manifest), default=0)
@@ -109,19 +110,37 @@ def recover(root: int, links: Links, entry_of: EntryOf, now: float) -> Recovered
     return result
 
 
-def load(root: int, manifest: Manifest, entry_of: EntryOf) -> Found:
+def load(root: int, manifest: Manifest, digest: Digest) -> Found:
     """Return the state of the generation that ``manifest`` describes. Raises :class:`OSError`."""
+    names: list[str] = []
+    kinds: list[tuple[int, int, int]] = []
+    sizes: list[int] = []
+    digests: list[int] = []
+    sealed: list[int] = []
     directory = os.open(manifest.generation, DIRECTORY, dir_fd=root)
     try:
-        entries = {}
-        for mode, names in manifest.files.items():
-            for name in names:
-                entry = _entry(directory, name, mode, entry_of)
-                if entry is not None:
-                    entries[name] = entry
-        return Found(manifest, entries)
+        # Seals first: what is changed while the files are read breaks them.
+        seals = {"": os.fstat(directory).st_mtime_ns}
+        for mode, group in manifest.files.items():
+            for name in group:
+                path, slash, _ = name.rpartition("/")
+                if path + slash not in seals:
+                    with suppress(OSError):  # without a seal, nothing in it is kept
+                        seals[path + slash] = _modified(directory, path)
+                found = _read(directory, name, mode)
+                if found is None:
+                    continue
+                content, status = found
+                names.append(name)
+                kinds.append((mode, status.st_uid, status.st_gid))
+                sizes.append(len(content))
+                digests.append(digest(content))
+                sealed.append(status.st_mtime_ns)
     finally:
         os.close(directory)
+    picture = Picture(tuple(names), kinds, sizes, digests)
+    picture.sealed, picture.seals = sealed, seals
+    return Found(manifest, picture)
 
 
 def _assumed(root: int, name: str, others: Iterable[Manifest | None]) -> Manifest:
@@ -163,35 +182,40 @@ def _manifest(root: int, generation: str) -> Manifest | None:
     return manifest if manifest.generation == generation else None
 
 
-def _entry(directory: int, name: str, mode: int, entry_of: EntryOf) -> Entry | None:
-    """Return the state of one file, or None when it is not as it was published."""
+def _read(directory: int, name: str, mode: int) -> tuple[bytes, os.stat_result] | None:
+    """Return the content and status of one file, or None when it is not as it was published."""
     try:
-        file = _open_beneath(directory, name)
+        file = _open_beneath(directory, name, _FILE)
     except OSError:
         return None
     try:
         status = os.fstat(file)
         if not S_ISREG(status.st_mode) or S_IMODE(status.st_mode) != mode:
             return None
-        content = _content(file, status.st_size)
+        return _content(file, status.st_size), status
     except OSError:
         return None
     finally:
         os.close(file)
-    entry = entry_of(content, mode, status.st_uid, status.st_gid)
-    entry.inode = status.st_ino
-    entry.sealed = status.st_mtime_ns
-    return entry
 
 
-def _open_beneath(directory: int, name: str) -> int:
+def _modified(directory: int, path: str) -> int:
+    """Return when the directory ``path`` was modified, in nanoseconds."""
+    inner = _open_beneath(directory, path, DIRECTORY)
+    try:
+        return os.fstat(inner).st_mtime_ns
+    finally:
+        os.close(inner)
+
+
+def _open_beneath(directory: int, name: str, flags: int) -> int:
     *parents, last = name.split("/")
     opened = []
     try:
         for parent in parents:
             directory = os.open(parent, DIRECTORY, dir_fd=directory)
             opened.append(directory)
-        return os.open(last, _FILE, dir_fd=directory)
+        return os.open(last, flags, dir_fd=directory)
     finally:
         for descriptor in opened:
             os.close(descriptor)
@@ -257,7 +281,7 @@ def _publish_newest(
     root: int,
     links: Links,
     generations: dict[str, Manifest | None],
-    entry_of: EntryOf,
+    digest: Digest,
     result: Recovered,
 ) -> None:
     """Let ``..data`` lead to the newest complete generation; remove it when there is none."""
@@ -266,7 +290,7 @@ def _publish_newest(
         key=lambda manifest: -manifest.sequence,
     )
     for manifest in newest_first:
-        found = load(root, manifest, entry_of)
+        found = load(root, manifest, digest)
         if found.is_whole:
             links.replace(manifest.generation, DATA_LINK)
             result.repaired.append(DATA_LINK)

@@ -7,8 +7,10 @@ Everything goes through directory descriptors, one component at a time, no link 
 what umask is in force makes no difference.
 
 A file that did not change is a hard link to the same inode of the generation before: no memory, and
-a third of the time. What the new directory then holds is compared with what it has to hold before
-anything is published.
+a third of the time. Is that inode still the one that was published? A finished directory is sealed:
+its time of modification is set to a moment before now, and whoever adds, removes or replaces a file
+in it sets another. From a directory whose seal is broken nothing is linked. What the new directory
+holds is compared with what it has to hold before anything is published.
 
 Space: a page is either written whole or not at all, so files of up to one page need no reservation.
 A larger one would first be written short and fail on the next call; its pages are reserved before.
@@ -20,81 +22,25 @@ import os
 from contextlib import suppress
 from errno import EINVAL, EOPNOTSUPP
 from stat import S_IMODE, S_ISREG
+from time import time_ns
 
 from ..errors import UnsafeTarget
 from .faults import FULL
 from .layout import MANIFEST
+from .plan import PAGE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Mapping
 
-    from .plan import Plan
+    from .plan import Branch, Plan
 
-    Kind = tuple[int, int, int]
-    """Mode, owner and group of a file."""
 
-__all__ = ["DIRECTORY", "PAGE", "Branch", "Entry", "Stager"]
+__all__ = ["DIRECTORY", "Stager", "seal"]
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-PAGE = os.sysconf("SC_PAGE_SIZE")
 
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-
-
-class Entry:
-    """One file as it stands in a generation: what decides whether it can be kept.
-
-    ``digest`` is keyed with a key that only this process knows. ``kind`` is the mode, the owner and
-    the group. ``inode`` and ``sealed`` are known once it is written: ``sealed`` is the time, in
-    nanoseconds of the file system's clock, after which nobody has written to it.
-    """
-
-    __slots__ = ("digest", "inode", "kind", "sealed", "size")
-
-    def __init__(self, digest: bytes, kind: Kind, size: int) -> None:
-        self.digest = digest
-        self.kind = kind
-        self.size = size
-        self.inode = 0
-        self.sealed = 0
-
-
-class Branch:
-    """One directory of a generation that is to be: files to write, files to keep, directories.
-
-    Files are there by their full names; ``prefix`` is what these have in common. With a set of
-    files that has no directories, the names are the keys of everything without any further step.
-    """
-
-    __slots__ = ("branches", "keep", "mode", "prefix", "write")
-
-    def __init__(self, prefix: str, mode: int) -> None:
-        self.prefix = prefix
-        self.write: list[str] = []
-        self.keep: list[str] = []
-        self.branches: dict[str, Branch] = {}
-        self.mode = mode
-
-    def grow(self, name: str, mode: int) -> Branch:
-        """Return the directory of the file ``name``; it and those above give access as ``mode``."""
-        branch = self
-        branch.mode |= mode
-        for parent in name.split("/")[:-1]:
-            inner = branch.branches.get(parent)
-            if inner is None:
-                inner = branch.branches[parent] = Branch(f"{branch.prefix}{parent}/", mode)
-            branch = inner
-            branch.mode |= mode
-        return branch
-
-    def kept(self) -> list[str]:
-        """Return the names of all files that are kept, here and below."""
-        return [*self.keep, *(name for inner in self.branches.values() for name in inner.kept())]
-
-    def directories(self) -> int:
-        """Return the number of directories, with this one."""
-        return 1 + sum(branch.directories() for branch in self.branches.values())
 
 
 class Stager:
@@ -115,18 +61,17 @@ class Stager:
         """Fill the empty directory ``new``, up to its last act, which is :meth:`open_up`.
 
         ``old`` is a descriptor of the generation that has the files to keep, or -1; ``root`` is the
-        tree of ``plan``. Returns the names of kept files that had to be written after all. Raises
-        :class:`OSError`, and :class:`UnsafeTarget` when somebody else writes into the directory.
+        tree of ``plan``. What is learned on the way goes into the plan's picture. Returns the
+        directories of the old generation whose seal was broken. Raises :class:`OSError`, and
+        :class:`UnsafeTarget` when somebody else writes into the directory.
         """
-        rewritten = self._populate(new, old, plan, root)
+        picture = plan.picture
+        before, picture.seals = picture.seals, {}
+        tampered = self._populate(new, old, plan, root, before)
         kind = (0o400 | (root.mode & 0o044), self._uid, self._directory_gid)
-        self._write(new, [(MANIFEST, manifest, kind)])
-        rewritten += self._check(new, plan, root, 1)
-        # Every file was written before the manifest got its name in this directory.
-        sealed = os.fstat(new).st_mtime_ns
-        for name in (*plan.write, *rewritten):
-            plan.entries[name].sealed = sealed
-        return rewritten
+        self._create(new, MANIFEST, manifest, *kind)
+        self._finish(new, plan, root, {MANIFEST})
+        return tampered
 
     def open_up(self, directory: int, mode: int) -> None:
         """Give a directory its group and its final mode."""
@@ -143,130 +88,131 @@ class Stager:
     def inspect(self, directory: int, plan: Plan, branch: Branch, damaged: list[str]) -> None:
         """Add to ``damaged`` what is kept but is not as it was published."""
         status = os.fstat(directory)
-        if S_IMODE(status.st_mode) != branch.mode or status.st_gid != self._directory_gid:
-            damaged.append(branch.prefix or ".")
-        start = len(branch.prefix)
-        for name in branch.keep:
-            entry = plan.entries[name]
+        is_open = S_IMODE(status.st_mode) == branch.mode and status.st_gid == self._directory_gid
+        if not is_open or status.st_mtime_ns != plan.picture.seals.get(branch.path):
+            damaged.append(branch.path or ".")
+        picture, start = plan.picture, len(branch.path)
+        names, kinds, sizes, sealed = picture.names, picture.kinds, picture.sizes, picture.sealed
+        for file in branch.keep:
             try:
-                found = os.stat(name[start:], dir_fd=directory, follow_symlinks=False)
+                found = os.stat(names[file][start:], dir_fd=directory, follow_symlinks=False)
             except OSError:
-                damaged.append(name)
+                damaged.append(names[file])
                 continue
             if (
-                found.st_ino != entry.inode
-                or found.st_size != entry.size
-                or (S_IMODE(found.st_mode), found.st_uid, found.st_gid) != entry.kind
+                found.st_size != sizes[file]
+                or (S_IMODE(found.st_mode), found.st_uid, found.st_gid) != kinds[file]
                 or not S_ISREG(found.st_mode)
-                or found.st_mtime_ns > entry.sealed
+                or found.st_mtime_ns > sealed[file]
             ):
-                damaged.append(name)
+                damaged.append(names[file])
         for name, inner in branch.branches.items():
             try:
                 descriptor = os.open(name, DIRECTORY, dir_fd=directory)
             except OSError:
-                damaged += inner.kept()
+                damaged.append(inner.path)
                 continue
             try:
                 self.inspect(descriptor, plan, inner, damaged)
             finally:
                 os.close(descriptor)
 
-    def _populate(self, new: int, old: int, plan: Plan, branch: Branch) -> list[str]:
-        rewritten = self._link(new, old, plan, branch)
-        entries, specs, start = plan.entries, plan.specs, len(branch.prefix)
-        files = ((name[start:], specs[name].content, entries[name].kind) for name in branch.write)
-        self._write(new, files)
+    def _populate(
+        self, new: int, old: int, plan: Plan, branch: Branch, before: Mapping[str, int]
+    ) -> list[str]:
+        """Fill ``new`` and what is below. Returns the directories whose seal was broken."""
+        tampered = []
+        if branch.keep:
+            if old >= 0 and os.fstat(old).st_mtime_ns == before.get(branch.path):
+                self._link(new, old, plan, branch)
+            else:
+                tampered.append(branch.path or ".")
+                branch.write, branch.keep = branch.write + branch.keep, []
+        create, files, kinds, start = self._create, plan.files, plan.picture.kinds, len(branch.path)
+        for file in branch.write:
+            spec = files[file]
+            create(new, spec.name[start:], spec.content, *kinds[file])
         for name, inner in branch.branches.items():
             os.mkdir(name, 0o700, dir_fd=new)
             new_inner = os.open(name, DIRECTORY, dir_fd=new)
             old_inner = -1
             try:
                 if old >= 0:
-                    with suppress(OSError):  # not there before, or damaged: all is written
+                    with suppress(OSError):  # not there before, or damaged
                         old_inner = os.open(name, DIRECTORY, dir_fd=old)
-                rewritten += self._populate(new_inner, old_inner, plan, inner)
-                rewritten += self._check(new_inner, plan, inner, 0)
+                tampered += self._populate(new_inner, old_inner, plan, inner, before)
+                self._finish(new_inner, plan, inner, set())
                 self.open_up(new_inner, inner.mode)
             finally:
                 os.close(new_inner)
                 if old_inner >= 0:
                     os.close(old_inner)
-        return rewritten
+        return tampered
 
-    def _link(self, new: int, old: int, plan: Plan, branch: Branch) -> list[str]:
+    def _link(self, new: int, old: int, plan: Plan, branch: Branch) -> None:
         """Link what is to be kept; what cannot be linked is moved to what is to be written."""
-        lost: list[str] = []
-        link, start = os.link, len(branch.prefix)
-        for name in branch.keep:
-            leaf = name[start:]
+        lost: list[int] = []
+        link, names, start = os.link, plan.picture.names, len(branch.path)
+        for file in branch.keep:
+            name = names[file][start:]
             try:
-                link(leaf, leaf, src_dir_fd=old, dst_dir_fd=new, follow_symlinks=False)
+                link(name, name, src_dir_fd=old, dst_dir_fd=new, follow_symlinks=False)
             except OSError as error:
                 if error.errno in FULL:
                     raise
-                # Removed by hand, too many links, or one that fs.protected_hardlinks forbids.
-                lost.append(name)
-                plan.entries[name].inode = 0
+                lost.append(file)  # too many links, or one that fs.protected_hardlinks forbids
         if lost:
             gone = set(lost)
-            branch.keep = [name for name in branch.keep if name not in gone]
+            branch.keep = [file for file in branch.keep if file not in gone]
             branch.write += lost
-        return lost
 
-    def _check(self, new: int, plan: Plan, branch: Branch, others: int) -> list[str]:
-        """Compare the listing of ``new`` with the plan, and learn the inodes of new files."""
-        prefix, find = branch.prefix, plan.entries.get
-        files = strange = 0
-        wrong: list[str] = []
-        with os.scandir(new) as listing:
-            for item in listing:
-                entry = find(prefix + item.name)
-                if entry is None:
-                    strange += 1
-                    continue
-                files += 1
-                inode = item.inode()
-                if entry.inode != inode:
-                    if entry.inode:
-                        wrong.append(prefix + item.name)
-                    entry.inode = inode
-        is_complete = files == len(branch.write) + len(branch.keep)
-        if not is_complete or strange != others + len(branch.branches):
+    def _finish(self, new: int, plan: Plan, branch: Branch, others: set[str]) -> None:
+        """Compare what is in ``new`` with the plan, and seal it."""
+        picture, start = plan.picture, len(branch.path)
+        expected = {picture.names[file][start:] for file in (*branch.write, *branch.keep)}
+        expected |= others
+        expected |= branch.branches.keys()
+        if set(os.listdir(new)) != expected:
             raise UnsafeTarget(
                 "somebody else writes into the generation that is being made",
                 hint="give the target to this writer alone",
             )
-        for name in wrong:
-            # Somebody had replaced the file of the generation before, so that file was linked.
-            leaf, entry = name[len(prefix) :], plan.entries[name]
-            os.unlink(leaf, dir_fd=new)
-            self._write(new, [(leaf, plan.specs[name].content, entry.kind)])
-            entry.inode = os.stat(leaf, dir_fd=new, follow_symlinks=False).st_ino
-        return wrong
+        # The last name came into the directory after the last byte into its file.
+        now = os.fstat(new).st_mtime_ns
+        for file in branch.write:
+            picture.sealed[file] = now
+        picture.seals[branch.path] = seal(new)
 
-    def _write(self, directory: int, files: Iterable[tuple[str, bytes, Kind]]) -> None:
-        """Create files: names, contents, kinds. The loop is in here because it is the hot one."""
-        create, put, set_mode, close = os.open, os.write, os.fchmod, os.close
-        own_uid, own_gid, is_durable = self._uid, self._gid, self._is_durable
-        for name, content, (mode, uid, gid) in files:
+    def _create(
+        self, directory: int, name: str, content: bytes, mode: int, uid: int, gid: int
+    ) -> None:
+        file = os.open(name, _NEW_FILE, 0o400, dir_fd=directory)
+        try:
             size = len(content)
-            file = create(name, _NEW_FILE, 0o400, dir_fd=directory)
-            try:
-                if size > PAGE:
-                    _reserve(file, size)
-                written = put(file, content)
-                while written < size:
-                    written += put(file, memoryview(content)[written:])
-                if uid != own_uid or gid != own_gid:
-                    # First the owner, then the mode: the other way round the group that the file
-                    # has at first could read it for a moment.
-                    os.fchown(file, uid if uid != own_uid else -1, gid if gid != own_gid else -1)
-                set_mode(file, mode)
-                if is_durable:
-                    os.fsync(file)
-            finally:
-                close(file)
+            if size > PAGE:
+                _reserve(file, size)
+            written = os.write(file, content)
+            while written < size:
+                written += os.write(file, memoryview(content)[written:])
+            if uid != self._uid or gid != self._gid:
+                # First the owner, then the mode: the other way round the group that the file has at
+                # first could read it for a moment.
+                os.fchown(file, uid if uid != self._uid else -1, gid if gid != self._gid else -1)
+            os.fchmod(file, mode)
+            if self._is_durable:
+                os.fsync(file)
+        finally:
+            os.close(file)
+
+
+def seal(directory: int) -> int:
+    """Set the time of modification to one that no later change can set, and return it.
+
+    File systems count time in ticks of up to 10 ms; a change in the same tick would not show.
+    """
+    before_now = time_ns() - 100_000_000
+    os.utime(directory, ns=(before_now, before_now))
+    return before_now
 
 
 def _reserve(file: int, size: int) -> None:

@@ -34,15 +34,15 @@ from .._value import Value, assign
 from ..errors import UnsafeTarget
 from .collect import remove_generation
 from .faults import FULL, TargetFull, explained
-from .layout import DATA_LINK, GENERATION_PREFIX, MANIFEST, FileSpec
+from .layout import DATA_LINK, GENERATION_PREFIX, FileSpec
 from .links import Links, target_of
 from .manifest import Manifest, encode
-from .plan import Plan, Planner
+from .plan import Branch, Picture, Plan, Planner
 from .preflight import MEMORY, Preflight, examine, judge, open_target
 from .reader import Generation
 from .recovery import recover
 from .retired import Collected, Retired
-from .staging import DIRECTORY, Branch, Entry, Stager
+from .staging import DIRECTORY, Stager
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -162,9 +162,9 @@ class GenerationWriter:
             ) from None
 
     def _start(self, grace: float) -> None:
-        self.recovered = recover(self._root, self._links, self._planner.entry, self._wall())
+        self.recovered = recover(self._root, self._links, self._planner.digest, self._wall())
         found = self.recovered.current
-        self._entries: dict[str, Entry] = found.entries if found else {}
+        self._picture = found.picture if found else Picture()
         self._manifest = found.manifest if found else None
         self._sequence = self.recovered.sequence
         names = found.manifest.names() if found else []
@@ -197,28 +197,28 @@ class GenerationWriter:
         """
         with self._lock:
             self._require_open()
-            plan = self._planner.compare(tuple(files), self._entries)
+            plan = self._planner.compare(tuple(files), self._picture)
             try:
                 return self._carry_out(plan, validate)
             except OSError as error:
                 raise explained(error, self.target) from None
 
     def _carry_out(self, plan: Plan, validate: Callable[[Generation], None] | None) -> Published:
-        wrong = self._links.survey(plan.tops)
+        # A refresh that brings nothing new has the time to look at everything.
+        wrong = self._links.survey(plan.tops, rely_on_seal=not plan.is_empty)
         repaired = [name for name in wrong if name in self._tops]
-        tree = plan.tree()
-        tampered: list[str] = []
+        changed = plan.changed()
         if plan.is_empty and self._manifest is not None:
-            tampered = self._damage(self._manifest.generation, plan, tree)
-            if not tampered:
+            damage = self._damage(self._manifest.generation, plan)
+            if not damage:
                 return self._keep(self._manifest.generation, wrong, repaired)
-            plan.rewrite(tampered)
-            tree = plan.tree()
-        changed = [name for name in plan.write if name not in tampered]
-        name, tampered_too = self._publish(plan, tree, validate)
+            plan.rewrite()
+            repaired += damage
+        name, tampered = self._publish(plan, validate)
         self._links.mend(wrong)
         self._links.drop_all_but(plan.tops)
-        return Published(name, changed, plan.removed, False, repaired + tampered + tampered_too)
+        self._seal()
+        return Published(name, changed, plan.removed, False, repaired + tampered)
 
     def _access(self, mode: int, uid: int, gid: int) -> int:
         """Return what the readers of a file need of the directories on the way to it.
@@ -245,20 +245,21 @@ class GenerationWriter:
         return Published(generation, unchanged=True, repaired=repaired)
 
     def _publish(
-        self, plan: Plan, tree: Branch, validate: Callable[[Generation], None] | None
+        self, plan: Plan, validate: Callable[[Generation], None] | None
     ) -> tuple[str, list[str]]:
-        """Stage and publish a new generation. Returns its name, and the kept files found damaged."""
+        """Publish a new generation. Returns its name, and what was found tampered with."""
+        tree = plan.tree()
         name = GENERATION_PREFIX + self._random(8).hex()
         manifest = plan.manifest(name, self._sequence + 1, self._wall())
         body = encode(manifest)
         self._make_room(*plan.room(tree, len(body)))
         try:
-            directory, damaged = self._stage(name, plan, tree, body, validate)
+            directory, tampered = self._stage(name, plan, tree, body, validate)
         except OSError as error:
             # Somebody else filled the file system after we had looked.
             if error.errno not in FULL or not self._retired.make_room(lambda: False):
                 raise
-            directory, damaged = self._stage(name, plan, plan.tree(), body, validate)
+            directory, tampered = self._stage(name, plan, plan.tree(), body, validate)
         try:
             try:
                 self._links.replace(name, DATA_LINK)
@@ -271,7 +272,7 @@ class GenerationWriter:
             self._verify(directory)
         finally:
             os.close(directory)
-        return name, damaged
+        return name, tampered
 
     def _stage(
         self,
@@ -281,7 +282,7 @@ class GenerationWriter:
         body: bytes,
         validate: Callable[[Generation], None] | None,
     ) -> tuple[int, list[str]]:
-        """Make the generation ``name``. Returns its descriptor, and the kept files found damaged."""
+        """Make the generation ``name``. Returns its descriptor, and what was tampered with."""
         os.mkdir(name, 0o700, dir_fd=self._root)
         new = old = -1
         try:
@@ -289,7 +290,7 @@ class GenerationWriter:
             if self._manifest is not None:
                 with suppress(FileNotFoundError):  # removed by hand: everything is written anew
                     old = os.open(self._manifest.generation, DIRECTORY, dir_fd=self._root)
-            damaged = self._stager.fill(new, old, plan, tree, body)
+            tampered = self._stager.fill(new, old, plan, tree, body)
             if validate is not None:
                 with Generation(os.dup(new), name, self.target) as generation:
                     validate(generation)
@@ -302,7 +303,7 @@ class GenerationWriter:
         finally:
             if old >= 0:
                 os.close(old)
-        return new, damaged
+        return new, tampered
 
     def _discard(self, name: str) -> None:
         try:
@@ -317,7 +318,7 @@ class GenerationWriter:
             self._retired.add(self._manifest.generation, self._clock())
         self._manifest = manifest
         self._sequence = manifest.sequence
-        self._entries = plan.entries
+        self._picture = plan.picture
         self._tops = frozenset(plan.tops)
 
     def _verify(self, directory: int) -> None:
@@ -353,22 +354,22 @@ class GenerationWriter:
                 hint="make the tmpfs larger (mount -o remount,size=...), or publish less",
             )
 
-    def _damage(self, generation: str, plan: Plan, tree: Branch) -> list[str]:
+    def _damage(self, generation: str, plan: Plan) -> list[str]:
         """Return the files and directories of the current generation that are not as published."""
         try:
             directory = os.open(generation, DIRECTORY, dir_fd=self._root)
         except OSError:
-            return [*self._entries, generation]
+            return [generation]
+        damaged: list[str] = []
         try:
-            damaged: list[str] = []
-            self._stager.inspect(directory, plan, tree, damaged)
-            try:
-                os.stat(MANIFEST, dir_fd=directory, follow_symlinks=False)
-            except OSError:
-                damaged.append(MANIFEST)
+            self._stager.inspect(directory, plan, plan.tree(), damaged)
         finally:
             os.close(directory)
         return damaged
+
+    def _seal(self) -> None:
+        with suppress(OSError):  # without a seal, every link is read before every publication
+            self._links.seal()
 
     def current(self) -> Manifest | None:
         """Return the manifest of the published generation, or None when there is none."""
@@ -392,7 +393,11 @@ class GenerationWriter:
         """
         with self._lock:
             self._require_open()
-            return self._retired.collect(self._clock() if now is None else now)
+            is_sealed = self._links.is_sealed()
+            result = self._retired.collect(self._clock() if now is None else now)
+            if is_sealed and result.removed:
+                self._seal()
+            return result
 
     def wipe(self) -> None:
         """Remove everything that was published, whoever reads it, and go on with nothing.
@@ -408,7 +413,7 @@ class GenerationWriter:
                 self._links.drop_all_but(())
                 if self._manifest is not None:
                     self._retired.add(self._manifest.generation, -inf)
-                self._manifest, self._entries, self._tops = None, {}, frozenset()
+                self._manifest, self._picture, self._tops = None, Picture(), frozenset()
                 self._retired.remove_all()
             except OSError as error:
                 raise explained(error, self.target) from None
