@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
         except StepFailed as error:
             failure = str(error)
         except Interrupted as error:
-            failure = f"ended by {error}"
+            failure = f"interrupted by {error}"
         finally:
             stage.clean_up()  # silent: standard output may be what has just failed
         if stage.left and failure is None:

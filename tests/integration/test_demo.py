@@ -17,10 +17,17 @@ from typing import Any
 
 import pytest
 
+from secretbridge.cli import _demo_story
 from secretbridge.cli._demo_database import Database, can_log_in
 from secretbridge.cli._demo_place import find_memory, make_place, remove_place
+from secretbridge.cli._demo_processes import Signals
 from secretbridge.cli._demo_scan import Needles, files_below
+from secretbridge.cli._demo_screen import Screen
+from secretbridge.cli._demo_stage import Stage
+from secretbridge.cli._demo_story import Story
+from secretbridge.config import load_config
 from secretbridge.errors import UnsafeTarget
+from secretbridge.generation.preflight import Finding
 
 COMMAND = [sys.executable, "-m", "secretbridge", "demo"]
 STEPS = 10
@@ -271,6 +278,25 @@ def test_a_place_is_for_this_user_alone_and_can_be_removed(tmp_path: Path) -> No
     assert os.stat(place).st_mode & 0o777 == 0o700
     assert remove_place(place) == []
     assert list(tmp_path.iterdir()) == []
+
+
+def test_where_swap_is_active_the_configuration_allows_it_and_the_text_says_so(
+    memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    swap = Finding("swap", True, "swap is active", "turn swap off")
+    monkeypatch.setattr(_demo_story, "objections", lambda target: [swap])
+    monkeypatch.setenv("XDG_RUNTIME_DIR", memory.path)
+    with Signals() as signals:
+        stage = Stage(Screen(is_silent=True), signals)
+        try:
+            for _, _, act in Story(stage).steps[:2]:
+                act()
+            sidecar = load_config(stage.path("secretbridge.yaml")).sidecar
+            assert sidecar is not None
+            assert sidecar.allow_unsafe_target
+            assert "This machine has swap" in stage.screen.transcript
+        finally:
+            stage.clean_up()
 
 
 # The database -----------------------------------------------------------------------------------
