@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import threading
+from contextlib import suppress
 
 from .backends import backend_class
-from .errors import ConfigError
+from .errors import ConfigError, SecretBridgeError
 from .reference import Reference
 
 TYPE_CHECKING = False
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from .backends import Backend
+    from .backends import Backend, Deadline, Identity
 
 __all__ = ["Stores"]
 
@@ -35,6 +37,8 @@ class Stores:
         self._configured = dict(configured)
         self._lock = threading.Lock()
         self._closed = False
+        # A forked child shares its parent's logins and must not end them.
+        self._owner = os.getpid()
 
     def check(self, reference: Reference) -> None:
         """Raise :class:`ConfigError` when the store that ``reference`` names is not there."""
@@ -72,12 +76,23 @@ class Stores:
                 backend = self._backends[store] = backend_class(kind).create(store, options)
         return backend
 
-    def close(self) -> None:
-        """Close every client that was made."""
+    def identity(self, store: str, scheme: str, deadline: Deadline) -> Identity | None:
+        """Return who ``store`` takes us for, or None when its backend has no logins."""
+        backend = self.get(store, scheme)
+        if not hasattr(backend, "identity"):
+            return None
+        found: Identity = backend.identity(deadline)
+        return found
+
+    def close(self, *, keep_leases: bool, deadline: Deadline) -> None:
+        """Close every client that was made; without ``keep_leases`` also end their logins."""
         with self._lock:
             self._closed = True
             backends, self._backends = self._backends, {}
         for backend in backends.values():
+            if not keep_leases and self._owner == os.getpid() and hasattr(backend, "release"):
+                with suppress(SecretBridgeError):  # the login ends by itself, later
+                    backend.release(deadline)
             backend.close()
 
     def before_fork(self) -> None:

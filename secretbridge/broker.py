@@ -13,10 +13,11 @@ from __future__ import annotations
 import os
 import time
 
-from ._driver import SERVABLE, Driver
+from ._driver import EXIT_SECONDS, SERVABLE, Driver
 from ._fork import watch_forks
 from ._stores import Stores
 from ._subscribers import Subscriber
+from .backends import Deadline
 from .document import Document, select
 from .engine import FRESH, STALE, Engine, Entry, Policy, condition
 from .errors import ConfigError, DeadlineExceeded, SecretBridgeError, SecretExpired, SecretMissing
@@ -269,6 +270,31 @@ class Broker:
                 rows.append({"name": name, "reference": str(reference), **entry.describe(now)})
         return rows
 
+    def stores(self) -> list[dict[str, object]]:
+        """Return for each store in use who it takes us for, for how long, and what is due next.
+
+        Logs in where that has not happened yet. ``who`` is never a credential; times in seconds.
+        """
+        schemes = {ref.store: ref.scheme for ref in self._names.values()}
+        return [self._store_row(store, scheme) for store, scheme in sorted(schemes.items())]
+
+    def _store_row(self, store: str, scheme: str) -> dict[str, object]:
+        row: dict[str, object] = {"store": store, "backend": scheme, "who": None, "until": None}
+        error: SecretBridgeError | None = None
+        try:
+            found = self._stores.identity(store, scheme, Deadline(self._timeout, self._clock))
+            if found is not None:
+                row |= {"who": found.who, "until": found.until}
+        except SecretBridgeError as caught:
+            error = caught
+        now = self._clock()
+        with self._driver.lock:
+            entries = [self._driver.entry(id) for id in self._driver.engine.ids(store)]
+            times = [e.next_time() - now for e in entries if e is not None and e.document]
+        row["due_in"] = min(times, default=None)
+        row["error"] = error.message if error is not None else None
+        return row
+
     def close(self, *, keep_leases: bool = False) -> None:
         """Stop refreshing, give leases back, close every connection and forget all values.
 
@@ -277,7 +303,8 @@ class Broker:
         """
         self._closed = True
         self._driver.close(keep_leases=keep_leases)
-        self._stores.close()
+        deadline = Deadline(EXIT_SECONDS, self._clock)
+        self._stores.close(keep_leases=keep_leases, deadline=deadline)
         self._hot.clear()
 
     def __enter__(self) -> Self:

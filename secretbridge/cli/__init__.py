@@ -33,6 +33,7 @@ COMMANDS = {
     "demo": "see a secret travel from a store into an application and rotate",
     "get": "look up one secret",
     "check": "look up every configured secret and report what fails",
+    "status": "show how fresh everything is, and who the stores take us for",
     "local": "manage the embedded encrypted store",
 }
 """The subcommands, each in the module of its name, and what they do in a line."""

@@ -10,6 +10,7 @@ import threading
 
 from ..errors import ConfigError, SecretBridgeError, SecretMissing
 from . import output
+from .status import print_stores
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError("no configuration file was found", hint="give --config FILE")
     with open_broker(config) as broker:
         outcomes = _resolve(broker, output.Progress(not args.json))
+        stores = broker.stores()
     references = {name: entry.reference for name, entry in config.secrets.items()}
     failures = [
         outcome
@@ -58,9 +60,12 @@ def run(args: argparse.Namespace) -> int:
     ]
     if args.json:
         secrets = [_fields(name, outcomes[name], references[name]) for name in references]
-        output.print_json({"secrets": secrets, "total": len(secrets), "failed": len(failures)})
+        output.print_json(
+            {"secrets": secrets, "total": len(secrets), "failed": len(failures), "stores": stores}
+        )
     else:
         _print(outcomes, references, len(failures))
+        print_stores(stores)
     return exit_code(failures)
 
 

@@ -42,8 +42,11 @@ def run(args: argparse.Namespace) -> int:
         status = next(row for row in broker.status() if row["name"] == args.key)
         if args.json:
             output.print_json(_fields(secret, status) | (_value(secret) if args.reveal else {}))
+            broker.close(keep_leases=args.reveal)
         elif args.reveal:
             output.reveal(secret.reveal_bytes())
+            # Whoever asked for a leased credential wants to use it: its lease runs out by itself.
+            broker.close(keep_leases=True)
         else:
             output.write_line(output.table(_lines(secret, status)))
     return 0

@@ -12,13 +12,12 @@ import os
 import socket
 import struct
 import threading
-from collections.abc import Callable
 from contextlib import suppress
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from socketserver import ThreadingMixIn, UnixStreamServer
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from secretbridge.errors import ConfigError
 
@@ -31,6 +30,16 @@ REQUEST_TIMEOUT = 5.0
 """Seconds that a client has to send its request and take the answer."""
 
 
+class Asked(Protocol):
+    """Who knows the answers."""
+
+    def health(self) -> dict[str, object]:
+        """Return what is ready and what is wrong."""
+
+    def stores(self) -> list[dict[str, object]]:
+        """Return who each store takes us for."""
+
+
 class _Handler(BaseHTTPRequestHandler):
     server_version = "secretbridge-sidecar"
     sys_version = ""
@@ -41,9 +50,9 @@ class _Handler(BaseHTTPRequestHandler):
         if not self._is_allowed():
             self._answer(403, {"error": "this user may not ask"})
             return
-        health = self.server.health()
+        health = self.server.asked.health()
         if self.path == "/status":
-            self._answer(200, health)
+            self._answer(200, {**health, "stores": self.server.asked.stores()})
         elif self.path == "/healthz":
             self._answer(200, {"alive": True})
         elif self.path == "/readyz":
@@ -80,7 +89,7 @@ class _Handler(BaseHTTPRequestHandler):
 class _Server(ThreadingMixIn, UnixStreamServer):
     daemon_threads = True
     request_queue_size = 16
-    health: Callable[[], dict[str, object]]
+    asked: Asked
     group: int
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -88,11 +97,11 @@ class _Server(ThreadingMixIn, UnixStreamServer):
 
 
 class AdminServer:
-    """Serves ``health()`` on the socket that ``listen`` names, or does nothing if it names none."""
+    """Serves what ``asked`` knows on the socket of ``listen``, or does nothing if it names none."""
 
-    def __init__(self, listen: ListenConfig, health: Callable[[], dict[str, object]]) -> None:
+    def __init__(self, listen: ListenConfig, asked: Asked) -> None:
         self.path = str(listen.socket) if listen.socket is not None else None
-        self._health = health
+        self._asked = asked
         self._server: _Server | None = None
 
     def __enter__(self) -> Self:
@@ -110,7 +119,7 @@ class AdminServer:
             ) from None
         finally:
             os.umask(mask)
-        server.health = self._health
+        server.asked = self._asked
         server.group = os.stat(self.path).st_gid
         self._server = server
         threading.Thread(

@@ -135,7 +135,7 @@ class Sidecar:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_stop)
         signal.signal(signal.SIGHUP, self._on_reload)
-        with self._writer(config) as writer, AdminServer(sidecar.listen, self.health) as admin:
+        with self._writer(config) as writer, AdminServer(sidecar.listen, self) as admin:
             self._setup = _Setup(config, self._wake.set)
             self._take_over(writer)
             self._log.info("started", target=str(sidecar.target), socket=admin.path)
@@ -175,6 +175,11 @@ class Sidecar:
             "problems": problems,
             "secrets": [rows[name] for name in setup.names],
         }
+
+    def stores(self) -> list[dict[str, object]]:
+        """Return who each store takes us for. May log in; shows no credential."""
+        setup = self._setup
+        return [] if setup is None else setup.broker.stores()
 
     # The loop ------------------------------------------------------------------------------------
 

@@ -268,6 +268,29 @@ def test_while_a_store_is_away_the_health_names_what_is_served_from_memory_and_w
     place.wait(lambda: place.status()["problems"] == {})
 
 
+def test_the_status_command_asks_the_sidecar_that_runs(place):
+    place.start()
+    place.put("db_password", f"{CANARY}-2")
+    place.wait(lambda: place.read("db_password") == f"{CANARY}-2")
+    command = [sys.executable, "-m", "secretbridge", "status", "--config", str(place.config)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert "db_password" in result.stdout
+    assert CANARY not in result.stdout
+    answer = subprocess.run([*command, "--json"], capture_output=True, text=True, check=False)
+    assert json.loads(answer.stdout)["generation"] == place.status()["generation"]
+
+
+def test_the_status_command_looks_everything_up_where_no_sidecar_runs(place):
+    place.configure(secrets={"db_password": "file:db_password", "nope": "file:nope"})
+    command = [sys.executable, "-m", "secretbridge", "status", "--config", str(place.config)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    lines = {line.split()[0]: line for line in result.stdout.splitlines() if line}
+    assert "fresh" in lines["db_password"]
+    assert "empty" in lines["nope"]
+
+
 def test_the_socket_is_for_its_owner_and_group(place):
     place.start()
     assert mode(place.socket) == 0o660
