@@ -71,16 +71,22 @@ class Manifest(Value):
 
 def encode(manifest: Manifest) -> bytes:
     """Return the bytes of ``manifest``: one line of JSON, in ASCII."""
-    body = {
-        "format": FORMAT,
-        "generation": manifest.generation,
-        "sequence": manifest.sequence,
-        "created": round(manifest.created, 3),
-        "files": {f"{mode:04o}": list(names) for mode, names in manifest.files.items()},
-        "versions": dict(manifest.versions),
-        "expires": dict(manifest.expires),
-    }
-    return json.dumps(body, allow_nan=False).encode("ascii") + b"\n"
+    # Names and generations need no escaping, their characters are checked. For a thousand of them
+    # that makes one join of what is otherwise a tenth of the time of a small publication.
+    files = ", ".join(
+        [f'"{mode:04o}": {_list(names)}' for mode, names in manifest.files.items()],
+    )
+    versions = json.dumps(dict(manifest.versions)) if manifest.versions else "{}"
+    expires = json.dumps(dict(manifest.expires)) if manifest.expires else "{}"
+    return (
+        f'{{"format": "{FORMAT}", "generation": "{manifest.generation}", '
+        f'"sequence": {manifest.sequence}, "created": {manifest.created:.3f}, '
+        f'"files": {{{files}}}, "versions": {versions}, "expires": {expires}}}\n'
+    ).encode("ascii")
+
+
+def _list(names: Sequence[str]) -> str:
+    return '["' + '", "'.join(names) + '"]' if names else "[]"
 
 
 def decode(body: bytes) -> Manifest:

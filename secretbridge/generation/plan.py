@@ -20,7 +20,7 @@ from .manifest import Manifest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     Asked = tuple[int, int | None, int | None]
     Kind = tuple[int, int, int]
@@ -47,12 +47,12 @@ class Picture:
         self,
         names: Sequence[str] = (),
         kinds: Sequence[Kind] = (),
-        sizes: Sequence[int] = (),
+        sizes: list[int] | None = None,
         digests: Sequence[int] = (),
     ) -> None:
         self.names = names
         self.kinds = kinds
-        self.sizes = sizes
+        self.sizes: list[int] = sizes or []
         self.digests = digests
         self.sealed: list[int] = [0] * len(names)
         self.seals: dict[str, int] = {}
@@ -100,7 +100,7 @@ class Plan:
     directories, and ``base`` that of a directory without files.
     """
 
-    __slots__ = ("base", "files", "is_flat", "keep", "modes", "picture", "removed", "tops", "write")
+    __slots__ = ("_flat", "base", "files", "keep", "modes", "picture", "removed", "tops", "write")
 
     def __init__(
         self,
@@ -110,7 +110,7 @@ class Plan:
         removed: tuple[str, ...],
         *,
         tops: tuple[str, ...],
-        is_flat: bool,
+        flat: frozenset[str] | None,
         modes: dict[Kind, int],
         base: int,
     ) -> None:
@@ -121,7 +121,7 @@ class Plan:
         self.keep = [file for file in range(len(files)) if file not in written]
         self.removed = removed
         self.tops = tops
-        self.is_flat = is_flat
+        self._flat = flat
         self.modes = modes
         self.base = base
 
@@ -142,7 +142,7 @@ class Plan:
     def tree(self) -> Branch:
         """Return the files by directory."""
         root = Branch("", self.base)
-        if self.is_flat:
+        if self._flat is not None:
             root.write, root.keep = list(self.write), list(self.keep)
             for mode in self.modes.values():
                 root.mode |= mode
@@ -153,6 +153,14 @@ class Plan:
         for file in self.keep:
             root.grow(names[file], self.modes[kinds[file]]).keep.append(file)
         return root
+
+    def leaves(self, branch: Branch) -> frozenset[str]:
+        """Return what has to be in the directory ``branch``."""
+        if self._flat is not None:
+            return self._flat
+        names, start = self.picture.names, len(branch.path)
+        files = [names[file][start:] for file in (*branch.write, *branch.keep)]
+        return frozenset((*files, *branch.branches))
 
     def manifest(self, generation: str, sequence: int, created: float) -> Manifest:
         """Return the manifest of the new generation."""
@@ -201,14 +209,14 @@ class Planner:
         self._access = access
         self._names: tuple[str, ...] = ()
         self._tops: tuple[str, ...] = ()
-        self._is_flat = True
+        self._flat: frozenset[str] | None = frozenset()
         self._asked: list[Asked] = []
         self._kinds: list[Kind] = []
         self._modes: dict[Kind, int] = {}
 
     def digest(self, content: bytes) -> int:
         """Return the keyed digest of ``content``."""
-        return self._digests((content,))[0]
+        return self._digests((FileSpec("", content),))[0]
 
     def compare(self, files: Sequence[FileSpec], current: Picture) -> Plan:
         """Return what makes ``files`` of ``current``. Raises :class:`ConfigError` for bad names."""
@@ -216,35 +224,38 @@ class Planner:
         if names != self._names:
             validate_names(names)
             self._tops = tuple(dict.fromkeys([name.partition("/")[0] for name in names]))
-            self._is_flat = not any("/" in name for name in names)
+            is_flat = not any("/" in name for name in names)
+            self._flat = frozenset(names) if is_flat else None
             self._names = names
         asked = [spec.asked for spec in files]
         if asked != self._asked:
             self._asked, self._kinds = asked, [self._kind(*each) for each in asked]
             self._modes = {k: self._base | self._access(*k) for k in set(self._kinds)}
-        contents = [spec.content for spec in files]
-        picture = Picture(names, self._kinds, list(map(len, contents)), self._digests(contents))
         removed: tuple[str, ...] = ()
         if names != current.names:
             wanted = set(names)
             removed = tuple([name for name in current.names if name not in wanted])
             current = _in_order(names, current)
-        if picture.kinds == current.kinds:
+        picture = Picture(names, self._kinds, list(current.sizes), self._digests(files))
+        picture.sealed, picture.seals = list(current.sealed), current.seals
+        if self._kinds == current.kinds:
             pairs = zip(picture.digests, current.digests, strict=True)
             write = [file for file, (new, old) in enumerate(pairs) if new != old]
         else:
-            new_states = zip(picture.kinds, picture.digests, strict=True)
-            states = zip(new_states, zip(current.kinds, current.digests, strict=True), strict=True)
+            wanted_states = zip(picture.digests, picture.kinds, strict=True)
+            states = zip(
+                wanted_states, zip(current.digests, current.kinds, strict=True), strict=True
+            )
             write = [file for file, (new, old) in enumerate(states) if new != old]
-        picture.sealed = list(current.sealed)
-        picture.seals = current.seals
+        for file in write:
+            picture.sizes[file] = len(files[file].content)
         return Plan(
             files,
             picture,
             write,
             removed,
             tops=self._tops,
-            is_flat=self._is_flat,
+            flat=self._flat,
             modes=self._modes,
             base=self._base,
         )
@@ -272,12 +283,12 @@ def _in_order(names: Sequence[str], picture: Picture) -> Picture:
     return ordered
 
 
-def _keyed(key: bytes) -> Callable[[Iterable[bytes]], list[int]]:
-    """Return a function that makes keyed digests."""
+def _keyed(key: bytes) -> Callable[[Sequence[FileSpec]], list[int]]:
+    """Return a function that makes keyed digests of contents."""
     if sys.hash_info.width >= 64 and sys.hash_info.algorithm.startswith("siphash"):
-        return lambda contents: [hash(key + content) for content in contents]
+        return lambda files: [hash(key + spec.content) for spec in files]
 
     def digest(content: bytes) -> int:
         return int.from_bytes(blake2b(content, key=key, digest_size=16).digest(), "big")
 
-    return lambda contents: [digest(content) for content in contents]
+    return lambda files: [digest(spec.content) for spec in files]

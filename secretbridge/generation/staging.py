@@ -31,9 +31,9 @@ from .plan import PAGE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
-    from .plan import Branch, Plan
+    from .plan import Branch, Kind, Plan
 
 
 __all__ = ["DIRECTORY", "Stager", "seal"]
@@ -69,7 +69,7 @@ class Stager:
         before, picture.seals = picture.seals, {}
         tampered = self._populate(new, old, plan, root, before)
         kind = (0o400 | (root.mode & 0o044), self._uid, self._directory_gid)
-        self._create(new, MANIFEST, manifest, *kind)
+        self._create(new, [(MANIFEST, manifest, kind)])
         self._finish(new, plan, root, {MANIFEST})
         return tampered
 
@@ -128,10 +128,10 @@ class Stager:
             else:
                 tampered.append(branch.path or ".")
                 branch.write, branch.keep = branch.write + branch.keep, []
-        create, files, kinds, start = self._create, plan.files, plan.picture.kinds, len(branch.path)
-        for file in branch.write:
-            spec = files[file]
-            create(new, spec.name[start:], spec.content, *kinds[file])
+        files, kinds, start = plan.files, plan.picture.kinds, len(branch.path)
+        self._create(
+            new, ((files[n].name[start:], files[n].content, kinds[n]) for n in branch.write)
+        )
         for name, inner in branch.branches.items():
             os.mkdir(name, 0o700, dir_fd=new)
             new_inner = os.open(name, DIRECTORY, dir_fd=new)
@@ -151,58 +151,58 @@ class Stager:
 
     def _link(self, new: int, old: int, plan: Plan, branch: Branch) -> None:
         """Link what is to be kept; what cannot be linked is moved to what is to be written."""
-        lost: list[int] = []
-        link, names, start = os.link, plan.picture.names, len(branch.path)
-        for file in branch.keep:
-            name = names[file][start:]
+        lost: list[str] = []
+        link, start = os.link, len(branch.path)
+        names = [plan.picture.names[file][start:] for file in branch.keep]
+        for name in names:
             try:
                 link(name, name, src_dir_fd=old, dst_dir_fd=new, follow_symlinks=False)
             except OSError as error:
                 if error.errno in FULL:
                     raise
-                lost.append(file)  # too many links, or one that fs.protected_hardlinks forbids
+                lost.append(name)  # too many links, or one that fs.protected_hardlinks forbids
         if lost:
-            gone = set(lost)
-            branch.keep = [file for file in branch.keep if file not in gone]
-            branch.write += lost
+            files = [file for file, name in zip(branch.keep, names, strict=True) if name in lost]
+            branch.keep = [file for file in branch.keep if file not in files]
+            branch.write += files
 
     def _finish(self, new: int, plan: Plan, branch: Branch, others: set[str]) -> None:
         """Compare what is in ``new`` with the plan, and seal it."""
-        picture, start = plan.picture, len(branch.path)
-        expected = {picture.names[file][start:] for file in (*branch.write, *branch.keep)}
-        expected |= others
-        expected |= branch.branches.keys()
-        if set(os.listdir(new)) != expected:
+        found = set(os.listdir(new))
+        found -= others
+        if found != plan.leaves(branch):
             raise UnsafeTarget(
                 "somebody else writes into the generation that is being made",
                 hint="give the target to this writer alone",
             )
         # The last name came into the directory after the last byte into its file.
-        now = os.fstat(new).st_mtime_ns
+        now, sealed = os.fstat(new).st_mtime_ns, plan.picture.sealed
         for file in branch.write:
-            picture.sealed[file] = now
-        picture.seals[branch.path] = seal(new)
+            sealed[file] = now
+        plan.picture.seals[branch.path] = seal(new)
 
-    def _create(
-        self, directory: int, name: str, content: bytes, mode: int, uid: int, gid: int
-    ) -> None:
-        file = os.open(name, _NEW_FILE, 0o400, dir_fd=directory)
-        try:
+    def _create(self, directory: int, files: Iterable[tuple[str, bytes, Kind]]) -> None:
+        """Write new files: names, contents, kinds. A function per file would take 5 % longer."""
+        create, put, set_mode, close = os.open, os.write, os.fchmod, os.close
+        own_uid, own_gid, is_durable = self._uid, self._gid, self._is_durable
+        for name, content, (mode, uid, gid) in files:
             size = len(content)
-            if size > PAGE:
-                _reserve(file, size)
-            written = os.write(file, content)
-            while written < size:
-                written += os.write(file, memoryview(content)[written:])
-            if uid != self._uid or gid != self._gid:
-                # First the owner, then the mode: the other way round the group that the file has at
-                # first could read it for a moment.
-                os.fchown(file, uid if uid != self._uid else -1, gid if gid != self._gid else -1)
-            os.fchmod(file, mode)
-            if self._is_durable:
-                os.fsync(file)
-        finally:
-            os.close(file)
+            file = create(name, _NEW_FILE, 0o400, dir_fd=directory)
+            try:
+                if size > PAGE:
+                    _reserve(file, size)
+                written = put(file, content)
+                while written < size:
+                    written += put(file, memoryview(content)[written:])
+                if uid != own_uid or gid != own_gid:
+                    # First the owner, then the mode: the other way round the group that the file
+                    # has at first could read it for a moment.
+                    os.fchown(file, uid if uid != own_uid else -1, gid if gid != own_gid else -1)
+                set_mode(file, mode)
+                if is_durable:
+                    os.fsync(file)
+            finally:
+                close(file)
 
 
 def seal(directory: int) -> int:
