@@ -12,6 +12,7 @@ first used. boto3's layer of resources on top would cost another 20 ms and is no
 from __future__ import annotations
 
 import logging
+import os
 import re
 import threading
 import time
@@ -36,7 +37,7 @@ from ._aws_logs import install, quiet
 from ._aws_wire import Wire, text_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from .aws import Options
 
@@ -71,7 +72,9 @@ class Client:
         with quiet():
             try:
                 self._session = self._new_session()
-                self._credentials = _Credentials(partial(self._find_credentials, store), self._call)
+                self._credentials = _Credentials(
+                    partial(self._find_credentials, store), self._call, self._credential_files()
+                )
                 self._session.register_component("credential_provider", self._credentials)
                 self.region: str = self._client_for(options.region).meta.region_name
                 return
@@ -194,6 +197,11 @@ class Client:
         fetcher = credentials.AssumeRoleCredentialFetcher(create, base, role, extra)
         return credentials.DeferredRefreshableCredentials(fetcher.fetch_credentials, "assume-role")
 
+    def _credential_files(self) -> list[str]:
+        names = ("credentials_file", "config_file")
+        found = [self._session.get_config_variable(name) for name in names]
+        return [os.path.expanduser(path) for path in found if path]
+
     def _ca_file(self) -> str:
         configured = self._session.get_config_variable("ca_bundle")
         return str(configured or get_cert_path(True))
@@ -266,8 +274,13 @@ class _Credentials:
 
     method = "secretbridge"
 
-    def __init__(self, load: Callable[[], Any], call: threading.local) -> None:
+    def __init__(
+        self, load: Callable[[], Any], call: threading.local, files: Sequence[str] = ()
+    ) -> None:
+        """``files``: what the chain may read; when one of them changes it is walked anew."""
         self._load = load
+        self._files = files
+        self._seen: dict[str, tuple[int, ...]] = {}
         self._call = call
         self._found: Any = None
         self._lock = threading.Lock()
@@ -285,7 +298,9 @@ class _Credentials:
                 hint="check the source of the credentials: credential_process, metadata service",
             )
         try:
-            if self._found is None:
+            # Looked at before they are read, so that a change in between is seen the next time.
+            if self._has_changed() or self._found is None:
+                self._found = None
                 self._found = self._load()
             self._call.found = self._found
             keys = self._found.get_frozen_credentials()
@@ -305,6 +320,24 @@ class _Credentials:
 
     def drop(self) -> None:
         self._found = None
+
+    def _has_changed(self) -> bool:
+        """Whether a file is another one than when it was looked at last.
+
+        The host rotates static keys by replacing the file, and revokes the old ones at a time of its
+        choice: waiting until they are refused would fail one call of each thread. A file that is not
+        there at the moment is about to be replaced, so what it last said still holds.
+        """
+        changed = False
+        for path in self._files:
+            try:
+                stat = os.stat(path)
+            except OSError:
+                continue
+            now = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
+            changed |= self._seen.get(path) != now
+            self._seen[path] = now
+        return changed
 
 
 class _Everything(list[str]):

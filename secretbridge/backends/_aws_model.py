@@ -18,16 +18,10 @@ from pydantic import (
 )
 
 from ._dial import Address
+from ._options import seconds
 
 _REGION = re.compile(r"[a-z]{2,}(-[a-z0-9]+)+")
 _ROLE = re.compile(r"arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9_+=,.@/-]{1,576}")
-_DURATION = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,3})?) ?(ms|s|m)")
-_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0}
-
-
-def _seconds(value: object) -> object:
-    found = _DURATION.fullmatch(value) if isinstance(value, str) else None
-    return float(found[1]) * _SECONDS[found[2]] if found else value
 
 
 class StoreModel(BaseModel):
@@ -41,7 +35,7 @@ class StoreModel(BaseModel):
     external_id: str | None = Field(default=None, min_length=2, max_length=1224)
     profile: str | None = Field(default=None, min_length=1)
     use_fips: bool = False
-    timeout: Annotated[float, BeforeValidator(_seconds), Field(gt=0, le=300)] = 10.0
+    timeout: Annotated[float, BeforeValidator(seconds), Field(gt=0, le=300)] = 10.0
     allow_plaintext: bool = False
 
     @field_validator("region")

@@ -118,6 +118,34 @@ def test_eight_calls_that_expire_together_all_go_through(server, rotate, make):
     assert kinds(backend.fetch(REQUESTS, Deadline(20))) == {Document}
 
 
+def test_a_credentials_file_that_changed_is_read_before_the_old_keys_are_refused(
+    server, rotate, make
+):
+    backend = make()
+    backend.fetch(REQUESTS[:1], Deadline(20))
+    rotate("AKIANEW")
+    server.expired_keys.add("AKIAOLD")
+    assert kinds(backend.fetch(REQUESTS[:1], Deadline(20))) == {Document}
+    assert [call.access_key for call in server.requests] == ["AKIAOLD", "AKIANEW"]
+
+
+def test_a_credentials_file_that_is_away_for_a_moment_keeps_its_last_word(
+    server, rotate, make, tmp_path
+):
+    backend = make()
+    backend.fetch(REQUESTS[:1], Deadline(20))
+    (tmp_path / "credentials").unlink()
+    assert kinds(backend.fetch(REQUESTS[:1], Deadline(20))) == {Document}
+
+
+def test_a_credentials_file_that_appears_later_is_found(server, rotate, make, tmp_path):
+    (tmp_path / "credentials").unlink()
+    backend = make()
+    assert kinds(backend.fetch(REQUESTS[:1], Deadline(20))) == {AuthenticationFailed}
+    rotate("AKIALATE")
+    assert kinds(backend.fetch(REQUESTS[:1], Deadline(20))) == {Document}
+
+
 def test_no_credentials_at_all_is_told_with_what_to_do(server, no_keys, make):
     outcomes = make().fetch(REQUESTS[:2], Deadline(20))
     assert kinds(outcomes) == {AuthenticationFailed}
@@ -327,17 +355,40 @@ def test_an_sts_that_hangs_ends_with_the_deadline(sts, make):
     assert kinds(make(role_arn=ROLE).fetch(REQUESTS, Deadline(0.5))) == {DeadlineExceeded}
 
 
-def assumed(key):
+def assumed(key, action="AssumeRole"):
     """Return an answer of STS that gives the access key ``key``."""
     return Reply(
-        f"""<AssumeRoleResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">
-        <AssumeRoleResult><Credentials><AccessKeyId>{key}</AccessKeyId>
+        f"""<{action}Response xmlns="https://sts.amazonaws.com/doc/2011-06-15/">
+        <{action}Result><Credentials><AccessKeyId>{key}</AccessKeyId>
         <SecretAccessKey>s</SecretAccessKey><SessionToken>t</SessionToken>
         <Expiration>2099-01-01T00:00:00Z</Expiration></Credentials><AssumedRoleUser>
         <Arn>arn:aws:sts::{ACCOUNT}:assumed-role/app/x</Arn><AssumedRoleId>A:x</AssumedRoleId>
-        </AssumedRoleUser></AssumeRoleResult>
-        </AssumeRoleResponse>""".encode()
+        </AssumedRoleUser></{action}Result>
+        </{action}Response>""".encode()
     )
+
+
+def test_a_web_identity_token_is_read_again_each_time_that_it_is_exchanged(
+    sts, server, make, no_keys, tmp_path
+):
+    # The platform replaces the token long before it ends; the old one is refused after that.
+    token = tmp_path / "token"
+    no_keys.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(token))
+    no_keys.setenv("AWS_ROLE_ARN", ROLE)
+    exchanged = []
+
+    def exchange(form):
+        exchanged.append(form["WebIdentityToken"])
+        return assumed(f"ASIA{len(exchanged)}", "AssumeRoleWithWebIdentity")
+
+    sts.answer_form = exchange
+    backend = make()
+    token.write_text("first")
+    assert kinds(backend.fetch(REQUESTS[:1], Deadline(20))) == {Document}
+    token.write_text("second")
+    server.expired_keys.add("ASIA1")
+    assert kinds(backend.fetch(REQUESTS[:1], Deadline(20))) == {Document}
+    assert exchanged == ["first", "second"]
 
 
 # A fork.
