@@ -1,23 +1,28 @@
-"""What the engine knows of a document and of a store, and the table of activities."""
+"""What the engine knows of documents, stores and old leases, and the table of activities."""
 
 from __future__ import annotations
 
+from heapq import heappop, heappush
+
 from ._value import Value, assign
+from .document import Lease
 from .errors import (
     AccessDenied,
     AuthenticationFailed,
     BackendUnavailable,
     ConfigError,
+    IntegrityError,
     RateLimited,
     SecretBridgeError,
     SecretMissing,
 )
+from .events import Revoke
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .document import Document, Lease
+    from .document import Document
     from .reference import DocumentId
 
 # Activities
@@ -42,6 +47,7 @@ TRANSITIONS: dict[tuple[str, str], str] = {
     (QUEUED, "need"): FETCHING,
     (QUEUED, "queue"): QUEUED,
     (QUEUED, "lost"): WAITING,
+    (QUEUED, "renewed"): IDLE,
     (FETCHING, "need"): FETCHING,  # a call that never came back is made again
     (FETCHING, "loaded"): IDLE,
     (FETCHING, "lost"): WAITING,
@@ -51,7 +57,9 @@ TRANSITIONS: dict[tuple[str, str], str] = {
     (WAITING, "recovered"): IDLE,
     (RENEWING, "renewed"): IDLE,
     (RENEWING, "lost"): WAITING,
-    (RENEWING, "need"): FETCHING,
+    (RENEWING, "need"): FETCHING,  # its replacement must not wait for a renewal that hangs
+    (RENEWING, "queue"): QUEUED,
+    (WAITING, "renewed"): IDLE,
 }
 """(activity, what happens) -> next activity. A pair that is not listed is a programming error."""
 
@@ -73,6 +81,13 @@ RENEW_AT = 2 / 3
 REPLACE_AT = 0.85
 """Shares of a lease's life: when to renew it, and when to fetch its replacement, which then has time
 to arrive while a tenth of the life is left."""
+
+LAST_SHARE = 0.5
+"""A lease that is renewed for less than this share of its duration has reached its maximum."""
+
+GRACE_SHARE = 0.9
+"""Longest grace of a replaced lease, as a share of what is left of it: then it is given back while it
+can be, and does not depend on when its store clears away what has ended."""
 
 
 class Policy(Value):
@@ -134,8 +149,14 @@ class Entry:
         self.stale_since: float | None = None
         self.wake_at: float | None = None
 
-    def set_times(self, document: Document, jitter: float, now: float) -> None:
-        """Decide when the document becomes due and when it ends."""
+    def load(self, document: Document, jitter: float, now: float) -> None:
+        """Take in a new value, and decide when it becomes due and when it ends."""
+        self.document = document
+        self.lease = document.lease
+        self.error = None
+        self.failures = 0
+        self.stale_since = None
+        self.retry_at = 0.0
         self._set_times(document, jitter, now)
         if self.again:
             self.again = False
@@ -162,6 +183,27 @@ class Entry:
         else:
             self.due_at = now + lifetime * (RENEW_AT - 0.1 * jitter)
 
+    def extend(self, granted: Lease, jitter: float, now: float) -> None:
+        """Take in the new terms of the lease, and decide when to renew or to replace it."""
+        assert self.lease is not None
+        left = granted.duration
+        full = max(self.lease.duration, left)
+        self.lease = Lease(self.lease.id, full, granted.renewable)
+        self.error = None
+        self.failures = 0
+        self.stale_since = None
+        self.retry_at = 0.0
+        self.end_at = now + left
+        self.due_at = now + left * REPLACE_AT
+        self.renew_at = now + left * (RENEW_AT - 0.1 * jitter)
+        if left < full * LAST_SHARE or not granted.renewable:
+            self.renew_at = None
+            self.due_at = now
+        elif left < full * 0.9:
+            # It nears its maximum, or its token's. The next answer tells: asked for just below the
+            # limit, it comes while there is still nearly half a life to find a replacement in.
+            self.renew_at = min(self.renew_at, self.end_at - full * 0.9 * LAST_SHARE)
+
     def describe(self, now: float) -> dict[str, object]:
         """Return what people want to know; ages in seconds, no values."""
         document = self.document
@@ -176,11 +218,13 @@ class Entry:
 
     def next_time(self) -> float:
         """When something has to be decided about this document, if it is held."""
-        if self.activity in (FETCHING, QUEUED, RENEWING):
+        if self.activity in (FETCHING, QUEUED):
             return self.in_flight_until
         if self.document is None:
             return self.retry_at
         at = max(self.due_at, self.retry_at)
+        if self.activity == RENEWING:
+            return min(at, self.in_flight_until)
         return at if self.renew_at is None else min(at, self.renew_at)
 
 
@@ -220,6 +264,69 @@ class Store:
         return True
 
 
+class Retired:
+    """Leases that were replaced: each is given back after its grace, and again until that is done."""
+
+    __slots__ = ("_going", "_heap", "_sequence")
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, _OldLease]] = []
+        self._going: dict[str, _OldLease] = {}
+        self._sequence = 0
+
+    def add(self, store: str, lease: Lease, at: float, end: float) -> None:
+        """Have ``lease``, which ends by itself at ``end``, given back at ``at``."""
+        self._push(_OldLease(store, lease, end), at)
+
+    def next_time(self) -> float | None:
+        """When the next one is to be given back, or None."""
+        return self._heap[0][0] if self._heap else None
+
+    def due(self, now: float) -> list[Revoke]:
+        """Return the calls to make now; each is to be answered."""
+        revokes = []
+        while self._heap and self._heap[0][0] <= now:
+            _, _, old = heappop(self._heap)
+            self._going[old.lease.id] = old
+            revokes.append(Revoke(old.store, old.lease))
+        return revokes
+
+    def answered(
+        self, lease: Lease, error: SecretBridgeError | None, now: float, random: Callable[[], float]
+    ) -> None:
+        """Forget a lease that was given back; try again later where that may help."""
+        old = self._going.pop(lease.id, None)
+        if old is None or error is None or not (error.is_transient or is_outage(error)):
+            return
+        old.failures += 1
+        at = now + delay(REFUSED_BASE, REFUSED_CAP, old.failures, random)
+        if at < old.end:
+            self._push(old, at)
+
+    def is_busy(self) -> bool:
+        """Whether a lease is being given back."""
+        return bool(self._going)
+
+    def leases(self) -> list[tuple[str, Lease]]:
+        """Return those that were not given back yet, with their stores."""
+        old = [old for _, _, old in self._heap] + list(self._going.values())
+        return [(each.store, each.lease) for each in old]
+
+    def _push(self, old: _OldLease, at: float) -> None:
+        self._sequence += 1
+        heappush(self._heap, (at, self._sequence, old))
+
+
+class _OldLease:
+    __slots__ = ("end", "failures", "lease", "store")
+
+    def __init__(self, store: str, lease: Lease, end: float) -> None:
+        self.store = store
+        self.lease = lease
+        self.end = end
+        self.failures = 0
+
+
 def delay(base: float, cap: float, failures: int, random: Callable[[], float]) -> float:
     """Exponential backoff with jitter over nearly the whole step, so that clients spread."""
     step = min(cap, base * 2.0 ** min(failures - 1, 30))
@@ -240,6 +347,39 @@ def condition(entry: Entry, now: float) -> str:
 def withdraws(outcome: SecretBridgeError) -> bool:
     """Whether the store itself says that there is nothing for us, so that no old value may stay."""
     return isinstance(outcome, (SecretMissing, AccessDenied, ConfigError))
+
+
+def believed(
+    entry: Entry, outcome: Document | SecretBridgeError, now: float
+) -> Document | SecretBridgeError:
+    """Return ``outcome``, or an error for an answer that a sound store does not give.
+
+    An empty value in the place of a full one, or a version before the one that is known, is what a
+    store gives that was restored from a backup, is only half there, or is somebody else's. The last
+    good value stays until it expires; then the answer is taken as it is.
+    """
+    old = entry.document
+    if isinstance(outcome, SecretBridgeError) or old is None or now >= entry.end_at:
+        return outcome
+    if old.body and not outcome.body:
+        problem = "the store returned an empty value in the place of one that was not"
+    elif _is_before(outcome.version, old.version):
+        problem = f"the version went back from {old.version} to {outcome.version}"
+    else:
+        return outcome
+    return IntegrityError(
+        problem,
+        reference=str(entry.id),
+        store=entry.id.store,
+        hint="look into the store; if that is right, restart, or write the value once more",
+    )
+
+
+def _is_before(new: str | None, old: str | None) -> bool:
+    """Whether both versions are counted, as Vault and the embedded store do, and ``new`` is lower."""
+    if new is None or old is None or len(new) > 10 or len(old) > 10:
+        return False
+    return new.isdecimal() and old.isdecimal() and int(new) < int(old)
 
 
 def is_outage(outcome: Document | SecretBridgeError) -> bool:

@@ -56,6 +56,7 @@ from ._states import (
     Entry,
     Policy,
     Store,
+    believed,
     condition,
     delay,
     is_outage,
@@ -271,15 +272,14 @@ class Engine:
         if answered:
             store.failures = 0
             store.error = None
-        else:
-            for _, outcome in event.outcomes[:1]:
-                assert isinstance(outcome, SecretBridgeError)
-                store.failed(outcome, now, self._random)
+        elif isinstance(first := event.outcomes[0][1], SecretBridgeError):
+            store.failed(first, now, self._random)
         store.probing = False
         for id, outcome in event.outcomes:
             entry = self._entries.get(id)
             if entry is None:
                 continue
+            outcome = believed(entry, outcome, now)
             if isinstance(outcome, Document):
                 self._loaded(entry, outcome, jitter, now, actions)
             elif withdraws(outcome):

@@ -324,6 +324,49 @@ def test_retries_of_single_documents_draw_on_a_budget_of_the_store():
     assert sum(len(action.ids) for action in retried) <= 12
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "words"),
+    [
+        (Document(b"x", version="3"), Document(b"y", version="2"), "went back from 3 to 2"),
+        (Document(b"x", version="10"), Document(b"y", version="9"), "went back"),
+        (Document(b"x", version="3"), Document(b"", version="4"), "empty"),
+    ],
+)
+def test_an_answer_that_no_sound_store_gives_leaves_the_last_good_value(before, after, words):
+    world = World()
+    world.step(Want([A]))
+    world.answer((A, before))
+    world.at(100.0).step(Want([A]))
+    world.answer((A, after))
+    assert world.entry().document is before
+    assert world.state() == STALE
+    assert words in world.entry().error.message
+    world.at(world.entry().end_at).step(Want([A]))
+    world.answer((A, after))
+    assert world.entry().document is after
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (Document(b"x", version="3"), Document(b"y", version="3")),
+        (Document(b"x", version="a"), Document(b"y", version="9")),
+        (Document(b"x"), Document(b"y")),
+        (Document(b"x", version="3"), Document(b"y")),
+        (Document(b"x", version="1234567890123456"), Document(b"y", version="abc")),
+        (Document(b""), Document(b"")),
+        (Document(b"", version="1"), Document(b"x", version="2")),
+    ],
+)
+def test_every_other_change_is_believed(before, after):
+    world = World()
+    world.step(Want([A]))
+    world.answer((A, before))
+    world.at(100.0).step(Want([A]))
+    world.answer((A, after))
+    assert world.entry().document is after
+
+
 # Holding ----------------------------------------------------------------------------------------
 
 
