@@ -86,3 +86,5 @@ class PathWriter:
                 os.readlink(visible)
             except FileNotFoundError:
                 os.symlink(os.path.join("..data", name), visible)
+            except OSError:
+                pass  # no link stands there: the usual writer leaves it alone and reports success
