@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <string.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -50,12 +49,13 @@ static int put(int directory, const char *name, const char *content, long size)
     return 0;
 }
 
-/* Publish the files s000000... into `root`: `changed` of them written, the others linked from the
+/* Publish `names` into `root`: the first `changed` of them written, the others linked from the
  * generation `old`. Returns 0 or a negative error number. */
 int publish(int root, const char *generation, const char *old, int files, int changed,
-            const char *content, long size, const char *manifest, long manifest_size)
+            const char *const *names, const char *const *contents, long size,
+            const char *manifest, long manifest_size)
 {
-    char name[32], link[64], random[8];
+    char link[64], random[8];
     int new, previous, error, i;
     struct stat status;
     struct statvfs space;
@@ -69,15 +69,11 @@ int publish(int root, const char *generation, const char *old, int files, int ch
     TRY(previous = openat(root, old, DIRECTORY));
     if (changed < files)
         TRY(fstat(previous, &status));
-    for (i = changed; i < files; i++) {
-        snprintf(name, sizeof name, "s%06d", i);
-        TRY(linkat(previous, name, new, name, 0));
-    }
-    for (i = 0; i < changed; i++) {
-        snprintf(name, sizeof name, "s%06d", i);
-        if ((error = put(new, name, content, size)) < 0)
+    for (i = changed; i < files; i++)
+        TRY(linkat(previous, names[i], new, names[i], 0));
+    for (i = 0; i < changed; i++)
+        if ((error = put(new, names[i], contents[i], size)) < 0)
             return error;
-    }
     if ((error = put(new, "..manifest", manifest, manifest_size)) < 0)
         return error;
     TRY(list(new));
@@ -97,16 +93,13 @@ int publish(int root, const char *generation, const char *old, int files, int ch
 }
 
 /* Remove a generation, outside of what is measured. */
-int discard(int root, const char *generation, int files)
+int discard(int root, const char *generation, int files, const char *const *names)
 {
-    char name[32];
     int directory, i;
 
     TRY(directory = openat(root, generation, DIRECTORY));
-    for (i = 0; i < files; i++) {
-        snprintf(name, sizeof name, "s%06d", i);
-        TRY(unlinkat(directory, name, 0));
-    }
+    for (i = 0; i < files; i++)
+        TRY(unlinkat(directory, names[i], 0));
     TRY(unlinkat(directory, "..manifest", 0));
     TRY(close(directory));
     TRY(unlinkat(root, generation, AT_REMOVEDIR));

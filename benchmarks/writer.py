@@ -54,10 +54,11 @@ class Ours:
         files = [
             FileSpec(name, contents.value(number)) for number, name in enumerate(contents.names)
         ]
-        self._writer.collect()
         start = time.perf_counter()
         self._writer.publish(files)
-        return time.perf_counter() - start
+        elapsed = time.perf_counter() - start
+        self._writer.collect()
+        return elapsed
 
     def close(self) -> None:
         self._writer.close()
@@ -69,12 +70,14 @@ class InC:
         self._library = library
         self._contents = contents
         self._root = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        count = len(contents.names)
+        self._names = (ctypes.c_char_p * count)(*map(str.encode, contents.names))
         self._manifest = encode(Manifest("..gen-" + "0" * 16, 1, 1.7e9, {0o440: contents.names}))
         for name in contents.names:
             os.symlink(f"..data/{name}", name, dir_fd=self._root)
         self._generation = b"..gen-0"
         os.mkdir(self._generation, 0o700, dir_fd=self._root)
-        self._check(self._call(b"..gen-1", len(contents.names)))
+        self._publish(b"..gen-1", count)
         os.rmdir(b"..gen-0", dir_fd=self._root)
         self._generation = b"..gen-1"
 
@@ -82,31 +85,36 @@ class InC:
         contents = self._contents
         contents.round += 1
         generation = b"..gen-%d" % (contents.round + 1)
-        start = time.perf_counter()
-        error = self._call(generation, contents.changing)
-        elapsed = time.perf_counter() - start
-        self._check(error)
-        self._check(self._library.discard(self._root, self._generation, len(contents.names)))
+        elapsed = self._publish(generation, contents.changing)
+        count = len(contents.names)
+        self._check(self._library.discard(self._root, self._generation, count, self._names))
         self._generation = generation
         return elapsed
 
     def close(self) -> None:
         os.close(self._root)
 
-    def _call(self, generation: bytes, changed: int) -> int:
+    def _publish(self, generation: bytes, changed: int) -> float:
         contents = self._contents
-        error: int = self._library.publish(
+        count = len(contents.names)
+        values = (ctypes.c_char_p * count)(*map(contents.value, range(count)))
+        size, manifest_size = ctypes.c_long(_SIZE), ctypes.c_long(len(self._manifest))
+        start = time.perf_counter()
+        error = self._library.publish(
             self._root,
             generation,
             self._generation,
-            len(contents.names),
+            count,
             changed,
-            contents.value(0),
-            ctypes.c_long(_SIZE),
+            self._names,
+            values,
+            size,
             self._manifest,
-            ctypes.c_long(len(self._manifest)),
+            manifest_size,
         )
-        return error
+        elapsed = time.perf_counter() - start
+        self._check(error)
+        return elapsed
 
     @staticmethod
     def _check(error: int) -> None:

@@ -57,12 +57,12 @@ class FileSpec(Value):
     ``name``: relative, with ``/`` between directories (``tls/key``). ``mode``: permission bits,
     exactly as they will be whatever the umask is. ``owner`` and ``group``: numeric ids, or None for
     the writer's own. ``version``: the store's name of the version, for the manifest. ``expires``:
-    seconds since the epoch at which the value ends, or None. ``asked`` is mode, owner and group in
-    one, for comparing. Raises :class:`ConfigError` for a mode
+    seconds since the epoch at which the value ends, or None. ``shape`` is the name, mode,
+    owner and group in one, for comparing. Raises :class:`ConfigError` for a mode
     or an id that no file can have; names are checked as a set by :func:`validate_names`.
     """
 
-    __slots__ = ("asked", "content", "expires", "group", "mode", "name", "owner", "version")
+    __slots__ = ("content", "expires", "group", "mode", "name", "owner", "shape", "version")
 
     name: str
     content: bytes
@@ -71,7 +71,7 @@ class FileSpec(Value):
     group: int | None
     version: str | None
     expires: float | None
-    asked: tuple[int, int | None, int | None]
+    shape: tuple[str, int, int | None, int | None]
 
     def __init__(
         self,
@@ -104,7 +104,7 @@ class FileSpec(Value):
         assign(self, "group", group)
         assign(self, "version", version)
         assign(self, "expires", expires)
-        assign(self, "asked", (mode, owner, group))
+        assign(self, "shape", (name, mode, owner, group))
 
     def __repr__(self) -> str:
         return (

@@ -20,9 +20,9 @@ from .manifest import Manifest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-    Asked = tuple[int, int | None, int | None]
+    Shape = tuple[str, int, int | None, int | None]
     Kind = tuple[int, int, int]
     """Mode, owner and group of a file."""
 
@@ -117,8 +117,7 @@ class Plan:
         self.files = files
         self.picture = picture
         self.write = write
-        written = set(write)
-        self.keep = [file for file in range(len(files)) if file not in written]
+        self.keep = _all_but(write, len(files))
         self.removed = removed
         self.tops = tops
         self._flat = flat
@@ -153,6 +152,17 @@ class Plan:
         for file in self.keep:
             root.grow(names[file], self.modes[kinds[file]]).keep.append(file)
         return root
+
+    def by_kind(self, numbers: Sequence[int]) -> Iterator[tuple[Kind, list[FileSpec]]]:
+        """Return the files with these numbers, those of one kind together."""
+        files, kinds = self.files, self.picture.kinds
+        if len(self.modes) == 1:
+            yield kinds[0], [files[number] for number in numbers]
+            return
+        for kind in self.modes:
+            found = [files[number] for number in numbers if kinds[number] == kind]
+            if found:
+                yield kind, found
 
     def leaves(self, branch: Branch) -> frozenset[str]:
         """Return what has to be in the directory ``branch``."""
@@ -207,12 +217,12 @@ class Planner:
         self._digests = _keyed(key)
         self._base = base
         self._access = access
+        self._shapes: list[Shape] = []
         self._names: tuple[str, ...] = ()
-        self._tops: tuple[str, ...] = ()
-        self._flat: frozenset[str] | None = frozenset()
-        self._asked: list[Asked] = []
         self._kinds: list[Kind] = []
         self._modes: dict[Kind, int] = {}
+        self._tops: tuple[str, ...] = ()
+        self._flat: frozenset[str] | None = frozenset()
 
     def digest(self, content: bytes) -> int:
         """Return the keyed digest of ``content``."""
@@ -220,19 +230,12 @@ class Planner:
 
     def compare(self, files: Sequence[FileSpec], current: Picture) -> Plan:
         """Return what makes ``files`` of ``current``. Raises :class:`ConfigError` for bad names."""
-        names = tuple([spec.name for spec in files])
-        if names != self._names:
-            validate_names(names)
-            self._tops = tuple(dict.fromkeys([name.partition("/")[0] for name in names]))
-            is_flat = not any("/" in name for name in names)
-            self._flat = frozenset(names) if is_flat else None
-            self._names = names
-        asked = [spec.asked for spec in files]
-        if asked != self._asked:
-            self._asked, self._kinds = asked, [self._kind(*each) for each in asked]
-            self._modes = {k: self._base | self._access(*k) for k in set(self._kinds)}
+        shapes = [spec.shape for spec in files]
+        if shapes != self._shapes:
+            self._learn(shapes)
+        names = self._names
         removed: tuple[str, ...] = ()
-        if names != current.names:
+        if names is not current.names and names != current.names:
             wanted = set(names)
             removed = tuple([name for name in current.names if name not in wanted])
             current = _in_order(names, current)
@@ -260,12 +263,30 @@ class Planner:
             base=self._base,
         )
 
-    def _kind(self, mode: int, owner: int | None, group: int | None) -> Kind:
-        return (
-            mode,
-            self._uid if owner is None else owner,
-            self._gid if group is None else group,
-        )
+    def _learn(self, shapes: list[Shape]) -> None:
+        """Remember what follows from names, modes, owners and groups, which hardly ever change."""
+        names = tuple([shape[0] for shape in shapes])
+        validate_names(names)
+        is_flat = not any("/" in name for name in names)
+        self._shapes, self._names = shapes, names
+        self._tops = tuple(dict.fromkeys([name.partition("/")[0] for name in names]))
+        self._flat = frozenset(names) if is_flat else None
+        self._kinds = [
+            (mode, self._uid if owner is None else owner, self._gid if group is None else group)
+            for _, mode, owner, group in shapes
+        ]
+        self._modes = {kind: self._base | self._access(*kind) for kind in set(self._kinds)}
+
+
+def _all_but(excluded: Sequence[int], count: int) -> list[int]:
+    """Return the numbers below ``count`` but for the ascending ``excluded``."""
+    numbers = list(range(count))
+    if len(excluded) > 16:
+        without = set(excluded)
+        return [number for number in numbers if number not in without]
+    for number in reversed(excluded):
+        del numbers[number]
+    return numbers
 
 
 def _in_order(names: Sequence[str], picture: Picture) -> Picture:
