@@ -1,7 +1,8 @@
 """The documentation: its links lead somewhere, its examples are real.
 
 A block below the comment ``<!-- runs in the tests -->`` is run, all those of one page as one shell
-session, as a reader would paste them. Every other example is at least parsed.
+session, as a reader would paste them. A block below ``<!-- is printed in the tests -->`` has to be
+among what the session prints; only durations may differ. Every other example is at least parsed.
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("examples/*/*.md"), *(ROOT / "docs").rglob("*.md")])
 RUNS = "<!-- runs in the tests -->"
+PRINTED = "<!-- is printed in the tests -->"
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class Example:
     language: str
     text: str
     runs: bool
+    is_printed: bool
 
     def __str__(self) -> str:
         return f"{self.page.relative_to(ROOT)}:{self.line}"
@@ -49,7 +52,9 @@ def examples(page: Path) -> Iterator[Example]:
         elif language is None:
             language, start, body = line[3:].strip(), number, []
         else:
-            yield Example(page, start, language, "\n".join(body) + "\n", before == RUNS)
+            yield Example(
+                page, start, language, "\n".join(body) + "\n", before == RUNS, before == PRINTED
+            )
             before, language = "", None
     assert language is None, f"{page}:{start}: this block has no end"
 
@@ -143,7 +148,16 @@ def test_the_session_of_a_page_can_be_pasted(page: Path) -> None:
             finally:
                 end(process.pid)
                 process.wait()
-        assert status == 0, output.read_text()
+        printed = output.read_text()
+    assert status == 0, printed
+    shown = [example.text for example in EXAMPLES if example.page == page and example.is_printed]
+    in_order = ".*".join(re.escape(timeless(text)) for text in shown)
+    assert re.search(in_order, timeless(printed), re.DOTALL), f"{shown}\n\n{printed}"
+
+
+def timeless(text: str) -> str:
+    """Return ``text`` with every length of time replaced, as these differ from run to run."""
+    return re.sub(r"\b\d+(ms|s)\b", "a moment", text)
 
 
 def memory() -> str:
