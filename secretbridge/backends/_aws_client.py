@@ -29,21 +29,20 @@ from botocore.httpsession import get_cert_path
 from botocore.session import Session
 
 from .._version import __version__
-from ..errors import DeadlineExceeded, SecretBridgeError
-from . import Deadline
+from ..errors import SecretBridgeError
+from ._aws_credentials import Credentials
 from ._aws_errors import BAD_SIGNATURE, EXPIRED, Refused
 from ._aws_library_errors import configuration_error, library_error, refusal
 from ._aws_logs import install, quiet
 from ._aws_wire import Wire, text_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping
 
+    from . import Deadline
     from .aws import Options
 
 install()
-
-_SERVICE = "secretsmanager"
 
 _LEAST_SKEW = 120.0
 """Seconds. AWS accepts five minutes; with less than two the clock is not what is wrong."""
@@ -52,9 +51,15 @@ _log = logging.getLogger("secretbridge.backends.aws")
 
 
 class Client:
-    """A client of Secrets Manager for one store. Usable from several threads at once."""
+    """A client of one service for one store. Usable from several threads at once."""
 
-    def __init__(self, store: str, options: Options, wall_clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        store: str,
+        options: Options,
+        wall_clock: Callable[[], float],
+        service: str = "secretsmanager",
+    ) -> None:
         """Read AWS's configuration files; no network.
 
         Raises :class:`ConfigError` when they name no region, or the profile is not there.
@@ -62,21 +67,21 @@ class Client:
         self._options = options
         self._wall_clock = wall_clock
         self._clock_offset = 0.0
-        self._clients: dict[str, Any] = {}
+        self._clients: dict[tuple[str, str, str], Any] = {}
         self._lock = threading.Lock()
         self._call = threading.local()
-        self._wire = Wire(
-            self._ca_file, timeout=options.timeout, allow_plaintext=options.allow_plaintext
-        )
+        self._wire = Wire(self._ca_file, allow_plaintext=options.allow_plaintext)
         problem: SecretBridgeError
         with quiet():
             try:
                 self._session = self._new_session()
-                self._credentials = _Credentials(
+                self._credentials = Credentials(
                     partial(self._find_credentials, store), self._call, self._credential_files()
                 )
                 self._session.register_component("credential_provider", self._credentials)
-                self.region: str = self._client_for(options.region).meta.region_name
+                first = self._client_for(service, options.region, options.endpoint_url)
+                self.region: str = first.meta.region_name
+                self._home = self.at(service, self.region, options.endpoint_url)
                 return
             except (BotoCoreError, ValueError) as error:
                 problem = configuration_error(error)
@@ -95,18 +100,17 @@ class Client:
         :class:`Refused` when the service answered with an error, and errors of ours when there was
         no usable answer.
         """
-        renewed = corrected = False
-        while True:
-            try:
-                return self._once(operation, parameters, deadline, region or self.region)
-            except Refused as refused:
-                if refused.code in EXPIRED and not renewed:
-                    renewed = True
-                    self._credentials.forget()
-                elif refused.code in BAD_SIGNATURE and not corrected and self._correct(refused):
-                    corrected = True
-                else:
-                    raise
+        return self._home.call(operation, parameters, deadline, region)
+
+    def at(
+        self, service: str, region: str, endpoint_url: str | None, timeout: float | None = None
+    ) -> Place:
+        """Return another service, region or endpoint, called with the same credentials.
+
+        ``timeout``: seconds for one call, when it may take longer than those of the store.
+        """
+        timeout = self._options.timeout if timeout is None else timeout
+        return Place(self, self._attempt, service, region, endpoint_url, timeout)
 
     @property
     def account(self) -> str | None:
@@ -123,16 +127,43 @@ class Client:
         self._clients.clear()
         self._credentials.drop()
 
+    def _attempt(
+        self,
+        place: Place,
+        operation: str,
+        parameters: Mapping[str, object],
+        deadline: Deadline,
+        region: str,
+    ) -> dict[str, Any]:
+        renewed = corrected = False
+        while True:
+            try:
+                return self._once(place, operation, parameters, deadline, region)
+            except Refused as refused:
+                if refused.code in EXPIRED and not renewed:
+                    renewed = True
+                    self._credentials.forget()
+                elif refused.code in BAD_SIGNATURE and not corrected and self._correct(refused):
+                    corrected = True
+                else:
+                    raise
+
     def _once(
-        self, operation: str, parameters: Mapping[str, object], deadline: Deadline, region: str
+        self,
+        place: Place,
+        operation: str,
+        parameters: Mapping[str, object],
+        deadline: Deadline,
+        region: str,
     ) -> dict[str, Any]:
         deadline.remaining()
         self._call.deadline = deadline
+        self._call.timeout = place.timeout
         failure: Exception
         with quiet():
             try:
-                method = getattr(self._client_for(region), _METHODS[operation])
-                answer: dict[str, Any] = method(**parameters)
+                client = self._client_for(place.service, region, place.endpoint_url)
+                answer: dict[str, Any] = getattr(client, _METHODS[operation])(**parameters)
                 return answer
             except ClientError as error:
                 failure = refusal(error)
@@ -168,13 +199,13 @@ class Client:
         )
         return session
 
-    def _client_for(self, region: str | None) -> Any:
-        client = self._clients.get(region or "")
+    def _client_for(self, service: str, region: str | None, endpoint_url: str | None) -> Any:
+        key = (service, region or "", endpoint_url or "")
+        client = self._clients.get(key)
         if client is None:
-            client = self._create(
-                _SERVICE, region_name=region, endpoint_url=self._options.endpoint_url
-            )
-            self._clients[region or ""] = self._clients[client.meta.region_name] = client
+            client = self._create(service, region_name=region, endpoint_url=endpoint_url)
+            found = (service, client.meta.region_name, endpoint_url or "")
+            self._clients[key] = self._clients[found] = client
         return client
 
     def _create(self, service: str, **arguments: Any) -> Any:
@@ -211,7 +242,7 @@ class Client:
         self._call.offset = offset = self._clock_offset
         if offset and "X-Amz-Target" in request.headers:
             self._sign_again(request, offset)
-        answer = self._wire.send(request, self._call.deadline)
+        answer = self._wire.send(request, self._call.deadline, self._call.timeout)
         return AWSResponse(request.url, answer.status, answer.headers, _Body(answer.body))
 
     def _correct(self, refused: Refused) -> bool:
@@ -243,7 +274,8 @@ class Client:
         headers["X-Amz-Date"] = time.strftime(SIGV4_TIMESTAMP, moment)
         signed = AWSRequest(request.method, request.url, headers, request.body)
         signed.context["timestamp"] = headers["X-Amz-Date"]
-        signer = SigV4Auth(keys, _SERVICE, scope[1] if scope else self.region)
+        region, service = scope.groups() if scope else (self.region, self._home.service)
+        signer = SigV4Auth(keys, service, region)
         signature = signer.signature(
             signer.string_to_sign(signed, signer.canonical_request(signed)), signed
         )
@@ -258,86 +290,49 @@ class Client:
 
 _METHODS = {
     "BatchGetSecretValue": "batch_get_secret_value",
+    "DeleteMessageBatch": "delete_message_batch",
+    "GetParameter": "get_parameter",
+    "GetParameters": "get_parameters",
     "GetSecretValue": "get_secret_value",
+    "ReceiveMessage": "receive_message",
 }
 
-_SCOPE = re.compile(r"Credential=[^/,]*/[0-9]{8}/([a-z0-9-]+)/")
+_SCOPE = re.compile(r"Credential=[^/,]*/[0-9]{8}/([a-z0-9-]+)/([a-z0-9-]+)/")
 
 
-class _Credentials:
-    """AWS's credential chain, walked when a request is first signed, and anew when told to forget.
-
-    Both the provider that the session asks and the credentials that it gets. Walking the chain anew
-    is the one way that works for every source: it reads files and variables again, and it drops the
-    caches that would hand out the same expired token once more.
-    """
-
-    method = "secretbridge"
+class Place:
+    """One service in one region at one endpoint, as a client reaches it."""
 
     def __init__(
-        self, load: Callable[[], Any], call: threading.local, files: Sequence[str] = ()
+        self,
+        client: Client,
+        attempt: Callable[..., dict[str, Any]],
+        service: str,
+        region: str,
+        endpoint_url: str | None,
+        timeout: float,
     ) -> None:
-        """``files``: what the chain may read; when one of them changes it is walked anew."""
-        self._load = load
-        self._files = files
-        self._seen: dict[str, tuple[int, ...]] = {}
-        self._call = call
-        self._found: Any = None
-        self._lock = threading.Lock()
-        self.account: str | None = None
+        self._client = client
+        self._attempt = attempt
+        self.service = service
+        self.region = region
+        self.endpoint_url = endpoint_url
+        self.timeout = timeout
 
-    def load_credentials(self) -> _Credentials:
-        return self
+    def call(
+        self,
+        operation: str,
+        parameters: Mapping[str, object],
+        deadline: Deadline,
+        region: str | None = None,
+    ) -> dict[str, Any]:
+        """As :meth:`Client.call`, here."""
+        return self._attempt(self, operation, parameters, deadline, region or self.region)
 
-    def get_frozen_credentials(self) -> Any:
-        # The lock has a timeout: a credential_process that hangs must hold up one thread for good
-        # and not one more with each fetch.
-        if not self._lock.acquire(timeout=self._call.deadline.remaining()):
-            raise DeadlineExceeded(
-                "no AWS credentials within the time that was given",
-                hint="check the source of the credentials: credential_process, metadata service",
-            )
-        try:
-            # Looked at before they are read, so that a change in between is seen the next time.
-            if self._has_changed() or self._found is None:
-                self._found = None
-                self._found = self._load()
-            self._call.found = self._found
-            keys = self._found.get_frozen_credentials()
-            # Noted here, because asking the credentials themselves may make them refresh.
-            self.account = getattr(keys, "account_id", None)
-            return keys
-        finally:
-            self._lock.release()
-
-    def get_deferred_property(self, name: str) -> Callable[[], object]:
-        return lambda: self.account if name == "account_id" else None
-
-    def forget(self) -> None:
-        """Drop the credentials that this thread used last, unless another thread already did."""
-        if self._found is getattr(self._call, "found", None):
-            self._found = None
-
-    def drop(self) -> None:
-        self._found = None
-
-    def _has_changed(self) -> bool:
-        """Whether a file is another one than when it was looked at last.
-
-        The host rotates static keys by replacing the file, and revokes the old ones at a time of its
-        choice: waiting until they are refused would fail one call of each thread. A file that is not
-        there at the moment is about to be replaced, so what it last said still holds.
-        """
-        changed = False
-        for path in self._files:
-            try:
-                stat = os.stat(path)
-            except OSError:
-                continue
-            now = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
-            changed |= self._seen.get(path) != now
-            self._seen[path] = now
-        return changed
+    @property
+    def account(self) -> str | None:
+        """As :attr:`Client.account`."""
+        return self._client.account
 
 
 class _Everything(list[str]):

@@ -3,7 +3,7 @@
 botocore's own HTTP session is not used, for what was measured on it: its timeout is per read, so that
 a server which sends one byte a second is waited for without end; it has no size cap; it obeys the
 proxy variables of the environment. One :class:`Wire` serves a store, with one
-:class:`._transport.Transport` per origin: Secrets Manager, STS, and for ARNs of other regions theirs.
+:class:`._transport.Transport` per origin: the service, STS, and for ARNs of other regions theirs.
 """
 
 from __future__ import annotations
@@ -28,20 +28,19 @@ _PORTS = {"http": 80, "https": 443}
 class Wire:
     """Sends prepared requests. Usable from several threads at once."""
 
-    def __init__(
-        self, ca_file: Callable[[], str], *, timeout: float, allow_plaintext: bool
-    ) -> None:
-        """``ca_file`` returns the file of trusted certificates. ``timeout``: seconds per request."""
+    def __init__(self, ca_file: Callable[[], str], *, allow_plaintext: bool) -> None:
+        """``ca_file`` returns the file of trusted certificates."""
         self._ca_file = ca_file
-        self._timeout = timeout
         self._allow_plaintext = allow_plaintext
-        self._transports: dict[str, Transport] = {}
+        self._transports: dict[tuple[str, float], Transport] = {}
 
-    def send(self, request: Any, deadline: Deadline) -> Answer:
+    def send(self, request: Any, deadline: Deadline, timeout: float) -> Answer:
         """Send one of botocore's prepared requests and return the whole answer.
 
+        ``timeout``: seconds for it, within the deadline.
+
         Raises what :meth:`Transport.request` does; :class:`Refused` and :class:`BackendUnavailable`
-        when Secrets Manager's answer is not the JSON that it has to be.
+        when the service's answer is not the JSON that it has to be.
         """
         parts = urlsplit(request.url)
         headers = {name: text_of(value) for name, value in request.headers.items()}
@@ -53,13 +52,13 @@ class Wire:
             parts.netloc.rpartition(":")[0] if parts.port and is_default else parts.netloc
         )
         body = request.body
-        answer = self._transport(f"{parts.scheme}://{parts.netloc}").request(
+        answer = self._transport(f"{parts.scheme}://{parts.netloc}", timeout).request(
             request.method,
             (parts.path or "/") + (f"?{parts.query}" if parts.query else ""),
             headers=headers,
             body=body.encode() if isinstance(body, str) else body,
             deadline=deadline,
-            only_reads=True,  # the API is all POST; of it we call what gets values and credentials
+            only_reads=True,  # the API is all POST; of it we call what may be called twice
         )
         operation = headers.get("X-Amz-Target")
         if operation is not None:  # STS and others answer in other forms
@@ -76,8 +75,8 @@ class Wire:
         for transport in self._transports.values():
             transport.close()
 
-    def _transport(self, origin: str) -> Transport:
-        transport = self._transports.get(origin)
+    def _transport(self, origin: str, timeout: float) -> Transport:
+        transport = self._transports.get((origin, timeout))
         if transport is not None:
             return transport
         try:
@@ -89,9 +88,9 @@ class Wire:
                 hint=remedy or "check endpoint_url and the AWS_ENDPOINT_URL variables",
             ) from None
         ca_file = self._ca_file() if address.is_tls else None
-        transport = Transport(address, ca_file=ca_file, timeout=self._timeout)
+        transport = Transport(address, ca_file=ca_file, timeout=timeout)
         # Of two threads that come here at once the second finds the first one's.
-        return self._transports.setdefault(origin, transport)
+        return self._transports.setdefault((origin, timeout), transport)
 
 
 def text_of(value: str | bytes) -> str:
@@ -119,5 +118,5 @@ def _check_json(answer: Answer, operation: str) -> None:
         raise Refused(operation, "", "", answer.status, answer.headers)
     raise BackendUnavailable(
         f"the answer (status {answer.status}) is not the JSON object that it has to be",
-        hint="check that endpoint_url is an endpoint of AWS Secrets Manager",
+        hint="check that endpoint_url is an endpoint of this service of AWS",
     )

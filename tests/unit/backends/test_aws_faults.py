@@ -336,7 +336,7 @@ def test_fips_endpoints_are_used_when_asked_for(monkeypatch):
     clean_environment(monkeypatch)
     backend = SecretsManagerBackend.create("aws-sm", {"region": "us-east-1", "use_fips": True})
     backend._ready()
-    url = backend._client._client_for("us-east-1").meta.endpoint_url
+    url = backend._client._client_for("secretsmanager", "us-east-1", None).meta.endpoint_url
     backend.close()
     assert url == "https://secretsmanager-fips.us-east-1.amazonaws.com"
 

@@ -34,13 +34,13 @@ def server():
 
 @pytest.fixture
 def wire():
-    wire = Wire(lambda: pytest.fail("no TLS here"), timeout=20.0, allow_plaintext=False)
+    wire = Wire(lambda: pytest.fail("no TLS here"), allow_plaintext=False)
     yield wire
     wire.close()
 
 
 def send(wire, server, **arguments):
-    return wire.send(Prepared(f"{server.url}/", **arguments), Deadline(20.0))
+    return wire.send(Prepared(f"{server.url}/", **arguments), Deadline(20.0), 20.0)
 
 
 def test_a_request_arrives_as_it_was_signed(server, wire):
@@ -78,7 +78,7 @@ def test_the_host_header_is_the_one_that_botocore_signs(monkeypatch, url, host):
 
     monkeypatch.setattr("secretbridge.backends._transport.Transport.request", request)
     with pytest.raises(BackendUnavailable):
-        Wire(lambda: "/", timeout=1.0, allow_plaintext=False).send(Prepared(url), Deadline(20.0))
+        Wire(lambda: "/", allow_plaintext=False).send(Prepared(url), Deadline(20.0), 20.0)
     signed = SigV4Auth(None, "secretsmanager", "eu-west-1").headers_to_sign(AWSRequest("POST", url))
     assert sent["Host"] == signed["host"] == host
 
@@ -114,7 +114,7 @@ def test_each_origin_has_connections_of_its_own(server, wire):
 @pytest.mark.parametrize("url", ["http://10.0.0.7/", "http://secrets.example/", "ftp://localhost/"])
 def test_an_endpoint_in_the_clear_is_refused_before_anything_is_sent(wire, url):
     with pytest.raises(ConfigError, match="cannot be used"):
-        wire.send(Prepared(url), Deadline(20.0))
+        wire.send(Prepared(url), Deadline(20.0), 20.0)
 
 
 @pytest.mark.parametrize(
