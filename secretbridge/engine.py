@@ -300,13 +300,7 @@ class Engine:
         else:
             entry.activity = IDLE  # the answer of a call that had been given up
         old, old_lease = entry.document, entry.lease
-        entry.document = document
-        entry.lease = document.lease
-        entry.error = None
-        entry.failures = 0
-        entry.stale_since = None
-        entry.retry_at = 0.0
-        entry.set_times(document, jitter, now)
+        entry.load(document, jitter, now)
         if old_lease is not None and (document.lease is None or document.lease.id != old_lease.id):
             self._sequence += 1
             retired = (now + self._grace, self._sequence, entry.id.store, old_lease)
