@@ -98,7 +98,7 @@ def decode(body: bytes) -> Manifest:
         sequence: object = found["sequence"]
         if type(sequence) is not int or sequence < 1:
             raise ValueError("sequence")
-        files = {_mode(mode): [_text(n) for n in names] for mode, names in found["files"].items()}
+        files = {_mode(mode): _names(names) for mode, names in found["files"].items()}
         known = {name for names in files.values() for name in names}
         validate_names(name for names in files.values() for name in names)
         return Manifest(
@@ -123,6 +123,12 @@ def _mode(text: str) -> int:
     if len(text) != 4 or text[0] != "0" or not set("01234567").issuperset(text):
         raise ValueError("mode")
     return int(text, 8)
+
+
+def _names(value: object) -> list[str]:
+    if not isinstance(value, list):
+        raise ValueError("names")
+    return [_text(name) for name in value]
 
 
 def _known(name: str, files: Collection[str]) -> str:
