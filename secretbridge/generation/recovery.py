@@ -123,10 +123,10 @@ def load(root: int, manifest: Manifest, digest: Digest) -> Found:
         seals = {"": os.fstat(directory).st_mtime_ns}
         for mode, group in manifest.files.items():
             for name in group:
-                path, slash, _ = name.rpartition("/")
-                if path + slash not in seals:
+                path = name
+                while (path := path.rpartition("/")[0]) and f"{path}/" not in seals:
                     with suppress(OSError):  # without a seal, nothing in it is kept
-                        seals[path + slash] = _modified(directory, path)
+                        seals[f"{path}/"] = _modified(directory, path)
                 found = _read(directory, name, mode)
                 if found is None:
                     continue
