@@ -149,9 +149,31 @@ class Refused(Exception):
             return None
 
 
+_UNDECRYPTABLE = "the secret cannot be decrypted with its KMS key"
+
+_SERVICES = {
+    "BatchGetSecretValue": ("AWS Secrets Manager", "secretsmanager"),
+    "DeleteMessageBatch": ("SQS", "sqs"),
+    "GetParameter": ("AWS Parameter Store", "ssm"),
+    "GetParameters": ("AWS Parameter Store", "ssm"),
+    "GetSecretValue": ("AWS Secrets Manager", "secretsmanager"),
+    "ReceiveMessage": ("SQS", "sqs"),
+}
+"""The service of each operation that we call, in words and as the prefix of its permissions."""
+
+
+def is_outage(error: SecretBridgeError) -> bool:
+    """Whether the region is out of order, as far as ``error`` tells: another one may do better."""
+    return (
+        isinstance(error, BackendUnavailable)
+        and not isinstance(error, RateLimited)
+        and error.message != _UNDECRYPTABLE
+    )
+
+
 def error_for(refused: Refused, request: DocumentId | None = None) -> SecretBridgeError:
     """Return the error that ``refused`` stands for when ``request`` was asked for."""
-    if refused.operation != "GetSecretValue" and refused.operation != "BatchGetSecretValue":
+    if refused.operation not in _SERVICES:
         return _role_error(refused)
     if refused.is_about_credentials:
         return _credential_error(refused)
@@ -161,18 +183,20 @@ def error_for(refused: Refused, request: DocumentId | None = None) -> SecretBrid
         return _denial(refused)
     if refused.code == "ResourceNotFoundException":
         return _missing(refused, request)
+    if refused.code in ("ParameterNotFound", "ParameterVersionNotFound"):
+        return _missing_parameter(refused, request)
     if refused.code == "InvalidRequestException":
         return _invalid_request(refused)
     if refused.code in _INVALID:
         return ConfigError(
-            "AWS Secrets Manager does not accept the name, version or stage",
+            f"{_SERVICES[refused.operation][0]} does not accept the name or version",
             hint="compare the reference with the secret in the AWS console",
         )
-    if refused.code.startswith(("DecryptionFailure", "KMS")):
+    if refused.code.startswith(("DecryptionFailure", "KMS", "InvalidKeyId")):
         # Not AccessDenied: the caller may read the secret, its value was not withdrawn, and an
         # outage of KMS looks the same. So the last good value serves on, marked and bounded.
         return BackendUnavailable(
-            "the secret cannot be decrypted with its KMS key",
+            _UNDECRYPTABLE,
             hint="check that the secret's KMS key exists, is enabled, and allows kms:Decrypt",
         )
     return _unknown(refused)
@@ -217,13 +241,14 @@ def _transient(refused: Refused) -> SecretBridgeError:
 def _denial(refused: Refused) -> SecretBridgeError:
     caller = _CALLER.search(refused.text)
     who = caller[1] if caller else "the caller"
+    service = _SERVICES[refused.operation][1]
     if "kms" in refused.text.lower():
         return AccessDenied(
             f"{who} may not decrypt with the secret's KMS key",
             hint="allow kms:Decrypt for the caller in the key's policy",
         )
     return AccessDenied(
-        f"{who} may not call secretsmanager:{_named(refused.operation)} for it",
+        f"{who} may not call {service}:{_named(refused.operation)} for it",
         hint="allow the action in the caller's IAM policy and in the secret's resource policy; "
         "AWS answers the same for a secret that does not exist when the caller may not know that",
     )
@@ -251,6 +276,20 @@ def _missing(refused: Refused, request: DocumentId | None) -> SecretBridgeError:
     )
 
 
+def _missing_parameter(refused: Refused, request: DocumentId | None) -> SecretBridgeError:
+    if refused.code == "ParameterNotFound":
+        return SecretMissing(
+            "AWS Parameter Store has no parameter of this name in this account and region",
+            hint="check the name (a leading '/' belongs to it), the store's region and account",
+        )
+    pinned = request.options if request is not None else ()
+    which = " and ".join(f"{name} {value}" for name, value in pinned) or "such version"
+    return VersionMissing(
+        f"the parameter has no {which}",
+        hint="`aws ssm get-parameter-history` shows the versions and labels it has",
+    )
+
+
 def _invalid_request(refused: Refused) -> SecretBridgeError:
     text = refused.text.lower()
     if "marked" in text and "delet" in text:
@@ -273,10 +312,10 @@ def _unknown(refused: Refused) -> SecretBridgeError:
     if 300 <= refused.status < 400:
         return BackendUnavailable(
             f"the endpoint redirects elsewhere (status {refused.status}), which is not followed",
-            hint="check that endpoint_url is an endpoint of AWS Secrets Manager",
+            hint="check that endpoint_url is an endpoint of this service of AWS",
         )
     return BackendUnavailable(
-        f"the answer is no answer of AWS Secrets Manager (status {refused.status}"
+        f"the answer is no answer of {_SERVICES[refused.operation][0]} (status {refused.status}"
         + (f", {refused.code})" if _CODE.fullmatch(refused.code) else ")"),
         hint="check region and endpoint_url, and proxies on the way to the endpoint",
     )

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from ..reference import DocumentId
     from . import Deadline, Outcome
-    from ._aws_client import Client
+    from ._aws_client import Client, Place
     from ._aws_crew import Job
 
 BATCH = 20
@@ -50,7 +50,7 @@ _BATCH_AGAIN = 3600.0
 class Fetcher:
     """Fetches through one client, and remembers what it learned about it."""
 
-    def __init__(self, client: Client, store: str, clock: Callable[[], float]) -> None:
+    def __init__(self, client: Client | Place, store: str, clock: Callable[[], float]) -> None:
         self._client = client
         self._store = store
         self._clock = clock

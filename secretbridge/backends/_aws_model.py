@@ -1,4 +1,4 @@
-"""The keys of an ``aws-sm`` store in the configuration. No credential is among them.
+"""The keys of ``aws-sm`` and ``aws-ssm`` stores in the configuration. No credential is among them.
 
 Credentials come from AWS's own chain: the role of a pod, task or instance, environment, profile.
 """
@@ -37,6 +37,7 @@ class StoreModel(BaseModel):
     use_fips: bool = False
     timeout: Annotated[float, BeforeValidator(seconds), Field(gt=0, le=300)] = 10.0
     allow_plaintext: bool = False
+    events_queue_url: str | None = None
 
     @field_validator("region")
     @classmethod
@@ -62,4 +63,37 @@ class StoreModel(BaseModel):
             )
         if self.endpoint_url is not None:
             Address(self.endpoint_url, allow_plaintext=self.allow_plaintext)
+        if self.events_queue_url is not None:
+            queue = Address(self.events_queue_url, allow_plaintext=self.allow_plaintext)
+            if len(queue.prefix.split("/")) < 3:
+                raise ValueError(
+                    "events_queue_url is no URL of a queue; write "
+                    "https://sqs.REGION.amazonaws.com/ACCOUNT/NAME"
+                )
+        return self
+
+
+class SecretsManagerModel(StoreModel):
+    """As its base, and a second region: only Secrets Manager replicates with the same versions."""
+
+    fallback_region: str | None = None
+    fallback_endpoint_url: str | None = None
+
+    @field_validator("fallback_region")
+    @classmethod
+    def _is_fallback(cls, value: str | None) -> str | None:
+        return cls._is_region(value)
+
+    @model_validator(mode="after")
+    def _can_fall_back(self) -> SecretsManagerModel:
+        if self.fallback_endpoint_url is not None:
+            Address(self.fallback_endpoint_url, allow_plaintext=self.allow_plaintext)
+            if self.fallback_region is None:
+                raise ValueError("fallback_endpoint_url needs fallback_region")
+        if self.fallback_region is not None and self.fallback_region == self.region:
+            raise ValueError("fallback_region is the region itself; name another one, or drop it")
+        if self.fallback_region and self.endpoint_url and not self.fallback_endpoint_url:
+            raise ValueError(
+                "endpoint_url serves the first region alone; give fallback_endpoint_url too"
+            )
         return self

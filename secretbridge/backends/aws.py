@@ -9,8 +9,11 @@ alone. How the parts work together::
 
     aws             this page: options and life of a store
     _aws_fetch      requests -> batches and single calls -> outcomes
+    _aws_regions    a second region while the first is out of order
+    _aws_push       news of changes from a queue
     _aws_crew       a few threads, and the caller goes on at the deadline
     _aws_client     calls through botocore: credentials, expiry, clock; the only importer of it
+    _aws_credentials  the credential chain, walked again when its files change
     _aws_wire       signed requests over the transport that all HTTP backends share
     _aws_errors     what a refusal means
     _aws_logs       nothing of all this in a debug log
@@ -25,7 +28,7 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from .._value import Value, assign
 from ..errors import ConfigError, SecretBridgeError
@@ -42,6 +45,9 @@ if TYPE_CHECKING:
     from . import Deadline, Outcome
     from ._aws_client import Client
     from ._aws_fetch import Fetcher
+    from ._aws_regions import Regions
+
+    Fetches = Fetcher | Regions
 
 __all__ = ["Options", "SecretsManagerBackend"]
 
@@ -54,12 +60,17 @@ class Options(Value):
     ``profile``: of ``~/.aws/config``. ``use_fips``: use AWS's FIPS endpoints. ``timeout``: seconds
     for one call, within the deadline of the fetch that it belongs to. ``allow_plaintext``: accept an
     endpoint without TLS that is not on this machine, such as an emulator's container.
+    ``events_queue_url``: an SQS queue that gets events of changes. ``fallback_region`` and
+    ``fallback_endpoint_url``: where replicas are read while the region is out of order.
     """
 
     __slots__ = (
         "allow_plaintext",
         "endpoint_url",
+        "events_queue_url",
         "external_id",
+        "fallback_endpoint_url",
+        "fallback_region",
         "profile",
         "region",
         "role_arn",
@@ -75,6 +86,9 @@ class Options(Value):
     use_fips: bool
     timeout: float
     allow_plaintext: bool
+    events_queue_url: str | None
+    fallback_region: str | None
+    fallback_endpoint_url: str | None
 
     def __init__(
         self,
@@ -87,6 +101,9 @@ class Options(Value):
         use_fips: bool = False,
         timeout: float = 10.0,
         allow_plaintext: bool = False,
+        events_queue_url: str | None = None,
+        fallback_region: str | None = None,
+        fallback_endpoint_url: str | None = None,
     ) -> None:
         assign(self, "region", region)
         assign(self, "endpoint_url", endpoint_url)
@@ -96,12 +113,16 @@ class Options(Value):
         assign(self, "use_fips", use_fips)
         assign(self, "timeout", timeout)
         assign(self, "allow_plaintext", allow_plaintext)
+        assign(self, "events_queue_url", events_queue_url)
+        assign(self, "fallback_region", fallback_region)
+        assign(self, "fallback_endpoint_url", fallback_endpoint_url)
 
 
 class SecretsManagerBackend:
     """A client of AWS Secrets Manager in one region, with one set of credentials."""
 
     scheme: ClassVar[Scheme] = SCHEMES["aws-sm"]
+    _service: ClassVar[str] = "secretsmanager"
     batch_size: ClassVar[int] = 160  # 20 ids in each of eight calls at once
 
     def __init__(
@@ -122,12 +143,12 @@ class SecretsManagerBackend:
     @classmethod
     def options_model(cls) -> type[BaseModel]:
         """Return the model of the keys ``region``, ``endpoint_url``, ``role_arn`` and so on."""
-        from ._aws_model import StoreModel
+        from ._aws_model import SecretsManagerModel
 
-        return StoreModel
+        return SecretsManagerModel
 
     @classmethod
-    def create(cls, store: str, options: Mapping[str, Any]) -> SecretsManagerBackend:
+    def create(cls, store: str, options: Mapping[str, Any]) -> Self:
         """Make the client of store ``store``; loads no library and does no I/O."""
         return cls(store, Options(**options))
 
@@ -141,6 +162,40 @@ class SecretsManagerBackend:
         except SecretBridgeError as error:
             return failed(requests, error)
         return fetcher.fetch(requests, deadline)
+
+    @property
+    def pushes(self) -> bool:
+        """Whether :meth:`changes` has anything to listen to."""
+        return self._options.events_queue_url is not None
+
+    def changes(
+        self, is_stopping: Callable[[], bool], found: Callable[[Sequence[str]], None]
+    ) -> None:
+        """Call ``found`` with the names and ARNs of changed secrets until ``is_stopping``.
+
+        Blocks, and returns within 25 seconds after that. Raises :class:`ConfigError` when there is
+        no such queue, or none is configured.
+        """
+        url = self._options.events_queue_url
+        if url is None:
+            raise ConfigError(
+                "no queue of events is configured",
+                store=self.store,
+                hint="set events_queue_url: in the store's configuration",
+            )
+        self._ready()
+        client = self._client
+        if client is None:
+            return  # closed meanwhile
+        from ._aws_push import SqsChanges
+
+        SqsChanges(client, url, self.store).listen(is_stopping, found)
+
+    def concerns(self, locator: str, changed: str) -> bool:
+        """Whether ``changed``, a name or ARN that :meth:`changes` told, may mean ``locator``."""
+        from ._aws_push import same_secret
+
+        return same_secret(locator, changed)
 
     def probe(
         self, requests: Sequence[DocumentId], deadline: Deadline
@@ -173,30 +228,43 @@ class SecretsManagerBackend:
     def _forget(self) -> None:
         self._lock = threading.Lock()
         self._client: Client | None = None
-        self._fetcher: Fetcher | None = None
+        self._fetcher: Fetches | None = None
 
-    def _ready(self) -> Fetcher:
+    def _ready(self) -> Fetches:
         fetcher = self._fetcher
         if fetcher is not None:
             return fetcher
         try:
             from ._aws_client import Client
-            from ._aws_fetch import Fetcher
         except ModuleNotFoundError as error:
             raise ConfigError(
-                f"the backend 'aws-sm' needs the module {error.name!r}, which is not installed",
+                f"the backend {self.scheme.name!r} needs the module {error.name!r}, which is not "
+                "installed",
                 store=self.store,
                 hint="pip install 'secretbridge[aws]'",
             ) from None
         with self._lock:
             if self._fetcher is None:
-                self._client = Client(self.store, self._options, self._wall_clock)
-                self._fetcher = Fetcher(self._client, self.store, self._clock)
+                self._client = Client(self.store, self._options, self._wall_clock, self._service)
+                self._fetcher = self._new_fetcher(self._client)
             return self._fetcher
+
+    def _new_fetcher(self, client: Client) -> Fetches:
+        from ._aws_fetch import Fetcher
+
+        first = Fetcher(client, self.store, self._clock)
+        region = self._options.fallback_region
+        if region is None:
+            return first
+        from ._aws_regions import Regions
+
+        there = client.at(self._service, region, self._options.fallback_endpoint_url)
+        second = Fetcher(there, self.store, self._clock)
+        return Regions(first, second, (client.region, region), self._clock)
 
     def _no_lease(self) -> ConfigError:
         return ConfigError(
-            "AWS Secrets Manager gives no leases, so there is none to renew or revoke",
+            "AWS gives no leases for secrets, so there is none to renew or revoke",
             store=self.store,
             hint="this is an error in the calling program",
         )
