@@ -79,7 +79,7 @@ class Story:
 
     def _store(self) -> None:
         stage, screen = self._stage, self._screen
-        screen.say("The store is one encrypted file; its key is another, which only you may read.")
+        screen.say("The store is one encrypted file. Its key is another, for you alone.")
         stage.run("local", "init")
         screen.say(
             "New random values go in by standard input. Every user of the machine could read them in "
@@ -118,7 +118,7 @@ class Story:
             os.stat(stage.path("run", name)).st_mode & 0o777 for name in ("db.json", "api_key")
         }
         stage.check(modes == {0o440}, "the files may be read by others")
-        screen.ok("the files hold what is in the store; mode 0440: for owner and group alone")
+        screen.ok("the files hold what is in the store; mode 0440, so not for other users")
 
     def _application(self) -> None:
         stage, screen = self._stage, self._screen
@@ -163,7 +163,7 @@ class Story:
     def _outage(self) -> None:
         stage, screen = self._stage, self._screen
         before = stage.generation()
-        screen.say("Its file is moved away; a server that cannot be reached would look the same.")
+        screen.say("Its file is moved away, as if a server could not be reached.")
         stage.move("secrets.sbx", "gone.sbx")
         health: list[str] = []
 

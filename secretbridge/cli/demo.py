@@ -110,7 +110,8 @@ def _close(stage: Stage, steps: int, failure: str | None, seconds: float) -> Non
     screen.gap()
     if failure is None:
         screen.say(f"All {steps} steps held, in {seconds:.0f} seconds.")
-        screen.say("To do this yourself: docs/tutorial.md. To copy from: examples/orders/app.py.")
+        screen.say("To do this yourself:  docs/tutorial.md")
+        screen.say("To copy from:         examples/orders/app.py")
         return
     screen.failed(failure)
     screen.say("All processes that the demo had started have been ended.")
