@@ -97,10 +97,22 @@ class Plan:
     ``files``: what is wanted; ``picture``: the state it will have. ``write`` and ``keep``: the
     numbers of files that are written, or stay as they are. ``removed``: names that are no longer
     wanted. ``tops``: the visible names. ``modes``: the mode that each kind of file asks of its
-    directories, and ``base`` that of a directory without files.
+    directories, and ``base`` that of a directory without files. ``seals``: those of the current
+    generation.
     """
 
-    __slots__ = ("_flat", "base", "files", "keep", "modes", "picture", "removed", "tops", "write")
+    __slots__ = (
+        "_flat",
+        "base",
+        "files",
+        "keep",
+        "modes",
+        "picture",
+        "removed",
+        "seals",
+        "tops",
+        "write",
+    )
 
     def __init__(
         self,
@@ -113,6 +125,7 @@ class Plan:
         flat: frozenset[str] | None,
         modes: dict[Kind, int],
         base: int,
+        seals: dict[str, int],
     ) -> None:
         self.files = files
         self.picture = picture
@@ -123,6 +136,7 @@ class Plan:
         self._flat = flat
         self.modes = modes
         self.base = base
+        self.seals = seals
 
     @property
     def is_empty(self) -> bool:
@@ -240,7 +254,7 @@ class Planner:
             removed = tuple([name for name in current.names if name not in wanted])
             current = _in_order(names, current)
         picture = Picture(names, self._kinds, list(current.sizes), self._digests(files))
-        picture.sealed, picture.seals = list(current.sealed), current.seals
+        picture.sealed = list(current.sealed)
         if self._kinds == current.kinds:
             pairs = zip(picture.digests, current.digests, strict=True)
             write = [file for file, (new, old) in enumerate(pairs) if new != old]
@@ -261,6 +275,7 @@ class Planner:
             flat=self._flat,
             modes=self._modes,
             base=self._base,
+            seals=current.seals,
         )
 
     def _learn(self, shapes: list[Shape]) -> None:

@@ -31,7 +31,7 @@ from .plan import PAGE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from .plan import Branch, Kind, Plan
 
@@ -65,9 +65,8 @@ class Stager:
         directories of the old generation whose seal was broken. Raises :class:`OSError`, and
         :class:`UnsafeTarget` when somebody else writes into the directory.
         """
-        picture = plan.picture
-        before, picture.seals = picture.seals, {}
-        tampered = self._populate(new, old, plan, root, before)
+        plan.picture.seals = {}
+        tampered = self._populate(new, old, plan, root)
         kind = (0o400 | (root.mode & 0o044), self._uid, self._directory_gid)
         self._create(new, [FileSpec(MANIFEST, manifest)], 0, kind)
         self._finish(new, plan, root, {MANIFEST})
@@ -89,7 +88,7 @@ class Stager:
         """Add to ``damaged`` what is kept but is not as it was published."""
         status = os.fstat(directory)
         is_open = S_IMODE(status.st_mode) == branch.mode and status.st_gid == self._directory_gid
-        if not is_open or status.st_mtime_ns != plan.picture.seals.get(branch.path):
+        if not is_open or status.st_mtime_ns != plan.seals.get(branch.path):
             damaged.append(branch.path or ".")
         picture, start = plan.picture, len(branch.path)
         names, kinds, sizes, sealed = picture.names, picture.kinds, picture.sizes, picture.sealed
@@ -117,13 +116,11 @@ class Stager:
             finally:
                 os.close(descriptor)
 
-    def _populate(
-        self, new: int, old: int, plan: Plan, branch: Branch, before: Mapping[str, int]
-    ) -> list[str]:
+    def _populate(self, new: int, old: int, plan: Plan, branch: Branch) -> list[str]:
         """Fill ``new`` and what is below. Returns the directories whose seal was broken."""
         tampered = []
         if branch.keep:
-            if old >= 0 and os.fstat(old).st_mtime_ns == before.get(branch.path):
+            if old >= 0 and os.fstat(old).st_mtime_ns == plan.seals.get(branch.path):
                 self._link(new, old, plan, branch)
             else:
                 tampered.append(branch.path or ".")
@@ -138,7 +135,7 @@ class Stager:
                 if old >= 0:
                     with suppress(OSError):  # not there before, or damaged
                         old_inner = os.open(name, DIRECTORY, dir_fd=old)
-                tampered += self._populate(new_inner, old_inner, plan, inner, before)
+                tampered += self._populate(new_inner, old_inner, plan, inner)
                 self._finish(new_inner, plan, inner, set())
                 self.open_up(new_inner, inner.mode)
             finally:

@@ -60,8 +60,9 @@ class Published(Value):
 
     ``generation``: the name of the generation that readers get now. ``changed``: files that are new
     or different. ``removed``: files that are gone. ``unchanged``: nothing was wanted that was not
-    there, so the generation is the old one. ``repaired``: files, visible names or ``..data`` that
-    were not as the last publication left them, and are again; tell an operator about them.
+    there, so the generation is the old one. ``repaired``: files, directories (with a slash at the
+    end), visible names or ``..data`` that were not as the last publication left them, and are
+    again; tell an operator about them.
     """
 
     __slots__ = ("changed", "generation", "removed", "repaired", "unchanged")
