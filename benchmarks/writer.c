@@ -55,7 +55,7 @@ int publish(int root, const char *generation, const char *old, int files, int ch
             const char *const *names, const char *const *contents, long size,
             const char *manifest, long manifest_size)
 {
-    char link[64], random[8];
+    char random[8];
     int new, previous, error, i;
     struct stat status;
     struct statvfs space;
@@ -84,7 +84,6 @@ int publish(int root, const char *generation, const char *old, int files, int ch
     TRY(getrandom(random, sizeof random, 0));
     TRY(symlinkat(generation, root, "..tmp-0"));
     TRY(renameat(root, "..tmp-0", root, "..data"));
-    TRY(readlinkat(root, "..data", link, sizeof link));
     TRY(fstat(new, &status));
     TRY(fstatat(root, "..data", &status, 0));
     TRY(close(new));

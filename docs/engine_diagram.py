@@ -1,7 +1,7 @@
 """Writes the engine's state diagram into its page, from the table that the engine runs on.
 
-    python docs/engine_diagram.py            # exit 1 when the page is not up to date
-    python docs/engine_diagram.py --write    # bring it up to date
+python docs/engine_diagram.py            # exit 1 when the page is not up to date
+python docs/engine_diagram.py --write    # bring it up to date
 """
 
 from __future__ import annotations

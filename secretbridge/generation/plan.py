@@ -3,19 +3,22 @@
 This looks at every file at every refresh, so the state of a generation is kept in columns: Python
 compares two lists of a thousand numbers faster than two numbers of a thousand objects.
 
-Values are not kept in memory to compare them with. What is kept of each is a keyed hash: SipHash,
-which CPython keys anew in every process, over a key of our own, so that nothing depends on
-``PYTHONHASHSEED``. Nobody else ever sees it, and it lives as long as the process; that a new value is
-taken for the old one has a chance of 1 in 2^64. It takes a third of the time of BLAKE2, which is used
-where ``hash`` is something else.
+Values are not kept in memory to compare them with. What is kept of each is a keyed digest: SipHash,
+which is CPython's ``hash`` of bytes, keyed with random numbers when the process starts. Nobody else
+ever sees it, and it lives as long as the process; that a new value is taken for the old one has a
+chance of 1 in 2^64. Where ``hash`` is something else, or its key was fixed with ``PYTHONHASHSEED``, it
+is BLAKE2, which takes six times as long.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from hashlib import blake2b
+from itertools import compress
+from operator import ne, or_
 
-from .layout import FileSpec, validate_names
+from .layout import MANIFEST, FileSpec, validate_names
 from .manifest import Manifest
 
 TYPE_CHECKING = False
@@ -184,7 +187,7 @@ class Plan:
             return self._flat
         names, start = self.picture.names, len(branch.path)
         files = [names[file][start:] for file in (*branch.write, *branch.keep)]
-        return frozenset((*files, *branch.branches))
+        return frozenset((*files, *branch.branches, *(() if branch.path else (MANIFEST,))))
 
     def manifest(self, generation: str, sequence: int, created: float) -> Manifest:
         """Return the manifest of the new generation."""
@@ -236,7 +239,7 @@ class Planner:
         self._kinds: list[Kind] = []
         self._modes: dict[Kind, int] = {}
         self._tops: tuple[str, ...] = ()
-        self._flat: frozenset[str] | None = frozenset()
+        self._flat: frozenset[str] | None = frozenset((MANIFEST,))
 
     def digest(self, content: bytes) -> int:
         """Return the keyed digest of ``content``."""
@@ -255,15 +258,10 @@ class Planner:
             current = _in_order(names, current)
         picture = Picture(names, self._kinds, list(current.sizes), self._digests(files))
         picture.sealed = list(current.sealed)
-        if self._kinds == current.kinds:
-            pairs = zip(picture.digests, current.digests, strict=True)
-            write = [file for file, (new, old) in enumerate(pairs) if new != old]
-        else:
-            wanted_states = zip(picture.digests, picture.kinds, strict=True)
-            states = zip(
-                wanted_states, zip(current.digests, current.kinds, strict=True), strict=True
-            )
-            write = [file for file, (new, old) in enumerate(states) if new != old]
+        differs = map(ne, picture.digests, current.digests)
+        if self._kinds != current.kinds:
+            differs = map(or_, differs, map(ne, self._kinds, current.kinds))
+        write = list(compress(range(len(files)), differs))
         for file in write:
             picture.sizes[file] = len(files[file].content)
         return Plan(
@@ -285,7 +283,7 @@ class Planner:
         is_flat = not any("/" in name for name in names)
         self._shapes, self._names = shapes, names
         self._tops = tuple(dict.fromkeys([name.partition("/")[0] for name in names]))
-        self._flat = frozenset(names) if is_flat else None
+        self._flat = frozenset((*names, MANIFEST)) if is_flat else None
         self._kinds = [
             (mode, self._uid if owner is None else owner, self._gid if group is None else group)
             for _, mode, owner, group in shapes
@@ -321,8 +319,9 @@ def _in_order(names: Sequence[str], picture: Picture) -> Picture:
 
 def _keyed(key: bytes) -> Callable[[Sequence[FileSpec]], list[int]]:
     """Return a function that makes keyed digests of contents."""
-    if sys.hash_info.width >= 64 and sys.hash_info.algorithm.startswith("siphash"):
-        return lambda files: [hash(key + spec.content) for spec in files]
+    is_siphash = sys.hash_info.algorithm.startswith("siphash") and sys.hash_info.width >= 64
+    if is_siphash and os.environ.get("PYTHONHASHSEED", "random") == "random":
+        return lambda files: [hash(spec.content) for spec in files]
 
     def digest(content: bytes) -> int:
         return int.from_bytes(blake2b(content, key=key, digest_size=16).digest(), "big")

@@ -69,7 +69,7 @@ class Stager:
         tampered = self._populate(new, old, plan, root)
         kind = (0o400 | (root.mode & 0o044), self._uid, self._directory_gid)
         self._create(new, [FileSpec(MANIFEST, manifest)], 0, kind)
-        self._finish(new, plan, root, {MANIFEST})
+        self._finish(new, plan, root)
         return tampered
 
     def open_up(self, directory: int, mode: int) -> None:
@@ -136,7 +136,7 @@ class Stager:
                     with suppress(OSError):  # not there before, or damaged
                         old_inner = os.open(name, DIRECTORY, dir_fd=old)
                 tampered += self._populate(new_inner, old_inner, plan, inner)
-                self._finish(new_inner, plan, inner, set())
+                self._finish(new_inner, plan, inner)
                 self.open_up(new_inner, inner.mode)
             finally:
                 os.close(new_inner)
@@ -163,12 +163,10 @@ class Stager:
             branch.keep = [file for file in branch.keep if file not in files]
             branch.write += files
 
-    def _finish(self, new: int, plan: Plan, branch: Branch, others: set[str]) -> None:
+    def _finish(self, new: int, plan: Plan, branch: Branch) -> None:
         """Compare what is in ``new`` with the plan, and seal it."""
-        found = os.listdir(new)
-        leaves = plan.leaves(branch)
-        strange = [name for name in found if name not in leaves]
-        if len(found) != len(leaves) + len(others) or others != set(strange):
+        found, expected = os.listdir(new), plan.leaves(branch)
+        if len(found) != len(expected) or not expected.issuperset(found):
             raise UnsafeTarget(
                 "somebody else writes into the generation that is being made",
                 hint="give the target to this writer alone",

@@ -264,12 +264,14 @@ class GenerationWriter:
         try:
             try:
                 self._links.replace(name, DATA_LINK)
-            finally:
+            except BaseException:
                 # A signal's exception may come after the rename as well as before it.
                 if target_of(self._root, DATA_LINK) == name:
                     self._commit(manifest, plan)
                 else:
                     self._discard(name)
+                raise
+            self._commit(manifest, plan)
             self._verify(directory)
         finally:
             os.close(directory)

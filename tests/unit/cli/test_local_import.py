@@ -87,7 +87,9 @@ def test_json_texts_are_values_and_everything_else_keeps_its_source():
     }
 
 
-@given(st.dictionaries(st.text(st.characters(codec="utf-8")), st.text(st.characters(codec="utf-8"))))
+@given(
+    st.dictionaries(st.text(st.characters(codec="utf-8")), st.text(st.characters(codec="utf-8")))
+)
 def test_json_texts_come_back_as_they_are(values):
     assert parse_json(json.dumps(values)) == {k: v.encode() for k, v in values.items()}
 
