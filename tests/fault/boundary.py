@@ -30,8 +30,24 @@ CALLS = (
 """The functions of ``os`` that count."""
 
 HARMLESS = frozenset(
-    ("fspath", "fsencode", "fsdecode", "strerror", "urandom", "major", "minor", "umask", "getpid")
-    + ("geteuid", "getegid", "getuid", "getgid", "getgroups", "sysconf", "cpu_count")
+    [
+        "fspath",
+        "fsencode",
+        "fsdecode",
+        "strerror",
+        "urandom",
+        "major",
+        "minor",
+        "umask",
+        "getpid",
+        "geteuid",
+        "getegid",
+        "getuid",
+        "getgid",
+        "getgroups",
+        "sysconf",
+        "cpu_count",
+    ]
 )
 """The functions of ``os`` that read and change nothing on a file system."""
 

@@ -46,7 +46,7 @@ def _raised_afresh(
         del args, kwargs
         raise failure
 
-    return public
+    return public  # type: ignore[return-value]  # wraps() keeps the call but not the name of self
 
 
 @dataclass(frozen=True, slots=True)
