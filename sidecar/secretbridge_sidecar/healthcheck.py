@@ -9,10 +9,9 @@ from __future__ import annotations
 import fcntl
 import os
 
-from secretbridge.generation.reader import open_generation
-
 from secretbridge.config import load_config
 from secretbridge.errors import SecretBridgeError
+from secretbridge.generation.reader import open_generation
 
 from .admin import ask
 from .render import Renderer, sidecar_of
