@@ -56,7 +56,7 @@ int publish(int root, const char *generation, const char *old, int files, int ch
             const char *manifest, long manifest_size)
 {
     char random[8];
-    int new, previous, error, i;
+    int new, previous = -1, error, i;
     struct stat status;
     struct statvfs space;
     struct timespec times[2] = {{1, 0}, {1, 0}};
@@ -66,9 +66,10 @@ int publish(int root, const char *generation, const char *old, int files, int ch
     TRY(fstatvfs(root, &space));
     TRY(mkdirat(root, generation, 0700));
     TRY(new = openat(root, generation, DIRECTORY));
-    TRY(previous = openat(root, old, DIRECTORY));
-    if (changed < files)
+    if (changed < files) {
+        TRY(previous = openat(root, old, DIRECTORY));
         TRY(fstat(previous, &status));
+    }
     for (i = changed; i < files; i++)
         TRY(linkat(previous, names[i], new, names[i], 0));
     for (i = 0; i < changed; i++)
@@ -80,7 +81,8 @@ int publish(int root, const char *generation, const char *old, int files, int ch
     TRY(fstat(new, &status));
     TRY(futimens(new, times));
     TRY(fchmod(new, 0750));
-    TRY(close(previous));
+    if (changed < files)
+        TRY(close(previous));
     TRY(getrandom(random, sizeof random, 0));
     TRY(symlinkat(generation, root, "..tmp-0"));
     TRY(renameat(root, "..tmp-0", root, "..data"));

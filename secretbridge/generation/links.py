@@ -29,6 +29,7 @@ class Links:
         self._root = root
         self._random = random
         self._known: set[str] = set()
+        self._names: tuple[str, ...] = ()
         self._seal: int | None = None
 
     def survey(self, names: tuple[str, ...], *, rely_on_seal: bool = False) -> list[str]:
@@ -36,7 +37,7 @@ class Links:
 
         Raises :class:`UnsafeTarget` for a directory, which no rename can replace.
         """
-        if rely_on_seal and self.is_sealed() and self._known.issuperset(names):
+        if rely_on_seal and self.is_sealed() and names is self._names:
             return []
         return [name for name in names if not self._is_right(name)]
 
@@ -64,6 +65,7 @@ class Links:
 
     def drop_all_but(self, names: tuple[str, ...]) -> None:
         """Remove the links of other names; what is no link of ours stays."""
+        self._names = names
         if len(self._known) == len(names):
             return
         for name in self._known.difference(names):

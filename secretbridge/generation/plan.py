@@ -148,8 +148,7 @@ class Plan:
 
     def changed(self) -> list[str]:
         """Return the names of the files to write."""
-        names = self.picture.names
-        return [names[file] for file in self.write]
+        return list(map(self.picture.names.__getitem__, self.write))
 
     def rewrite(self) -> None:
         """Write every file, because what stands there cannot be relied upon."""
@@ -174,7 +173,7 @@ class Plan:
         """Return the files with these numbers, those of one kind together."""
         files, kinds = self.files, self.picture.kinds
         if len(self.modes) == 1:
-            yield kinds[0], [files[number] for number in numbers]
+            yield kinds[0], list(map(files.__getitem__, numbers))
             return
         for kind in self.modes:
             found = [files[number] for number in numbers if kinds[number] == kind]
@@ -212,8 +211,11 @@ class Plan:
 
         A hard link takes no page, but on a tmpfs it counts as an inode.
         """
-        sizes = self.picture.sizes
-        pages = sum([-(-sizes[file] // PAGE) for file in self.write]) - (-manifest // PAGE)
+        sizes = list(map(self.picture.sizes.__getitem__, self.write))
+        pages = len(sizes)
+        if max(sizes, default=0) > PAGE:
+            pages = sum([-(-size // PAGE) for size in sizes])
+        pages -= -manifest // PAGE
         # With the manifest, the temporary link, and a visible link for every new top name.
         return pages * PAGE, len(self.files) + tree.directories() + 2 + len(self.tops)
 
@@ -262,8 +264,11 @@ class Planner:
         if self._kinds != current.kinds:
             differs = map(or_, differs, map(ne, self._kinds, current.kinds))
         write = list(compress(range(len(files)), differs))
-        for file in write:
-            picture.sizes[file] = len(files[file].content)
+        if len(write) == len(files):
+            picture.sizes = [len(spec.content) for spec in files]
+        else:
+            for file in write:
+                picture.sizes[file] = len(files[file].content)
         return Plan(
             files,
             picture,

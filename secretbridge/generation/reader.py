@@ -195,7 +195,7 @@ def open_generation(target: str | os.PathLike[str]) -> Generation:
             raise _unreadable(error, shown) from None
         try:
             name = os.readlink(DATA_LINK, dir_fd=root)
-            if "/" in name:
+            if "/" in name or name in (".", ".."):
                 raise IntegrityError(
                     f"{shown}/{DATA_LINK} leads elsewhere instead of to a directory beside it",
                     hint="find out who replaced the link",

@@ -169,7 +169,7 @@ class GenerationWriter:
         self._manifest = found.manifest if found else None
         self._sequence = self.recovered.sequence
         names = found.manifest.names() if found else []
-        self._tops = frozenset(name.partition("/")[0] for name in names)
+        self._tops = tuple({name.partition("/")[0] for name in names})
         now = self._clock()
         waiting = sorted(self.recovered.waiting.items(), key=lambda item: -item[1])
         for name, age in waiting:
@@ -207,7 +207,7 @@ class GenerationWriter:
     def _carry_out(self, plan: Plan, validate: Callable[[Generation], None] | None) -> Published:
         # A refresh that brings nothing new has the time to look at everything.
         wrong = self._links.survey(plan.tops, rely_on_seal=not plan.is_empty)
-        repaired = [name for name in wrong if name in self._tops]
+        repaired = [name for name in wrong if name in set(self._tops)]
         changed = plan.changed()
         if plan.is_empty and self._manifest is not None:
             damage = self._damage(self._manifest.generation, plan)
@@ -290,7 +290,7 @@ class GenerationWriter:
         new = old = -1
         try:
             new = os.open(name, DIRECTORY, dir_fd=self._root)
-            if self._manifest is not None:
+            if self._manifest is not None and plan.keep:
                 with suppress(FileNotFoundError):  # removed by hand: everything is written anew
                     old = os.open(self._manifest.generation, DIRECTORY, dir_fd=self._root)
             tampered = self._stager.fill(new, old, plan, tree, body)
@@ -322,7 +322,7 @@ class GenerationWriter:
         self._manifest = manifest
         self._sequence = manifest.sequence
         self._picture = plan.picture
-        self._tops = frozenset(plan.tops)
+        self._tops = plan.tops
 
     def _verify(self, directory: int) -> None:
         """Make sure that ``..data`` leads to the generation open as ``directory``."""
@@ -371,8 +371,10 @@ class GenerationWriter:
         return damaged
 
     def _seal(self) -> None:
-        with suppress(OSError):  # without a seal, every link is read before every publication
+        try:  # noqa: SIM105, suppress() would take as long as sealing does
             self._links.seal()
+        except OSError:
+            pass  # without a seal, every link is read before every publication
 
     def current(self) -> Manifest | None:
         """Return the manifest of the published generation, or None when there is none."""
@@ -416,7 +418,7 @@ class GenerationWriter:
                 self._links.drop_all_but(())
                 if self._manifest is not None:
                     self._retired.add(self._manifest.generation, -inf)
-                self._manifest, self._picture, self._tops = None, Picture(), frozenset()
+                self._manifest, self._picture, self._tops = None, Picture(), ()
                 self._retired.remove_all()
             except OSError as error:
                 raise explained(error, self.target) from None
