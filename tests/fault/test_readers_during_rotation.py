@@ -40,7 +40,7 @@ def test_sixteen_readers_during_a_rotation_every_five_milliseconds(record_proper
     with tempfile.TemporaryDirectory(prefix="secretbridge-readers-", dir=memory()) as place:
         target = Path(place) / "target"
         target.mkdir(mode=0o700)
-        with GenerationWriter(target, grace=0.5) as writer:
+        with GenerationWriter(target, grace=0.5, allow_unsafe=True) as writer:
             publish(writer, 0)
             answers = context.SimpleQueue()
             until = time.monotonic() + SECONDS

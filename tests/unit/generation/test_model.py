@@ -36,10 +36,7 @@ IDS = [None, 0, 10002, 20001] if IS_ROOT else [None]
 files = st.tuples(
     st.sampled_from(SIZES), st.integers(0, 3), st.sampled_from(MODES), *[st.sampled_from(IDS)] * 2
 )
-sets = st.dictionaries(st.sampled_from(NAMES), files, max_size=len(NAMES)).map(
-    # A directory that holds directories only is for test_restart.
-    lambda chosen: {"dir/x": chosen["dir/in/z"], **chosen} if "dir/in/z" in chosen else chosen
-)
+sets = st.dictionaries(st.sampled_from(NAMES), files, max_size=len(NAMES))
 
 
 def spec(name, size, fill, mode, owner, group):

@@ -15,15 +15,7 @@ SETS = {
 }
 
 
-@pytest.mark.parametrize(
-    "case",
-    [
-        pytest.param(case, marks=pytest.mark.xfail(strict=False, reason="no seal for it is read"))
-        if case == "directories in directories"
-        else case
-        for case in SETS
-    ],
-)
+@pytest.mark.parametrize("case", SETS)
 def test_the_same_set_after_a_restart_touches_nothing(case, target):
     with open_writer(target) as writer:
         before = writer.publish(specs(SETS[case]))
