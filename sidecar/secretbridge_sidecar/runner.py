@@ -8,7 +8,6 @@ does all writing, and sleeps until the broker, a signal or the clock wakes it.
 from __future__ import annotations
 
 import signal
-import threading
 import time
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -24,6 +23,7 @@ from secretbridge.secret import Secret
 from .admin import AdminServer
 from .log import Log
 from .render import Renderer, sidecar_of
+from .wake import Wake
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,7 +80,7 @@ class Sidecar:
     def __init__(self, config_path: str | None, log: Log | None = None) -> None:
         self._path = config_path
         self._log = log or Log()
-        self._wake = threading.Event()
+        self._wake = Wake()
         self._stop = False
         self._reload = False
         self._config_problem: str | None = None

@@ -184,6 +184,16 @@ def test_a_broken_configuration_changes_nothing_and_is_reported(place):
     place.wait(lambda: "configuration" not in place.status()["problems"])
 
 
+def test_a_storm_of_signals_wedges_nothing(place):
+    sidecar = place.start()
+    for _ in range(1000):
+        sidecar.send_signal(signal.SIGHUP)
+    place.put("db_password", f"{CANARY}-2")
+    place.wait(lambda: place.read("db_password") == f"{CANARY}-2")
+    sidecar.terminate()
+    assert sidecar.wait(timeout=10) == 0
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_ends_within_two_seconds_and_keeps_the_files(place, number):
     sidecar = place.start()
