@@ -34,16 +34,11 @@ from fcntl import (
 from signal import SIGURG
 from stat import S_IMODE, S_ISREG
 
+from ._opened import DIRECTORY, FILE, Opened
 from .layout import MANIFEST
-from .staging import DIRECTORY
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 __all__ = ["remove_generation"]
 
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _WRITE = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _ZEROS = bytes(1 << 16)
 
@@ -55,9 +50,8 @@ def remove_generation(root: int, name: str, *, even_if_busy: bool = False) -> bo
     removed all the same (``even_if_busy``), None when it is busy and was left alone. Raises
     :class:`OSError`; what was removed by then stays removed.
     """
-    directory = os.open(name, DIRECTORY, dir_fd=root)
-    try:
-        is_idle = _is_unlocked(directory) and all(_are_idle(directory))
+    with Opened(name, DIRECTORY, dir_fd=root) as directory:
+        is_idle = _is_unlocked(directory) and _is_idle(directory)
         if not is_idle and not even_if_busy:
             return None
         with suppress(FileNotFoundError):
@@ -66,8 +60,6 @@ def remove_generation(root: int, name: str, *, even_if_busy: bool = False) -> bo
         _empty(directory)
         os.rmdir(name, dir_fd=root)
         return is_idle
-    finally:
-        os.close(directory)
 
 
 def _is_unlocked(directory: int) -> bool:
@@ -81,24 +73,21 @@ def _is_unlocked(directory: int) -> bool:
     return True
 
 
-def _are_idle(directory: int) -> Iterator[bool]:
-    """Say of each file in the tree whether nobody has it open."""
+def _is_idle(directory: int) -> bool:
+    """Say whether nobody has a file of the tree open."""
     files, directories = _contents(directory)
     for name in files:
         try:
-            file = os.open(name, _READ, dir_fd=directory)
+            with Opened(name, FILE, dir_fd=directory) as file:
+                if _lease(file) == EAGAIN:
+                    return False
         except OSError:
             continue  # no regular file, or one that only others may read
-        try:
-            yield _lease(file) != EAGAIN
-        finally:
-            os.close(file)
     for name in directories:
-        inner = os.open(name, DIRECTORY, dir_fd=directory)
-        try:
-            yield from _are_idle(inner)
-        finally:
-            os.close(inner)
+        with Opened(name, DIRECTORY, dir_fd=directory) as inner:
+            if not _is_idle(inner):
+                return False
+    return True
 
 
 def _lease(file: int, keep: bool = False) -> int:
@@ -132,29 +121,30 @@ def _empty(directory: int) -> None:
     for name in files:
         _wipe(directory, name)
     for name in directories:
-        inner = os.open(name, DIRECTORY, dir_fd=directory)
-        try:
+        with Opened(name, DIRECTORY, dir_fd=directory) as inner:
             _empty(inner)
-        finally:
-            os.close(inner)
         os.rmdir(name, dir_fd=directory)
 
 
 def _wipe(directory: int, name: str) -> None:
     """Unlink one file and, if nobody can be reading it, overwrite it."""
-    file = _writable(directory, name)
-    if file < 0:
-        os.unlink(name, dir_fd=directory)
-        return
     try:
+        if not _make_writable(directory, name):
+            os.unlink(name, dir_fd=directory)
+            return
+        opened = Opened(name, _WRITE, dir_fd=directory)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        os.unlink(name, dir_fd=directory)  # it cannot be overwritten
+        return
+    with opened as file:
         is_ours = _lease(file, keep=True) == 0
         os.unlink(name, dir_fd=directory)
         # Without a name nobody can begin to open it. Whoever began before has broken the lease, and
         # is waiting until we give it back.
         if is_ours and fcntl(file, F_GETLEASE) == F_WRLCK:
             _overwrite(file)
-    finally:
-        os.close(file)
 
 
 def _overwrite(file: int) -> None:
@@ -164,23 +154,15 @@ def _overwrite(file: int) -> None:
             left -= os.write(file, _ZEROS[:left])
 
 
-def _writable(directory: int, name: str) -> int:
-    """Return a descriptor for writing of a file that has one name, or -1."""
-    try:
-        file = os.open(name, _READ, dir_fd=directory)
-    except OSError:
-        return -1
-    try:
+def _make_writable(directory: int, name: str) -> bool:
+    """Let us write to a file that has no other name; say whether it is one."""
+    with Opened(name, FILE, dir_fd=directory) as file:
         status = os.fstat(file)
         if status.st_nlink != 1 or not S_ISREG(status.st_mode):
-            return -1
+            return False
         if not status.st_mode & 0o200:
             os.fchmod(file, S_IMODE(status.st_mode) | 0o200)
-        return os.open(name, _WRITE, dir_fd=directory)
-    except OSError:
-        return -1
-    finally:
-        os.close(file)
+        return True
 
 
 def _contents(directory: int) -> tuple[list[str], list[str]]:

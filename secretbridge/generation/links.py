@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
+from errno import EINVAL, ENOENT
 from stat import S_ISDIR
 
 from ..errors import UnsafeTarget
@@ -43,7 +44,10 @@ class Links:
 
     def is_sealed(self) -> bool:
         """Say whether nobody has changed what is in the target since :meth:`seal`."""
-        return os.fstat(self._root).st_mtime_ns == self._seal
+        try:
+            return os.fstat(self._root).st_mtime_ns == self._seal
+        except OSError:
+            return False
 
     def seal(self) -> None:
         """Say that what is in the target now is what has to be."""
@@ -69,9 +73,9 @@ class Links:
         if len(self._known) == len(names):
             return
         for name in self._known.difference(names):
-            self._known.discard(name)
             if target_of(self._root, name) == f"{DATA_LINK}/{name}":
                 os.unlink(name, dir_fd=self._root)
+            self._known.discard(name)
 
     def replace(self, target: str, name: str) -> None:
         """Let ``name`` be a link to ``target``, at once and whatever it was before."""
@@ -106,5 +110,7 @@ def target_of(root: int, name: str) -> str | None:
     """Return what the link ``name`` in the directory ``root`` says, or None when it is no link."""
     try:
         return os.readlink(name, dir_fd=root)
-    except OSError:
+    except OSError as error:
+        if error.errno not in (EINVAL, ENOENT):
+            raise
         return None

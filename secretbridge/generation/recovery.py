@@ -16,16 +16,17 @@ what changed. Directories and files that do not look like ours are left alone an
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from errno import ELOOP
 from stat import S_IMODE, S_ISDIR, S_ISREG
 
 from ..errors import IntegrityError, UnsafeTarget
+from ._opened import DIRECTORY, FILE, Opened
 from .collect import remove_generation
 from .layout import DATA_LINK, MANIFEST, TEMPORARY_PREFIX, is_generation
 from .links import Links, target_of
 from .manifest import MAX_SIZE, Manifest, decode
 from .plan import Picture
-from .staging import DIRECTORY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,7 +38,6 @@ __all__ = ["Found", "Recovered", "load", "recover"]
 
 _FOREIGN_TEMPORARY = "..data_tmp"
 """What the kubelet's writer and its copies leave behind, and then fail over for ever."""
-_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
 class Found:
@@ -117,8 +117,7 @@ def load(root: int, manifest: Manifest, digest: Digest) -> Found:
     sizes: list[int] = []
     digests: list[int] = []
     sealed: list[int] = []
-    directory = os.open(manifest.generation, DIRECTORY, dir_fd=root)
-    try:
+    with Opened(manifest.generation, DIRECTORY, dir_fd=root) as directory:
         # Seals first: what is changed while the files are read breaks them.
         seals = {"": os.fstat(directory).st_mtime_ns}
         for mode, group in manifest.files.items():
@@ -136,8 +135,6 @@ def load(root: int, manifest: Manifest, digest: Digest) -> Found:
                 sizes.append(len(content))
                 digests.append(digest(content))
                 sealed.append(status.st_mtime_ns)
-    finally:
-        os.close(directory)
     picture = Picture(tuple(names), kinds, sizes, digests)
     picture.sealed, picture.seals = sealed, seals
     return Found(manifest, picture)
@@ -149,11 +146,8 @@ def _assumed(root: int, name: str, others: Iterable[Manifest | None]) -> Manifes
     No crash leaves that behind, somebody removed it; but it is what readers have, so it stays until
     the next publication, with its visible names.
     """
-    directory = os.open(name, DIRECTORY, dir_fd=root)
-    try:
+    with Opened(name, DIRECTORY, dir_fd=root) as directory:
         names = [item for item in os.listdir(directory) if not item.startswith("..")]
-    finally:
-        os.close(directory)
     sequence = 1 + max((manifest.sequence for manifest in others if manifest), default=0)
     return Manifest(name, sequence, 0.0, {-1: names})  # a mode that no file has
 
@@ -161,64 +155,49 @@ def _assumed(root: int, name: str, others: Iterable[Manifest | None]) -> Manifes
 def _manifest(root: int, generation: str) -> Manifest | None:
     """Return the manifest of a generation, or None when it has no whole one."""
     try:
-        directory = os.open(generation, DIRECTORY, dir_fd=root)
-    except OSError:
+        with (
+            Opened(generation, DIRECTORY, dir_fd=root) as directory,
+            Opened(MANIFEST, FILE, dir_fd=directory) as file,
+        ):
+            status = os.fstat(file)
+            if not S_ISREG(status.st_mode) or status.st_size > MAX_SIZE:
+                return None
+            manifest = decode(_content(file, status.st_size))
+    except (FileNotFoundError, NotADirectoryError, IntegrityError):
         return None
-    try:
-        file = os.open(MANIFEST, _FILE, dir_fd=directory)
-    except OSError:
-        return None
-    finally:
-        os.close(directory)
-    try:
-        status = os.fstat(file)
-        if not S_ISREG(status.st_mode) or status.st_size > MAX_SIZE:
+    except OSError as error:
+        if error.errno == ELOOP:
             return None
-        manifest = decode(_content(file, status.st_size))
-    except (OSError, IntegrityError):
-        return None
-    finally:
-        os.close(file)
+        raise
     return manifest if manifest.generation == generation else None
 
 
 def _read(directory: int, name: str, mode: int) -> tuple[bytes, os.stat_result] | None:
     """Return the content and status of one file, or None when it is not as it was published."""
     try:
-        file = _open_beneath(directory, name, _FILE)
+        with ExitStack() as opened:
+            file = opened.enter_context(_beneath(opened, directory, name, FILE))
+            status = os.fstat(file)
+            if not S_ISREG(status.st_mode) or S_IMODE(status.st_mode) != mode:
+                return None
+            return _content(file, status.st_size), status
     except OSError:
         return None
-    try:
-        status = os.fstat(file)
-        if not S_ISREG(status.st_mode) or S_IMODE(status.st_mode) != mode:
-            return None
-        return _content(file, status.st_size), status
-    except OSError:
-        return None
-    finally:
-        os.close(file)
 
 
 def _modified(directory: int, path: str) -> int:
     """Return when the directory ``path`` was modified, in nanoseconds."""
-    inner = _open_beneath(directory, path, DIRECTORY)
-    try:
+    with ExitStack() as opened:
+        inner = opened.enter_context(_beneath(opened, directory, path, DIRECTORY))
         return os.fstat(inner).st_mtime_ns
-    finally:
-        os.close(inner)
 
 
-def _open_beneath(directory: int, name: str, flags: int) -> int:
-    *parents, last = name.split("/")
-    opened = []
-    try:
-        for parent in parents:
-            directory = os.open(parent, DIRECTORY, dir_fd=directory)
-            opened.append(directory)
-        return os.open(last, flags, dir_fd=directory)
-    finally:
-        for descriptor in opened:
-            os.close(descriptor)
+def _beneath(opened: ExitStack, directory: int, path: str, flags: int) -> Opened:
+    """Open ``path`` beneath ``directory``, where no component may be a link."""
+    *parents, last = path.split("/")
+    for parent in parents:
+        directory = opened.enter_context(Opened(parent, DIRECTORY, dir_fd=directory))
+    return Opened(last, flags, dir_fd=directory)
 
 
 def _content(file: int, size: int) -> bytes:

@@ -19,12 +19,13 @@ A larger one would first be written short and fail on the next call; its pages a
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from contextlib import nullcontext
 from errno import EINVAL, EOPNOTSUPP
 from stat import S_IMODE, S_ISREG
 from time import time_ns
 
 from ..errors import UnsafeTarget
+from ._opened import DIRECTORY, Opened
 from .faults import FULL
 from .layout import MANIFEST, FileSpec
 from .plan import PAGE
@@ -36,9 +37,7 @@ if TYPE_CHECKING:
     from .plan import Branch, Kind, Plan
 
 
-__all__ = ["DIRECTORY", "Stager", "seal"]
-
-DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+__all__ = ["Stager", "seal"]
 
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -107,14 +106,10 @@ class Stager:
                 damaged.append(names[file])
         for name, inner in branch.branches.items():
             try:
-                descriptor = os.open(name, DIRECTORY, dir_fd=directory)
+                with Opened(name, DIRECTORY, dir_fd=directory) as descriptor:
+                    self.inspect(descriptor, plan, inner, damaged)
             except OSError:
                 damaged.append(inner.path)
-                continue
-            try:
-                self.inspect(descriptor, plan, inner, damaged)
-            finally:
-                os.close(descriptor)
 
     def _populate(self, new: int, old: int, plan: Plan, branch: Branch) -> list[str]:
         """Fill ``new`` and what is below. Returns the directories whose seal was broken."""
@@ -129,19 +124,15 @@ class Stager:
             self._create(new, files, len(branch.path), kind)
         for name, inner in branch.branches.items():
             os.mkdir(name, 0o700, dir_fd=new)
-            new_inner = os.open(name, DIRECTORY, dir_fd=new)
-            old_inner = -1
-            try:
-                if old >= 0:
-                    with suppress(OSError):  # not there before, or damaged
-                        old_inner = os.open(name, DIRECTORY, dir_fd=old)
-                tampered += self._populate(new_inner, old_inner, plan, inner)
+            with Opened(name, DIRECTORY, dir_fd=new) as new_inner:
+                try:
+                    opened = Opened(name, DIRECTORY, dir_fd=old) if old >= 0 else nullcontext(-1)
+                except OSError:
+                    opened = nullcontext(-1)  # not there before, or damaged
+                with opened as old_inner:
+                    tampered += self._populate(new_inner, old_inner, plan, inner)
                 self._finish(new_inner, plan, inner)
                 self.open_up(new_inner, inner.mode)
-            finally:
-                os.close(new_inner)
-                if old_inner >= 0:
-                    os.close(old_inner)
         return tampered
 
     def _link(self, new: int, old: int, plan: Plan, branch: Branch) -> None:

@@ -23,7 +23,7 @@ give the target mode 0710, with which it can still read its files.
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from fcntl import LOCK_EX, LOCK_NB, flock
 from math import inf
 from stat import S_ISGID
@@ -32,6 +32,7 @@ from time import monotonic, time
 
 from .._value import Value, assign
 from ..errors import UnsafeTarget
+from ._opened import DIRECTORY, Opened
 from .collect import remove_generation
 from .faults import FULL, TargetFull, explained
 from .layout import DATA_LINK, GENERATION_PREFIX, FileSpec
@@ -42,11 +43,12 @@ from .preflight import MEMORY, Preflight, examine, judge, open_target
 from .reader import Generation
 from .recovery import recover
 from .retired import Collected, Retired
-from .staging import DIRECTORY, Stager
+from .staging import Stager
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from contextlib import AbstractContextManager
     from typing import Self
 
 __all__ = ["Collected", "GenerationWriter", "Published"]
@@ -212,7 +214,7 @@ class GenerationWriter:
         if plan.is_empty and self._manifest is not None:
             damage = self._damage(self._manifest.generation, plan)
             if not damage:
-                return self._keep(self._manifest.generation, wrong, repaired)
+                return self._keep(self._manifest.generation, plan, wrong, repaired)
             plan.rewrite()
             repaired += damage
         name, tampered = self._publish(plan, validate)
@@ -237,12 +239,15 @@ class GenerationWriter:
             bits |= 0o001
         return bits
 
-    def _keep(self, generation: str, wrong: list[str], repaired: list[str]) -> Published:
+    def _keep(
+        self, generation: str, plan: Plan, wrong: list[str], repaired: list[str]
+    ) -> Published:
         """Leave the generation as it is; put right what leads to it."""
         if target_of(self._root, DATA_LINK) != generation:
             self._links.replace(generation, DATA_LINK)
             repaired.append(DATA_LINK)
         self._links.mend(wrong)
+        self._links.drop_all_but(plan.tops)
         return Published(generation, unchanged=True, repaired=repaired)
 
     def _publish(
@@ -255,58 +260,53 @@ class GenerationWriter:
         body = encode(manifest)
         self._make_room(*plan.room(tree, len(body)))
         try:
-            directory, tampered = self._stage(name, plan, tree, body, validate)
+            tampered = self._attempt(manifest, plan, tree, body, validate)
         except OSError as error:
             # Somebody else filled the file system after we had looked.
             if error.errno not in FULL or not self._retired.make_room(lambda: False):
                 raise
-            directory, tampered = self._stage(name, plan, plan.tree(), body, validate)
-        try:
-            try:
-                self._links.replace(name, DATA_LINK)
-            except BaseException:
-                # A signal's exception may come after the rename as well as before it.
-                if target_of(self._root, DATA_LINK) == name:
-                    self._commit(manifest, plan)
-                else:
-                    self._discard(name)
-                raise
-            self._commit(manifest, plan)
-            self._verify(directory)
-        finally:
-            os.close(directory)
+            tampered = self._attempt(manifest, plan, plan.tree(), body, validate)
         return name, tampered
 
-    def _stage(
+    def _attempt(
         self,
-        name: str,
+        manifest: Manifest,
         plan: Plan,
         tree: Branch,
         body: bytes,
         validate: Callable[[Generation], None] | None,
-    ) -> tuple[int, list[str]]:
-        """Make the generation ``name``. Returns its descriptor, and what was tampered with."""
+    ) -> list[str]:
+        """Stage a generation and publish it. Returns what was found tampered with.
+
+        Whatever is raised, a signal's exception included, what it leaves is either published or gone.
+        """
+        name = manifest.generation
         os.mkdir(name, 0o700, dir_fd=self._root)
-        new = old = -1
         try:
-            new = os.open(name, DIRECTORY, dir_fd=self._root)
-            if self._manifest is not None and plan.keep:
-                with suppress(FileNotFoundError):  # removed by hand: everything is written anew
-                    old = os.open(self._manifest.generation, DIRECTORY, dir_fd=self._root)
-            tampered = self._stager.fill(new, old, plan, tree, body)
-            if validate is not None:
-                with Generation(os.dup(new), name, self.target) as generation:
-                    validate(generation)
-            self._stager.open_up(new, tree.mode)
+            with Opened(name, DIRECTORY, dir_fd=self._root) as new:
+                with self._kept(plan) as old:
+                    tampered = self._stager.fill(new, old, plan, tree, body)
+                if validate is not None:
+                    with Generation(os.dup(new), name, self.target) as generation:
+                        validate(generation)
+                self._stager.open_up(new, tree.mode)
+                self._links.replace(name, DATA_LINK)
+                self._commit(manifest, plan)
+                self._verify(new)
         except BaseException:
-            if new >= 0:
-                os.close(new)
-            self._discard(name)
+            if target_of(self._root, DATA_LINK) != name:
+                self._discard(name)
+            elif self._manifest is not manifest:
+                self._commit(manifest, plan)
             raise
-        finally:
-            if old >= 0:
-                os.close(old)
-        return new, tampered
+        return tampered
+
+    def _kept(self, plan: Plan) -> AbstractContextManager[int]:
+        """Open the generation that has the files to keep; -1 when there is none."""
+        if self._manifest is not None and plan.keep:
+            with suppress(FileNotFoundError):  # removed by hand: everything is written anew
+                return Opened(self._manifest.generation, DIRECTORY, dir_fd=self._root)
+        return nullcontext(-1)
 
     def _discard(self, name: str) -> None:
         try:
@@ -359,15 +359,12 @@ class GenerationWriter:
 
     def _damage(self, generation: str, plan: Plan) -> list[str]:
         """Return the files and directories of the current generation that are not as published."""
-        try:
-            directory = os.open(generation, DIRECTORY, dir_fd=self._root)
-        except OSError:
-            return [generation]
         damaged: list[str] = []
         try:
-            self._stager.inspect(directory, plan, plan.tree(), damaged)
-        finally:
-            os.close(directory)
+            with Opened(generation, DIRECTORY, dir_fd=self._root) as directory:
+                self._stager.inspect(directory, plan, plan.tree(), damaged)
+        except FileNotFoundError:
+            return [generation]
         return damaged
 
     def _seal(self) -> None:
@@ -426,9 +423,10 @@ class GenerationWriter:
     def close(self) -> None:
         """Give the target free for another writer; what is published stays. May be called twice."""
         with self._lock:
-            if self._root >= 0:
-                os.close(self._root)
-                self._root = -1
+            root, self._root = self._root, -1
+            if root >= 0:
+                with suppress(OSError):  # it is closed, and with it the lock gone, all the same
+                    os.close(root)
 
     def _require_open(self) -> None:
         if self._root < 0:
