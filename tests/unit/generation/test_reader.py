@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import fcntl
 import os
-from contextlib import suppress
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 
