@@ -135,6 +135,7 @@ class Sidecar:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_stop)
         signal.signal(signal.SIGHUP, self._on_reload)
+        self._wake.by_signals()
         with self._writer(config) as writer, AdminServer(sidecar.listen, self) as admin:
             self._setup = _Setup(config, self._wake.set)
             self._take_over(writer)
@@ -147,6 +148,7 @@ class Sidecar:
                 self._setup.broker.close(keep_leases=keeps)
                 if not keeps:
                     writer.wipe()
+                self._wake.close()
                 self._log.info("stopped", on_exit=self._setup.sidecar.on_exit)
 
     def health(self) -> dict[str, object]:
@@ -299,11 +301,9 @@ class Sidecar:
 
     def _on_stop(self, number: int, frame: FrameType | None) -> None:
         self._stop = True
-        self._wake.set()
 
     def _on_reload(self, number: int, frame: FrameType | None) -> None:
         self._reload = True
-        self._wake.set()
 
 
 def summary(published: Published) -> dict[str, object]:
