@@ -27,6 +27,7 @@ from .events import (
     Renew,
     Renewed,
     Revoke,
+    Revoked,
     Tick,
     Want,
 )
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from .backends import Backend
-    from .document import Lease
     from .reference import DocumentId
 
 __all__ = ["Driver"]
@@ -83,8 +83,6 @@ class Driver:
         self._listening: set[str] = set()
         self._thread: threading.Thread | None = None
         self._closed = False
-        # Leases belong to the process that obtained them: a forked child must not give them back.
-        self._inherited: set[str] = set()
 
     # Reading -------------------------------------------------------------------------------------
 
@@ -248,19 +246,26 @@ class Driver:
         except Exception as error:  # noqa: BLE001
             outcome = unexpected(error, "renewing the lease")
         finally:
-            self._finish(Renewed(action.id, outcome))  # type: ignore[arg-type]
+            self._finish(Renewed(action.id, outcome, action.lease))  # type: ignore[arg-type]
 
     def _revoke(self, action: Revoke) -> None:
-        if action.lease.id in self._inherited:
-            return
+        error: SecretBridgeError | None = None
         try:
             backend = self._backend(action.store, "")
             backend.revoke(action.lease, Deadline(self._timeout, self._clock))
-        except Exception:  # noqa: BLE001 - the store ends the lease by itself at its time
-            return
+        except SecretBridgeError as caught:
+            error = caught.about(None)
+        except Exception as caught:  # noqa: BLE001 - the store ends the lease by itself at its time
+            error = unexpected(caught, "giving a lease back")
+        finally:
+            self._finish(Revoked(action.lease, error))
 
-    def _finish(self, event: Fetched | Renewed) -> None:
-        ids = [id for id, _ in event.outcomes] if isinstance(event, Fetched) else [event.id]
+    def _finish(self, event: Fetched | Renewed | Revoked) -> None:
+        ids: list[DocumentId] = []
+        if isinstance(event, Fetched):
+            ids = [id for id, _ in event.outcomes]
+        elif isinstance(event, Renewed):
+            ids = [event.id]
         with self.lock:
             self._step(event)
             self._settled(ids)
@@ -335,31 +340,35 @@ class Driver:
                 self._notify(notice.id, notice.document)
 
     def close(self, *, keep_leases: bool) -> None:
-        """Stop the time-keeping thread and give leases back. Calls under way end by themselves."""
+        """Stop the time-keeping thread and give leases back. Other calls end by themselves."""
         with self.lock:
             if self._closed:
                 return
             self._closed = True
             thread, self._thread = self._thread, None
-            leases = self.engine.leases()
             self._ended.notify_all()
             self._wake.notify_all()
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout=1.0)
         if not keep_leases:
-            self._give_back(leases)
+            self._give_back()
 
-    def _give_back(self, leases: Sequence[tuple[str, Lease]]) -> None:
+    def _give_back(self) -> None:
         # A store that is away must not hold up the end: its leases run out by themselves.
         deadline = Deadline(EXIT_SECONDS, self._clock)
+        with self.lock:
+            # A replacement that is under way brings a lease that nobody else would give back.
+            self._ended.wait_for(lambda: not self.engine.is_exchanging(), EXIT_SECONDS / 2)
+            leases = self.engine.leases()
+        away: set[str] = set()
         for store, lease in leases:
-            if lease.id in self._inherited:
+            if store in away:
                 continue
             try:
                 deadline.remaining()
                 self._backend(store, "").revoke(lease, deadline)
             except Exception:  # noqa: BLE001 - whatever it is, nobody can do anything about it now
-                return
+                away.add(store)
 
     # Fork ----------------------------------------------------------------------------------------
 
@@ -378,7 +387,6 @@ class Driver:
         self._wake = threading.Condition(self.lock)
         self._waiting_tasks = []
         self._thread = None
-        self._inherited = {lease.id for _, lease in self.engine.leases()}
         listened, self._listening = self._listening, set()
         schemes = {id.store: id.scheme for store in listened for id in self.engine.ids(store)}
         self.engine.after_fork()

@@ -216,6 +216,15 @@ class Entry:
             "error": self.error.message if self.error is not None else None,
         }
 
+    def is_renewal_due(self, now: float) -> bool:
+        """Whether it is time to extend the lease, and nothing else is under way."""
+        return (
+            self.lease is not None
+            and self.renew_at is not None
+            and now >= self.renew_at
+            and self.activity in (IDLE, WAITING)
+        )
+
     def next_time(self) -> float:
         """When something has to be decided about this document, if it is held."""
         if self.activity in (FETCHING, QUEUED):
@@ -242,6 +251,19 @@ class Store:
         self.queued: list[DocumentId] = []
         self.tokens = RETRY_TOKENS
         self.tokens_at = 0.0
+
+    def heard(
+        self, outage: SecretBridgeError | None, now: float, random: Callable[[], float]
+    ) -> bool:
+        """Note that the store answered, or why it did not; return whether it is back."""
+        self.probing = False
+        if outage is not None:
+            self.failed(outage, now, random)
+            return False
+        was_away = self.failures > 0
+        self.failures = 0
+        self.error = None
+        return was_away
 
     def failed(self, error: SecretBridgeError, now: float, random: Callable[[], float]) -> None:
         """Note that the store gave no usable answer, and when it may be asked again."""

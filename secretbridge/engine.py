@@ -32,8 +32,7 @@ gets one request at a time until it has answered once (half-open), however many 
 
 from __future__ import annotations
 
-from heapq import heappop, heappush
-
+from ._agenda import Agenda
 from ._states import (
     BACKOFF_BASE,
     BACKOFF_CAP,
@@ -42,19 +41,19 @@ from ._states import (
     EXPIRED,
     FETCHING,
     FRESH,
+    GRACE_SHARE,
     IDLE,
     QUEUED,
     REFUSED,
     REFUSED_BASE,
     REFUSED_CAP,
-    RENEW_AT,
     RENEWING,
-    REPLACE_AT,
     STALE,
     TRANSITIONS,
     WAITING,
     Entry,
     Policy,
+    Retired,
     Store,
     believed,
     condition,
@@ -80,7 +79,7 @@ from .events import (
     Release,
     Renew,
     Renewed,
-    Revoke,
+    Revoked,
     Tick,
     Want,
 )
@@ -122,11 +121,10 @@ class Engine:
         self._random = random
         self._timeout = timeout
         self._grace = grace
-        self._retired: list[tuple[float, int, str, Lease]] = []
+        self._retired = Retired()
         self._entries: dict[DocumentId, Entry] = {}
         self._stores: dict[str, Store] = {}
-        self._heap: list[tuple[float, int, DocumentId]] = []
-        self._sequence = 0
+        self._agenda = Agenda(self._entries)
 
     def add(self, id: DocumentId, policy: Policy) -> Entry:
         """Make ``id`` known. Of several policies for one document the strictest holds."""
@@ -149,25 +147,22 @@ class Engine:
     @property
     def next_wake(self) -> float | None:
         """When :class:`Tick` is needed next, or None while nothing is held or retired."""
-        while self._heap:
-            at, _, id = self._heap[0]
-            entry = self._entries.get(id)
-            if entry is not None and entry.wake_at == at:
-                return min(at, self._retired[0][0]) if self._retired else at
-            heappop(self._heap)
-        return self._retired[0][0] if self._retired else None
+        times = (self._agenda.next_time(), self._retired.next_time())
+        return min((time for time in times if time is not None), default=None)
 
     def step(self, now: float, event: Event) -> list[Action]:
         """Take in ``event`` at time ``now`` and return what is to be done."""
         actions: list[Action] = []
         if isinstance(event, Want):
-            self._need([id for id in event.ids if self._is_needed(id, now)], now, actions)
+            self._want(event.ids, now, actions)
         elif isinstance(event, Fetched):
             self._fetched(event, now, actions)
         elif isinstance(event, Tick):
             self._tick(now, actions)
         elif isinstance(event, Renewed):
             self._renewed(event, now, actions)
+        elif isinstance(event, Revoked):
+            self._retired.answered(event.lease, event.error, now, self._random)
         elif isinstance(event, Hold):
             self._hold(event.ids, now, actions)
         elif isinstance(event, Release):
@@ -177,22 +172,34 @@ class Engine:
         elif isinstance(event, Changed):
             self._changed(event.ids, now, actions)
         elif isinstance(event, Forget):
-            self._forget(event.ids, actions)
+            self._forget(event.ids, now)
         else:
             raise TypeError(f"unknown event {type(event).__name__}")
-        return actions
+        return actions + self._retired.due(now)
 
     def leases(self) -> list[tuple[str, Lease]]:
         """Return every lease that has not been given back, with its store."""
         live = [(e.id.store, e.lease) for e in self._entries.values() if e.lease is not None]
-        return live + [(store, lease) for _, _, store, lease in self._retired]
+        return live + self._retired.leases()
+
+    def is_exchanging(self) -> bool:
+        """Whether a call is under way after which there may be other leases than now."""
+        busy = (FETCHING, RENEWING)
+        return self._retired.is_busy() or any(
+            entry.lease is not None and entry.activity in busy for entry in self._entries.values()
+        )
 
     def after_fork(self) -> None:
-        """Forget what was under way: the threads that did it are in the parent only."""
+        """Forget what was under way, and leases: the threads and the leases are the parent's."""
+        self._retired = Retired()
         for entry in self._entries.values():
             if entry.activity in (FETCHING, RENEWING, QUEUED):
                 entry.activity = IDLE
                 entry.retry_at = 0.0
+            if entry.lease is not None:
+                # The parent may give it back at any time, so the child soon gets one of its own.
+                entry.lease = entry.renew_at = None
+                entry.due_at = 0.0
         for store in self._stores.values():
             store.probing = False
             store.queued.clear()
@@ -205,12 +212,22 @@ class Engine:
             return False
         return condition(entry, now) != FRESH and now >= entry.retry_at
 
+    def _want(self, ids: Sequence[DocumentId], now: float, actions: list[Action]) -> None:
+        needed = []
+        for id in ids:
+            entry = self._entries[id]
+            if entry.is_renewal_due(now) and now < entry.end_at:
+                self._renew(entry, now, actions)  # nobody holds it, so no tick did this
+            elif self._is_needed(id, now):
+                needed.append(id)
+        self._need(needed, now, actions)
+
     def _hold(self, ids: Sequence[DocumentId], now: float, actions: list[Action]) -> None:
         for id in ids:
             self._entries[id].holders += 1
         self._need([id for id in ids if self._is_needed(id, now)], now, actions)
         for id in ids:
-            self._schedule(self._entries[id])
+            self._agenda.put(self._entries[id])
 
     def _changed(self, ids: Sequence[DocumentId], now: float, actions: list[Action]) -> None:
         needed = []
@@ -224,14 +241,14 @@ class Engine:
                 needed.append(id)
         self._need(needed, now, actions)
 
-    def _forget(self, ids: Sequence[DocumentId], actions: list[Action]) -> None:
+    def _forget(self, ids: Sequence[DocumentId], now: float) -> None:
         for id in ids:
             entry = self._entries.pop(id, None)
             if entry is None:
                 continue
             self._store(id.store).ids.discard(id)
             if entry.lease is not None:
-                actions.append(Revoke(id.store, entry.lease))
+                self._retired.add(id.store, entry.lease, now, entry.end_at)
 
     def _need(self, ids: Sequence[DocumentId], now: float, actions: list[Action]) -> None:
         """Fetch ``ids``, one request for each store; queue those of a store that is being tried."""
@@ -256,7 +273,7 @@ class Engine:
             self._move(entry, "need")
             entry.in_flight_until = now + self._timeout
             entry.wake_at = None
-            self._schedule(entry)
+            self._agenda.put(entry)
             batches.setdefault(id.store, []).append(id)
         actions.extend(Fetch(name, batch) for name, batch in batches.items())
 
@@ -267,14 +284,9 @@ class Engine:
         # One draw for the whole answer: documents that were fetched together stay together, so that
         # a batch stays a batch, while different processes still spread.
         jitter = self._random()
-        answered = any(not is_outage(outcome) for _, outcome in event.outcomes)
-        recovered = answered and store.failures > 0
-        if answered:
-            store.failures = 0
-            store.error = None
-        elif isinstance(first := event.outcomes[0][1], SecretBridgeError):
-            store.failed(first, now, self._random)
-        store.probing = False
+        errors = [o for _, o in event.outcomes if isinstance(o, SecretBridgeError) and is_outage(o)]
+        is_away = len(errors) == len(event.outcomes)
+        recovered = store.heard(errors[0] if is_away else None, now, self._random)
         for id, outcome in event.outcomes:
             entry = self._entries.get(id)
             if entry is None:
@@ -286,11 +298,8 @@ class Engine:
                 self._refused(entry, outcome, now, actions)
             else:
                 self._lost(entry, outcome, store, now)
-            self._schedule(entry)
-        if answered:
-            self._resume(store, recovered, now, actions)
-        else:
-            self._fail_queue(store, now)
+            self._agenda.put(entry)
+        self._follow(store, recovered, now, actions)
 
     def _loaded(
         self, entry: Entry, document: Document, jitter: float, now: float, actions: list[Action]
@@ -299,12 +308,10 @@ class Engine:
             self._move(entry, "loaded")
         else:
             entry.activity = IDLE  # the answer of a call that had been given up
-        old, old_lease = entry.document, entry.lease
+        old = entry.document
+        if document.lease is None or entry.lease is None or document.lease.id != entry.lease.id:
+            self._retire(entry, now)
         entry.load(document, jitter, now)
-        if old_lease is not None and (document.lease is None or document.lease.id != old_lease.id):
-            self._sequence += 1
-            retired = (now + self._grace, self._sequence, entry.id.store, old_lease)
-            heappush(self._retired, retired)
         if old is None or old.body != document.body or old.version != document.version:
             actions.append(Notify(entry.id, document))
 
@@ -318,6 +325,7 @@ class Engine:
         entry.error = error
         entry.failures += 1
         entry.retry_at = now + delay(REFUSED_BASE, REFUSED_CAP, entry.failures, self._random)
+        self._retire(entry, now)
         if entry.document is not None:
             entry.document = None
             entry.stale_since = None
@@ -343,10 +351,16 @@ class Engine:
         entry.retry_at = retry_at
         if entry.document is not None and entry.stale_since is None:
             entry.stale_since = now
-        self._schedule(entry)
+        self._agenda.put(entry)
 
-    def _resume(self, store: Store, recovered: bool, now: float, actions: list[Action]) -> None:
+    def _follow(self, store: Store, recovered: bool, now: float, actions: list[Action]) -> None:
         """Let the documents follow that waited while the store was tried with one of them."""
+        if store.failures:
+            queued, store.queued = store.queued, []
+            for id in queued:
+                if id in self._entries:
+                    self._wait(self._entries[id], store.error, store.retry_at, now)
+            return
         resumed = [id for id in store.queued if id in self._entries]
         store.queued.clear()
         if recovered:
@@ -360,84 +374,84 @@ class Engine:
         for id in resumed:
             self._entries[id].in_flight_until = now + self._timeout
             self._move(self._entries[id], "need")
-            self._schedule(self._entries[id])
+            self._agenda.put(self._entries[id])
         if resumed:
             actions.append(Fetch(resumed[0].store, resumed))
 
-    def _fail_queue(self, store: Store, now: float) -> None:
-        queued, store.queued = store.queued, []
-        for id in queued:
-            if id in self._entries:
-                self._wait(self._entries[id], store.error, store.retry_at, now)
-
     # Leases --------------------------------------------------------------------------------------
 
+    def _renew(self, entry: Entry, now: float, actions: list[Action]) -> None:
+        store = self._store(entry.id.store)
+        if store.failures:
+            if store.probing or now < store.retry_at:
+                # One request at a time, also when a thousand leases are to be renewed.
+                entry.renew_at = max(store.retry_at, now + BACKOFF_CAP if store.probing else now)
+                return
+            store.probing = True
+        self._move(entry, "renew")
+        entry.in_flight_until = now + self._timeout
+        entry.renew_at = None
+        assert entry.lease is not None
+        actions.append(Renew(entry.id, entry.lease))
+
     def _renewed(self, event: Renewed, now: float, actions: list[Action]) -> None:
-        entry = self._entries.get(event.id)
-        if entry is None or entry.activity != RENEWING or entry.lease is None:
-            return
+        store = self._store(event.id.store)
         outcome = event.outcome
+        away = outcome if isinstance(outcome, SecretBridgeError) and is_outage(outcome) else None
+        recovered = store.heard(away, now, self._random)
+        entry = self._entries.get(event.id)
+        if entry is not None and entry.lease is not None:
+            if event.lease is None or event.lease.id == entry.lease.id:
+                self._take_terms(entry, outcome, store, now)
+            self._agenda.put(entry)
+        self._follow(store, recovered, now, actions)
+        if entry is not None and entry.holders and now >= entry.due_at:
+            self._need([id for id in (entry.id,) if self._is_needed(id, now)], now, actions)
+
+    def _take_terms(
+        self, entry: Entry, outcome: Lease | SecretBridgeError, store: Store, now: float
+    ) -> None:
         if isinstance(outcome, Lease):
-            self._move(entry, "renewed")
-            asked = entry.lease.duration
-            entry.lease = Lease(entry.lease.id, asked, outcome.renewable)
-            entry.end_at = now + outcome.duration
-            entry.due_at = now + outcome.duration * REPLACE_AT
-            entry.renew_at = now + outcome.duration * (RENEW_AT - 0.1 * self._random())
-            entry.error = None
-            entry.failures = 0
-            if outcome.duration < asked / 2 or not outcome.renewable:
-                # A lease that comes back much shorter nears its maximum: replace it in time.
-                entry.renew_at = None
-                entry.due_at = now
-        elif withdraws(outcome) or not outcome.is_transient:
-            self._move(entry, "lost")  # the lease is gone: only a new credential helps
-            entry.renew_at = None
-            entry.due_at = now
-            entry.retry_at = now
-        else:
-            entry.failures += 1
+            # Also when it comes after it had been given up: the lease lives on all the same.
+            if entry.activity == QUEUED:
+                store.queued.remove(entry.id)
+            if entry.activity in (RENEWING, QUEUED, WAITING):
+                self._move(entry, "renewed")
+            entry.extend(outcome, self._random(), now)
+        elif entry.activity == RENEWING:
             self._move(entry, "lost")
-            entry.error = outcome
-            entry.renew_at = now + delay(BACKOFF_BASE, BACKOFF_CAP, entry.failures, self._random)
-            entry.retry_at = 0.0
-        self._schedule(entry)
-        if entry.holders and now >= entry.due_at and self._is_needed(entry.id, now):
-            self._need([entry.id], now, actions)
+            if is_outage(outcome) or (outcome.is_transient and not withdraws(outcome)):
+                entry.failures += 1
+                entry.error = outcome
+                wait = delay(BACKOFF_BASE, BACKOFF_CAP, entry.failures, self._random)
+                entry.renew_at = store.retry_at if store.failures else now + wait
+                entry.retry_at = 0.0
+            else:
+                entry.due_at = entry.retry_at = now  # it is gone: only a new credential helps
+
+    def _retire(self, entry: Entry, now: float) -> None:
+        """Have the lease of ``entry`` given back once nobody uses it any more."""
+        if entry.lease is not None:
+            grace = min(self._grace, max(0.0, entry.end_at - now) * GRACE_SHARE)
+            self._retired.add(entry.id.store, entry.lease, now + grace, entry.end_at)
+            entry.lease = entry.renew_at = None
 
     # Time ----------------------------------------------------------------------------------------
 
     def _tick(self, now: float, actions: list[Action]) -> None:
-        while self._retired and self._retired[0][0] <= now:
-            _, _, name, lease = heappop(self._retired)
-            actions.append(Revoke(name, lease))
         needed: list[DocumentId] = []
-        for entry in self._woken(now):
-            if entry.activity in (FETCHING, QUEUED, RENEWING):
+        for entry in self._agenda.due(now):
+            is_busy = entry.activity in (FETCHING, QUEUED, RENEWING)
+            if is_busy and now >= entry.in_flight_until:
                 self._abandoned(entry, now)
             elif self._is_needed(entry.id, now):
                 needed.append(entry.id)
                 continue
-            elif entry.renew_at is not None and now >= entry.renew_at and entry.lease is not None:
-                self._move(entry, "renew")
-                entry.in_flight_until = now + self._timeout
-                entry.renew_at = None
-                actions.append(Renew(entry.id, entry.lease))
-            self._schedule(entry)
+            elif entry.is_renewal_due(now):
+                self._renew(entry, now, actions)
+            self._agenda.put(entry)
         needed += self._companions({id.store for id in needed}, now, set(needed))
         self._need(needed, now, actions)
-
-    def _woken(self, now: float) -> list[Entry]:
-        """Return the entries whose time has come; each has to be scheduled again afterwards."""
-        woken = []
-        while self._heap and self._heap[0][0] <= now:
-            at, _, id = heappop(self._heap)
-            entry = self._entries.get(id)
-            if entry is not None and entry.wake_at == at:
-                entry.wake_at = None
-                if entry.holders:
-                    woken.append(entry)
-        return woken
 
     def _companions(
         self, stores: Iterable[str], now: float, chosen: set[DocumentId]
@@ -453,7 +467,7 @@ class Engine:
                     and entry.activity == IDLE
                     and entry.document is not None
                     and entry.lease is None
-                    and entry.due_at <= now + entry.policy.refresh * COALESCE
+                    and entry.due_at <= now + (entry.due_at - entry.fetched_at) * COALESCE
                 ):
                     entry.due_at = now
                     found.append(id)
@@ -473,17 +487,6 @@ class Engine:
             now + delay(BACKOFF_BASE, BACKOFF_CAP, 1, self._random),
             now,
         )
-
-    def _schedule(self, entry: Entry) -> None:
-        """Set when a held document needs the next tick."""
-        if not entry.holders:
-            return
-        at = entry.next_time()
-        if entry.wake_at == at:
-            return
-        entry.wake_at = at
-        self._sequence += 1
-        heappush(self._heap, (at, self._sequence, entry.id))
 
     # Small things --------------------------------------------------------------------------------
 

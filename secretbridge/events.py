@@ -25,6 +25,7 @@ __all__ = [
     "Renew",
     "Renewed",
     "Revoke",
+    "Revoked",
     "Tick",
     "Want",
 ]
@@ -93,16 +94,36 @@ class Fetched(Event):
 
 
 class Renewed(Event):
-    """A :class:`Renew` ended with the lease's new terms or with an error."""
+    """A :class:`Renew` of ``lease`` ended with its new terms or with an error.
 
-    __slots__ = ("id", "outcome")
+    Without ``lease`` the document's current one is meant.
+    """
+
+    __slots__ = ("id", "lease", "outcome")
 
     id: DocumentId
     outcome: Lease | SecretBridgeError
+    lease: Lease | None
 
-    def __init__(self, id: DocumentId, outcome: Lease | SecretBridgeError) -> None:
+    def __init__(
+        self, id: DocumentId, outcome: Lease | SecretBridgeError, lease: Lease | None = None
+    ) -> None:
         assign(self, "id", id)
         assign(self, "outcome", outcome)
+        assign(self, "lease", lease)
+
+
+class Revoked(Event):
+    """A :class:`Revoke` ended: ``error`` says why the lease may still be there, or None."""
+
+    __slots__ = ("error", "lease")
+
+    lease: Lease
+    error: SecretBridgeError | None
+
+    def __init__(self, lease: Lease, error: SecretBridgeError | None = None) -> None:
+        assign(self, "lease", lease)
+        assign(self, "error", error)
 
 
 class Tick(Event):
@@ -144,7 +165,7 @@ class Renew(Action):
 
 
 class Revoke(Action):
-    """Give a lease back that nothing uses any more. Needs no answer."""
+    """Give a lease back that nothing uses any more, and answer with :class:`Revoked`."""
 
     __slots__ = ("lease", "store")
 

@@ -36,6 +36,7 @@ from secretbridge.events import (
     Renew,
     Renewed,
     Revoke,
+    Revoked,
     Tick,
     Want,
 )
@@ -467,10 +468,27 @@ def test_a_lease_that_comes_back_much_shorter_is_replaced_with_life_left_and_giv
     world.run_ticks_until(60.0)
     assert world.step(Renewed(A, Lease("lease-1", 20.0, True))) == [Fetch("vault", [A])]
     world.answer((A, leased(id="lease-2", body=b"user2")))
-    assert world.engine.next_wake == 90.0
-    assert [a for _, a in world.run_ticks_until(90.0)] == [
+    # The grace would outlive the old lease: it is given back just before its end at 80.
+    assert world.engine.next_wake == 78.0
+    assert [a for _, a in world.run_ticks_until(78.0)] == [
         Revoke("vault", Lease("lease-1", 90.0, True))
     ]
+
+
+def test_a_lease_that_could_not_be_given_back_is_tried_again_until_it_ends_by_itself():
+    world = World(grace=30.0)
+    old = Lease("lease-1", 90.0, True)
+    world.step(Hold([A]))
+    world.answer((A, leased()))
+    world.run_ticks_until(60.0)
+    world.step(Renewed(A, Lease("lease-1", 20.0, True)))
+    world.answer((A, leased(id="lease-2", body=b"user2")))
+    world.run_ticks_until(78.0)
+    assert ("vault", old) in world.engine.leases()
+    world.step(Revoked(old, AWAY))
+    assert [a for _, a in world.run_ticks_until(79.0)] == [Revoke("vault", old)]
+    world.step(Revoked(old))
+    assert ("vault", old) not in world.engine.leases()
 
 
 def test_a_lease_that_the_store_no_longer_knows_is_replaced_at_once():
