@@ -66,6 +66,7 @@ int publish(int root, const char *generation, const char *old, int files, int ch
     TRY(fstatvfs(root, &space));
     TRY(mkdirat(root, generation, 0700));
     TRY(new = openat(root, generation, DIRECTORY));
+    TRY(fchmod(new, 0700));
     if (changed < files) {
         TRY(previous = openat(root, old, DIRECTORY));
         TRY(fstat(previous, &status));

@@ -39,11 +39,15 @@ __all__ = ["Found", "Recovered", "load", "recover"]
 _FOREIGN_TEMPORARY = "..data_tmp"
 """What the kubelet's writer and its copies leave behind, and then fail over for ever."""
 
+_LOST = (-1, -1, -1)
+"""Mode, owner and group of a file that is not as it was published."""
+
 
 class Found:
     """A generation as it stands on the file system.
 
-    A file that is not as it was published is not in the picture, so the next publication writes it.
+    Of a file that is not as it was published the picture says what no file is, so the next
+    publication writes it.
     """
 
     __slots__ = ("manifest", "picture")
@@ -55,7 +59,7 @@ class Found:
     @property
     def is_whole(self) -> bool:
         """Every file is as it was published."""
-        return len(self.picture.names) == len(self.manifest.names())
+        return _LOST not in self.picture.kinds
 
 
 class Recovered:
@@ -121,16 +125,20 @@ def load(root: int, manifest: Manifest, digest: Digest) -> Found:
         # Seals first: what is changed while the files are read breaks them.
         seals = {"": os.fstat(directory).st_mtime_ns}
         for mode, group in manifest.files.items():
-            for name in group:
+            for name in group if mode >= 0 else ():
                 path = name
                 while (path := path.rpartition("/")[0]) and f"{path}/" not in seals:
                     with suppress(OSError):  # without a seal, nothing in it is kept
                         seals[f"{path}/"] = _modified(directory, path)
+                names.append(name)
                 found = _read(directory, name, mode)
                 if found is None:
+                    kinds.append(_LOST)
+                    sizes.append(0)
+                    digests.append(0)
+                    sealed.append(0)
                     continue
                 content, status = found
-                names.append(name)
                 kinds.append((mode, status.st_uid, status.st_gid))
                 sizes.append(len(content))
                 digests.append(digest(content))

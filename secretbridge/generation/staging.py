@@ -46,14 +46,17 @@ class Stager:
     """Writes generations for one target.
 
     ``uid`` and ``gid`` are what a new file has without being given away; ``directory_gid`` is the
-    group of all directories and the manifest. ``is_durable``: the target is on a disk, so that data
-    has to be flushed before it counts.
+    group of all directories and the manifest. ``closed``: the mode of a directory that is being
+    filled. ``is_durable``: the target is on a disk, so that data has to be flushed before it counts.
     """
 
-    def __init__(self, uid: int, gid: int, directory_gid: int, is_durable: bool) -> None:
+    def __init__(
+        self, uid: int, gid: int, directory_gid: int, closed: int, is_durable: bool
+    ) -> None:
         self._uid = uid
         self._gid = gid
         self._directory_gid = directory_gid
+        self._closed = closed
         self._is_durable = is_durable
 
     def fill(self, new: int, old: int, plan: Plan, root: Branch, manifest: bytes) -> list[str]:
@@ -65,6 +68,7 @@ class Stager:
         :class:`UnsafeTarget` when somebody else writes into the directory.
         """
         plan.picture.seals = {}
+        os.fchmod(new, self._closed)  # a umask such as 0177 had made it too narrow for ourselves
         tampered = self._populate(new, old, plan, root)
         kind = (0o400 | (root.mode & 0o044), self._uid, self._directory_gid)
         self._create(new, [FileSpec(MANIFEST, manifest)], 0, kind)
@@ -125,6 +129,7 @@ class Stager:
         for name, inner in branch.branches.items():
             os.mkdir(name, 0o700, dir_fd=new)
             with Opened(name, DIRECTORY, dir_fd=new) as new_inner:
+                os.fchmod(new_inner, self._closed)
                 try:
                     opened = Opened(name, DIRECTORY, dir_fd=old) if old >= 0 else nullcontext(-1)
                 except OSError:

@@ -135,14 +135,15 @@ class GenerationWriter:
             self._take_lock()
             status = os.fstat(self._root)
             # What a new file gets by itself: directories with the set-gid bit hand their group down.
-            gid = status.st_gid if status.st_mode & S_ISGID else os.getegid()
+            set_gid = status.st_mode & S_ISGID
+            gid = status.st_gid if set_gid else os.getegid()
             self._directory_gid = gid if group is None else group
             self._directory_mode = directory_mode
             self._uid = os.geteuid()
             base = directory_mode or (0o700 if group is None else 0o750)
             self._planner = Planner(self._uid, self._directory_gid, random(32), base, self._access)
             is_durable = facts.filesystem not in MEMORY
-            self._stager = Stager(self._uid, gid, self._directory_gid, is_durable)
+            self._stager = Stager(self._uid, gid, self._directory_gid, 0o700 | set_gid, is_durable)
             self._links = Links(self._root, random)
             self._retired = Retired(self._root, grace, deadline)
             self._start(grace)
@@ -221,7 +222,7 @@ class GenerationWriter:
         self._links.mend(wrong)
         self._links.drop_all_but(plan.tops)
         self._seal()
-        return Published(name, changed, plan.removed, False, repaired + tampered)
+        return Published(name, changed, plan.removed, False, dict.fromkeys(repaired + tampered))
 
     def _access(self, mode: int, uid: int, gid: int) -> int:
         """Return what the readers of a file need of the directories on the way to it.

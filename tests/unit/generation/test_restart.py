@@ -34,3 +34,11 @@ def test_one_changed_file_after_a_restart_is_the_only_one_written(target):
         result = writer.publish(specs({"a": b"new", "dir/b": b"2"}))
     assert result.changed == ("a",)
     assert (target / "dir/b").stat().st_ino == kept
+
+
+def test_a_file_that_cannot_be_read_back_is_still_known_to_be_gone(target):
+    with open_writer(target) as writer:
+        writer.publish(specs({"a": b"1", "b": b"1"}))
+    (target / "..data" / "a").resolve().unlink()
+    with open_writer(target) as writer:
+        assert writer.publish(specs({"b": b"1"})).removed == ("a",)
