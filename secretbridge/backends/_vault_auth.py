@@ -1,8 +1,13 @@
 """Being somebody to Vault: obtaining a token, keeping it alive, noticing that it is gone.
 
 A :class:`Session` has one current :class:`Token`. Nothing runs in the background: whoever needs the
-token calls :meth:`Session.token`, and the first one who comes after half of the token's life renews
-it. The broker's renewals of leases are such calls, so a process that holds leases keeps its token.
+token calls :meth:`Session.token`, and the first one who comes when about two thirds of the token's
+life are gone renews it. The broker's renewals of leases are such calls, so a process that holds
+leases keeps its token. One whose calls are rarer than the token's life finds it ended and logs in
+again, before the request and not after a refusal; a thread that keeps idle tokens alive would save
+one request and nothing else. Only a token from a file cannot be had again that way: whoever puts it
+there gives it a life longer than the refresh interval, or keeps it fresh, as an agent does. The file
+is looked at (not read) before each request, so that a new token is used at once.
 
 Three facts shape the rest. A renewal with an increment shorter than what is left *shortens* the
 token, so the increment is always the longest life that it ever had. Near its maximum life a renewal
@@ -16,19 +21,29 @@ from __future__ import annotations
 
 import threading
 import time
-from math import ceil
+from math import ceil, inf
 from typing import TYPE_CHECKING
 
 from ..errors import DeadlineExceeded, SecretBridgeError
+from . import Deadline
 from ._vault_api import Api, Reply, is_unknown_token, refusal
+from ._vault_identity import described
 from ._vault_login import Login, Token, number
+from ._vault_namespace import require_namespaces
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from . import Deadline
+    from . import Identity
+    from ._vault_call import Call
 
 __all__ = ["Session"]
+
+RELEASE_SECONDS = 1.0
+"""How long giving back our tokens may take: a process that ends must not hang on it."""
+
+AGAIN_SECONDS = 1.0
+"""How long a token file that changed and holds nothing usable is left alone."""
 
 TRUSTED_SECONDS = 60.0
 """How long a token that was looked up counts as known when a policy refuses something."""
@@ -45,6 +60,10 @@ class Session:
         self._clock = clock
         self._lock = threading.Lock()
         self._token: Token | None = None
+        self._replaced: list[Token] = []
+        """Tokens that we made and no longer use. They live on, for leases may hang on them."""
+        self._reread_at = -inf
+        self._is_in_namespace = False
         self._failure: SecretBridgeError | None = None
         self._verdicts = 0
         """How often a login or a look-up has ended. A thread that waited for one takes its result."""
@@ -52,21 +71,28 @@ class Session:
     def __repr__(self) -> str:
         return "<Session>"
 
-    def token(self, deadline: Deadline) -> Token:
+    def token(self, deadline: Deadline, *, at_half: bool = False) -> Token:
         """Return a token to send; log in or renew before, when it is time.
 
-        Raises :class:`AuthenticationFailed`, :class:`BackendUnavailable` or
-        :class:`DeadlineExceeded`.
+        ``at_half`` makes it time when half of the token's life is gone. Raises
+        :class:`AuthenticationFailed`, :class:`BackendUnavailable`, :class:`DeadlineExceeded`, or
+        :class:`ConfigError` when the server does not know namespaces.
         """
         token = self._token
         now = self._clock()
         if token is not None and token.remaining(now):
-            if token.due is None or now < token.due or not self._lock.acquire(blocking=False):
-                return token  # good still, or in the hands of another thread that sees to it
+            due = token.half if at_half else token.due
+            is_replaced = now >= self._reread_at and self._login.has_changed()
+            if not is_replaced and (due is None or now < due):
+                return token
+            if not self._lock.acquire(blocking=False):
+                return token  # in the hands of another thread, which sees to it
             try:
-                if self._token is token:
-                    return self._prolonged(token, deadline)
-                return self._token or token
+                if self._token is not token:
+                    return self._token or token
+                if is_replaced and (fresh := self._reread(token, deadline)) is not None:
+                    return fresh
+                return token if due is None or now < due else self._prolonged(token, deadline)
             finally:
                 self._lock.release()
         seen = self._verdicts
@@ -94,21 +120,73 @@ class Session:
             # A file that still holds the same token is no other one, even if its look-up succeeds.
             return token if token.value != refused.value else None
 
+    def identity(self, call: Call) -> Identity:
+        """Return who the server says that we are. Raises :class:`SecretBridgeError`."""
+        now = self._clock()
+        reply, token = call.ask("GET", "auth/token/lookup-self")
+        if reply.status not in (200, 403):
+            raise refusal(reply)
+        return described(self._login, self._api.namespace, token, reply, now)
+
+    def release(self, deadline: Deadline) -> None:
+        """Revoke every living token that this process made. Raises :class:`SecretBridgeError`."""
+        limit = Deadline(min(deadline.remaining(), RELEASE_SECONDS))
+        with _Held(self._lock, limit):
+            tokens = [*self._replaced, *([self._token] if self._token is not None else [])]
+            self._replaced, self._token = [], None
+        now = self._clock()
+        for token in tokens:
+            if token.is_ours and token.remaining(now):
+                reply = self._api.ask(
+                    "POST", "auth/token/revoke-self", limit, token=token.value, body={}
+                )
+                if reply.status >= 300 and not is_unknown_token(reply):
+                    raise refusal(reply)
+
     def after_fork(self) -> None:
-        """In a forked child: nobody holds the lock there any more."""
+        """In a forked child: nobody holds the lock there, and the tokens are the parent's."""
         self._lock = threading.Lock()
+        self._replaced = []
+        if self._token is not None:
+            self._token.is_ours = False
 
     def close(self) -> None:
-        """Forget the token and the credential."""
+        """Forget the tokens and the credential."""
         self._token = None
+        self._replaced = []
         self._login.forget()
+
+    def _obtain(self, deadline: Deadline) -> Token:
+        if self._api.namespace is not None and not self._is_in_namespace:
+            require_namespaces(self._api, deadline)
+            self._is_in_namespace = True
+        return self._login.token(self._api, deadline, self._clock)
+
+    def _retire(self, token: Token | None) -> None:
+        if token is not None and token.is_ours:
+            now = self._clock()
+            self._replaced = [t for t in self._replaced if t.remaining(now)] + [token]
+
+    def _reread(self, token: Token, deadline: Deadline) -> Token | None:
+        """Return the token that has been put in the place of ``token``, if it is a good one."""
+        try:
+            other = self._obtain(deadline)
+        except SecretBridgeError as error:
+            # Whoever replaces the file may be at it just now. What we have is still good.
+            token.trouble = error.about(None)
+            self._reread_at = self._clock() + AGAIN_SECONDS
+            return None
+        if other.value == token.value:
+            return None
+        self._token = other
+        return other
 
     def _log_in(self, seen: int, deadline: Deadline) -> Token:
         if self._failure is not None and self._verdicts != seen:
             raise self._failure.about(None)  # it failed while this thread waited for it
         self._token = self._failure = None
         try:
-            self._token = self._login.token(self._api, deadline, self._clock)
+            self._token = self._obtain(deadline)
         except SecretBridgeError as error:
             self._failure = error.about(None)
             raise
@@ -121,13 +199,15 @@ class Session:
         try:
             if token.can_renew and self._is_renewed(token, deadline):
                 return token
-            other = self._login.token(self._api, deadline, self._clock)
-        except SecretBridgeError:
+            other = self._obtain(deadline)
+        except SecretBridgeError as error:
+            token.trouble = error.about(None)
             token.postpone(self._clock())
             return token
         if other.value == token.value:
             token.postpone(self._clock())
             return token
+        self._retire(token)
         self._token = other
         return other
 
@@ -146,6 +226,7 @@ class Session:
             # Half or less of what was asked for: at its maximum, where renewing ends.
             can_renew = auth.get("renewable") is True and not 0 < seconds <= token.longest / 2
             token.grant(seconds, now, can_renew=can_renew)
+            token.trouble = None
             return token.due is None or now < token.due
         if reply.status >= 500 or reply.status == 429:
             raise refusal(reply)

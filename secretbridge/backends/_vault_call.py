@@ -55,6 +55,14 @@ class Call:
         self._session = session
         self._pause = pause
 
+    def keep_token(self) -> None:
+        """See to the token as soon as half of its life is gone, for something that ends with it."""
+        if self.stop is None:
+            try:
+                self._session.token(self.deadline, at_half=True)
+            except SecretBridgeError as error:
+                raise self._stopped(error) from None
+
     def ask(
         self,
         method: str,

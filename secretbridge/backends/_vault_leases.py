@@ -1,10 +1,10 @@
 """Leases: what they were granted, and by which token.
 
 A lease ends with the token that made it, whatever it says itself, so the duration that is reported
-is the shorter of the two. As renewing a lease first renews its token when half of that is gone, a
-process that keeps its leases keeps its token too, without a thread of its own. And as with tokens,
-the increment of a renewal is the longest duration that the lease ever had, because a shorter one
-takes away from what is left.
+is the shorter of the two. Renewing a lease that its token ends first renews that token when half of
+it is gone, so a process that keeps its leases keeps its token too, without a thread of its own. And
+as with tokens, the increment of a renewal is the longest duration that the lease ever had, because a
+shorter one takes away from what is left.
 """
 
 from __future__ import annotations
@@ -66,6 +66,8 @@ class Leases:
         if grant is not None:
             # Left out after a restart: the server then takes the role's own duration.
             body["increment"] = ceil(grant.longest)
+            if grant.ends - self._clock() > grant.token.remaining(self._clock()):
+                call.keep_token()
         now = self._clock()
         reply, token = call.ask("POST", "sys/leases/renew", body=body)
         if reply.status == 200 and (reply.content or {}).get("lease_id") == lease.id:

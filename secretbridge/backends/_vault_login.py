@@ -1,26 +1,39 @@
-"""The ways to a token of Vault: a file that holds one, and AppRole.
+"""Tokens of Vault, and what every way to one has in common.
 
 Credentials come from files only, and are read again at every login: whoever rotates them replaces
-the file, and nobody restarts anything.
+the file, and nobody restarts anything. The plainest way is here, a file that holds the token itself;
+the others are in :mod:`._vault_methods`.
 """
 
 from __future__ import annotations
 
 import os
-import re
+import random
 import stat
 from math import inf
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from ..errors import AuthenticationFailed, BackendUnavailable, ConfigError, SecretBridgeError
 from ._vault_api import Api, Reply, api_path, is_unknown_token, refusal, unusable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from . import Deadline
 
-__all__ = ["AppRole", "Login", "Token", "TokenFile", "number", "read_credential"]
+__all__ = [
+    "Login",
+    "MethodLogin",
+    "Token",
+    "TokenFile",
+    "failed",
+    "file_option",
+    "mount_option",
+    "needed",
+    "needed_file",
+    "number",
+    "read_credential",
+]
 
 MAX_CREDENTIAL = 64 * 1024
 """Largest credential file in bytes. Batch tokens and JWTs have a few kilobytes."""
@@ -30,18 +43,28 @@ class Token:
     """A token and what is known of its life. The repr shows none of it.
 
     ``ends`` is on the session's clock, None when no end is known. ``due`` is when something should
-    be done about the token. ``longest`` is the longest life that it was ever granted, in seconds.
+    be done about the token, ``half`` when its leases want it done. ``longest`` is the longest life
+    that it was ever granted, in seconds. ``trouble`` is why the last attempt to prolong it failed.
     """
 
-    __slots__ = ("can_renew", "confirmed", "due", "ends", "longest", "value")
+    __slots__ = (
+        *("can_renew", "confirmed", "due", "ends", "half"),
+        *("is_ours", "jitter", "longest", "trouble", "value"),
+    )
 
-    def __init__(self, value: str, now: float) -> None:
+    def __init__(self, value: str, now: float, *, jitter: float | None = None) -> None:
+        """``jitter`` (0 to 1, by default random) keeps a fleet from renewing at one moment."""
         self.value = value
         self.can_renew = False
         self.confirmed = now
         self.ends: float | None = None
         self.due: float | None = None
+        self.half: float | None = None
         self.longest = 0.0
+        self.jitter = random.random() if jitter is None else jitter  # noqa: S311 - no secret
+        self.is_ours = False
+        """Whether this process made the token by a login, and so may revoke it."""
+        self.trouble: SecretBridgeError | None = None
 
     def __repr__(self) -> str:
         return "<Token>"
@@ -51,41 +74,58 @@ class Token:
         self.confirmed = now
         self.can_renew = can_renew
         if seconds <= 0:
-            self.ends = self.due = None
+            self.ends = self.due = self.half = None
             return
         self.longest = max(self.longest, seconds)
         self.ends = now + seconds
-        # Halfway leaves room for a renewal that fails; without one, what is left is used longer.
-        self.due = self.ends - self.longest * (1 / 2 if can_renew else 1 / 3)
+        # At two thirds of its life, or up to a tenth before: a third is left for failed attempts.
+        self.due = self.ends - self.longest * (1 / 3 + 0.1 * self.jitter)
+        self.half = self.ends - self.longest / 2
 
     def postpone(self, now: float) -> None:
         """Leave the token alone for a tenth of what it has left, within 1 to 30 seconds."""
-        self.due = now + min(max(self.remaining(now) / 10, 1.0), 30.0)
+        self.due = self.half = now + min(max(self.remaining(now) / 10, 1.0), 30.0)
 
     def remaining(self, now: float) -> float:
         """Return the seconds left; infinite when no end is known."""
         return inf if self.ends is None else max(0.0, self.ends - now)
 
 
-class Login(Protocol):
-    """A way to obtain a token."""
+class Login:
+    """A way to obtain a token. ``who`` says which, for people; it never holds a credential."""
+
+    who = ""
 
     def token(self, api: Api, deadline: Deadline, clock: Callable[[], float]) -> Token:
         """Return a token. Raises :class:`SecretBridgeError`."""
+        raise NotImplementedError
+
+    def has_changed(self) -> bool:
+        """Whether the credential that the token came from has been replaced since. Cheap."""
+        return False
 
     def forget(self) -> None:
         """Drop what is kept of the credential."""
 
 
-class TokenFile:
+class TokenFile(Login):
     """A token that somebody else puts into a file, and may replace there."""
 
     def __init__(self, path: str) -> None:
         self._path = path
+        self._state: tuple[int, ...] | None = None
+        self.who = f"the token in {path}"
+
+    @classmethod
+    def from_options(cls, auth: Mapping[str, Any]) -> TokenFile:
+        """Make the login of a configuration's ``auth``."""
+        return cls(file_option(auth, "token_file") or os.path.expanduser("~/.vault-token"))
 
     def token(self, api: Api, deadline: Deadline, clock: Callable[[], float]) -> Token:
         """Read the file, and ask the server how long the token lives."""
         now = clock()
+        # Before reading: a file that is replaced in between is then read once more, not missed.
+        self._state = self._state_of_file()
         token = Token(read_credential(self._path, "token"), now)
         reply = api.ask("GET", "auth/token/lookup-self", deadline, token=token.value)
         data = reply.section("data")
@@ -101,115 +141,74 @@ class TokenFile:
                 f"the server does not know the token in {self._path}, or no longer",
                 hint="put a new token there; it is read again at the next attempt",
             )
-        raise _failed(reply)
+        raise failed(reply)
 
-    def forget(self) -> None:
-        """Nothing is kept."""
+    def has_changed(self) -> bool:
+        """Whether there is another file than the one last read, or other content in it."""
+        state = self._state_of_file()
+        return state is not None and state != self._state
+
+    def _state_of_file(self) -> tuple[int, ...] | None:
+        try:
+            found = os.stat(self._path)
+        except OSError:
+            return None  # removed: the token in memory works for as long as the server says
+        return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
 
 
-class AppRole:
-    """A role id and a secret id, both read from their files at every login.
+class MethodLogin(Login):
+    """A login at an auth method of the server, mounted at ``auth/MOUNT``."""
 
-    With ``is_wrapped`` the second file holds a response-wrapping token instead: it is unwrapped
-    once, and the secret id inside is kept in memory for later logins until the file changes.
-    """
+    check = "check the credential files, and the name of the mount (`auth.mount`)"
+    """What to do about a login that is refused."""
 
-    def __init__(
-        self, role_id_file: str, secret_id_file: str | None, *, is_wrapped: bool, mount: str
-    ) -> None:
-        self._role_id_file = role_id_file
-        self._secret_id_file = secret_id_file
-        self._is_wrapped = is_wrapped
-        self._mount = mount
-        self._unwrapped: tuple[str, str] | None = None
+    def __init__(self, method: str, mount: str) -> None:
+        self.mount = mount
+        self.who = f"{method} at auth/{mount}"
 
-    def token(self, api: Api, deadline: Deadline, clock: Callable[[], float]) -> Token:
-        """Log in."""
-        credentials = {"role_id": read_credential(self._role_id_file, "role id")}
-        if self._secret_id_file is not None:
-            credentials["secret_id"] = self._secret_id(self._secret_id_file, api, deadline)
+    def log_in(
+        self,
+        api: Api,
+        deadline: Deadline,
+        clock: Callable[[], float],
+        body: Mapping[str, Any],
+        *path: str,
+    ) -> Token:
+        """Send the credentials in ``body`` to ``login`` (and ``path``) and return the token."""
         now = clock()
-        path = f"auth/{api_path(self._mount.split('/'))}/login"
-        reply = api.ask("POST", path, deadline, body=credentials)
+        target = f"auth/{api_path([*self.mount.split('/'), 'login', *path])}"
+        reply = api.ask("POST", target, deadline, body=body)
         auth = reply.section("auth")
         if reply.status == 200 and auth is not None:
             return self._granted(auth, now)
-        if reply.status in (400, 401, 403, 404) and reply.errors is not None:
+        if (
+            reply.status in (400, 401, 403, 404)
+            and reply.errors is not None
+            and not reply.says("namespace not found", "no namespace")
+        ):
             raise AuthenticationFailed(
-                f"the login at auth/{self._mount} was refused (HTTP {reply.status})",
-                hint="check role id and secret id, whether the secret id has expired or is used "
-                "up, from which networks it may be used, and the name of the mount (`auth.mount`)",
+                f"the login at auth/{self.mount} was refused (HTTP {reply.status})",
+                hint=self.check,
             )
-        raise _failed(reply)
-
-    def forget(self) -> None:
-        """Drop the unwrapped secret id."""
-        self._unwrapped = None
+        raise failed(reply)
 
     def _granted(self, auth: dict[str, Any], now: float) -> Token:
         value = auth.get("client_token")
         if auth.get("mfa_requirement"):
             raise AuthenticationFailed(
-                f"the login at auth/{self._mount} asks for a second factor",
+                f"the login at auth/{self.mount} asks for a second factor",
                 hint="exempt machine roles from it",
             )
         if not isinstance(value, str) or not value:
             raise unusable("a login without a token")
         token = Token(value, now)
+        token.is_ours = True
         can_renew = auth.get("renewable") is True
         token.grant(number(auth.get("lease_duration")), now, can_renew=can_renew)
         return token
 
-    def _secret_id(self, path: str, api: Api, deadline: Deadline) -> str:
-        text = read_credential(path, "secret id")
-        if not self._is_wrapped:
-            return text
-        if self._unwrapped is None or self._unwrapped[0] != text:
-            self._unwrapped = (text, self._unwrap(text, path, api, deadline))
-        return self._unwrapped[1]
 
-    def _unwrap(self, wrapping: str, path: str, api: Api, deadline: Deadline) -> str:
-        """Exchange the wrapping token for the secret id.
-
-        Where it was made is looked at first: a wrapping token from any other path is one that an
-        attacker made, with a secret id of a role of his own inside.
-        """
-        looked_up = api.ask("POST", "sys/wrapping/lookup", deadline, body={"token": wrapping})
-        data = looked_up.section("data")
-        if looked_up.status != 200 or data is None:
-            raise self._unwrap_failed(looked_up, path)
-        origin = str(data.get("creation_path", ""))
-        if api.namespace:
-            origin = origin.removeprefix(api.namespace.strip("/") + "/")
-        if not re.fullmatch(rf"auth/{re.escape(self._mount)}/role/[^/]+/secret-id", origin):
-            raise AuthenticationFailed(
-                f"ALARM: the wrapping token in {path} was not made by auth/{self._mount}; somebody "
-                "may have put it there in place of the right one",
-                hint="do not use it; find out who wrote the file, and wrap a new secret id",
-            )
-        reply = api.ask("POST", "sys/wrapping/unwrap", deadline, token=wrapping)
-        data = reply.section("data")
-        if reply.status != 200 or data is None:
-            raise self._unwrap_failed(reply, path)
-        secret_id = data.get("secret_id")
-        if not isinstance(secret_id, str) or not secret_id:
-            raise AuthenticationFailed(
-                f"the wrapping token in {path} holds no secret id",
-                hint="wrap the answer of auth/MOUNT/role/NAME/secret-id",
-            )
-        return secret_id
-
-    def _unwrap_failed(self, reply: Reply, path: str) -> SecretBridgeError:
-        if reply.status in (400, 403, 404) and reply.errors is not None:
-            return AuthenticationFailed(
-                f"ALARM: the wrapping token in {path} has been used already, or has expired; if "
-                "this process did not use it before a restart, somebody else has the secret id",
-                hint="revoke the role's secret ids, look into the audit log, and wrap a new one",
-            )
-        return _failed(reply)
-
-
-def _failed(reply: Reply) -> SecretBridgeError:
+def failed(reply: Reply) -> SecretBridgeError:
     """Return what an unexpected answer to a login means. It says nothing about any secret."""
     if reply.status == 200:
         return unusable("a login without what it should give")
@@ -221,10 +220,37 @@ def _failed(reply: Reply) -> SecretBridgeError:
     )
 
 
-def read_credential(path: str, what: str) -> str:
+def file_option(options: Mapping[str, Any], name: str) -> str | None:
+    """Return a path of the configuration with its ``~`` resolved, or None when it is not set."""
+    value = options.get(name)
+    return None if value is None else os.path.expanduser(value)
+
+
+def needed(options: Mapping[str, Any], name: str) -> str:
+    """Return a key that the method cannot do without. Raises :class:`ConfigError`."""
+    value = options.get(name)
+    if value is None:
+        raise ConfigError(
+            f"`auth` of method {options.get('method')} lacks {name}", hint=f"set auth.{name}"
+        )
+    return str(value)
+
+
+def needed_file(options: Mapping[str, Any], name: str) -> str:
+    """Return a path that the method cannot do without. Raises :class:`ConfigError`."""
+    return os.path.expanduser(needed(options, name))
+
+
+def mount_option(options: Mapping[str, Any]) -> str:
+    """Return where the method is mounted: by default under its own name."""
+    return str(options.get("mount") or options.get("method")).strip("/")
+
+
+def read_credential(path: str, what: str, *, is_password: bool = False) -> str:
     """Return the text of a credential file without the white space around it.
 
-    Raises :class:`AuthenticationFailed`, which names the file and shows nothing of it.
+    Of a password only the line break at its end is left out, for a space may be part of it. Raises
+    :class:`AuthenticationFailed`, which names the file and shows nothing of it.
     """
     problem = None
     raw = b""
@@ -240,20 +266,29 @@ def read_credential(path: str, what: str) -> str:
             os.close(descriptor)
     except OSError as error:
         problem = (error.strerror or "it cannot be read").lower()
-    text = raw.strip()
+    text = raw.rstrip(b"\r\n") if is_password else raw.strip()
     if problem is None:
         if not text:
             problem = "it is empty"
         elif len(raw) > MAX_CREDENTIAL:
             problem = f"it has more than {MAX_CREDENTIAL} bytes"
-        elif not all(0x21 <= byte <= 0x7E for byte in text):
+        elif is_password and not _is_line(text):
+            problem = "it holds more than one line of UTF-8"
+        elif not is_password and not all(0x21 <= byte <= 0x7E for byte in text):
             problem = "it holds white space or other characters that no credential has"
     if problem is not None:
         raise AuthenticationFailed(
             f"no {what} in {path}: {problem}",
             hint="check the path, its permissions, and whoever writes it",
         )
-    return text.decode("ascii")
+    return text.decode()
+
+
+def _is_line(text: bytes) -> bool:
+    try:
+        return text.decode().isprintable()
+    except UnicodeDecodeError:
+        return False
 
 
 def number(value: object) -> float:

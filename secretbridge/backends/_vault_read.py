@@ -89,6 +89,17 @@ class Reader:
             raise refusal(reply) if reply.status != 200 else unusable("metadata without content")
         return self._current_version(request, data)
 
+    def versioned_path(self, request: DocumentId, call: Call) -> str | None:
+        """Return the path under which a secret's versions are written, None on another engine.
+
+        A mount that the server does not tell about is taken for one with versions: the other kind
+        knows no such path, and refuses.
+        """
+        mount = self._mount(request, call)
+        if mount is None:
+            mount = Mount(request.locator.partition("/")[0], KV2, self._clock())
+        return _kv2_path(mount, "data", request) if mount.kind == KV2 else None
+
     # The engines ---------------------------------------------------------------------------------
 
     def _mount(self, request: DocumentId, call: Call) -> Mount | None:
@@ -187,8 +198,8 @@ class Reader:
             seconds = number((reply.content or {}).get("lease_duration"))
             return Document(body, refresh_after=seconds if has_advice and seconds > 0 else None)
         # A certificate without a lease says itself when it ends.
-        ends = number(data.get("expiration"))
-        return Document(body, lifetime=max(0.0, ends - self._wall()) if ends > 0 else None)
+        ends = number(data.get("expiration")) or _certificate_end(data.get("certificate"))
+        return Document(body, lifetime=max(0.0, ends - self._wall()) if ends else None)
 
     def _from_somewhere(self, request: DocumentId, call: Call) -> Document:
         """Read from a mount that the server does not tell anything about."""
@@ -231,6 +242,14 @@ class Reader:
         if state.get("destroyed") is True or (ends is not None and ends <= self._wall()):
             raise _gone(version, is_destroyed=state.get("destroyed") is True)
         return version
+
+
+def _certificate_end(text: object) -> float | None:
+    if not isinstance(text, str) or "-----BEGIN CERTIFICATE-----" not in text:
+        return None
+    from ._vault_certificate import not_after
+
+    return not_after(text)
 
 
 def _check_options(kind: str, request: DocumentId) -> None:

@@ -7,14 +7,14 @@ the processor time (``benchmarks/vault_fetch.py``), for requests of one line. Of
 itself, nothing is wanted here: it follows redirects with the token, lets ``..`` leave a mount, and
 takes address and token from the environment when none is given.
 
-The parts: :mod:`._vault_api` (requests, and what refusals mean), :mod:`._vault_login` and
-:mod:`._vault_auth` (tokens), :mod:`._vault_call` (one call, many threads), :mod:`._vault_mounts` and
-:mod:`._vault_read` (engines and documents), :mod:`._vault_leases`.
+The parts: :mod:`._vault_api` (requests, and what refusals mean), :mod:`._vault_methods` (logins),
+:mod:`._vault_auth` (the token's life), :mod:`._vault_namespace`, :mod:`._vault_call` (one call, many
+threads), :mod:`._vault_mounts` and :mod:`._vault_read` (engines and documents),
+:mod:`._vault_write`, :mod:`._vault_leases`.
 """
 
 from __future__ import annotations
 
-import os
 import time
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -27,8 +27,10 @@ from ._vault_api import Api
 from ._vault_auth import Session
 from ._vault_call import Call, each
 from ._vault_leases import Leases
-from ._vault_login import AppRole, Login, TokenFile
+from ._vault_login import Login, file_option
+from ._vault_methods import login
 from ._vault_read import Reader
+from ._vault_write import VersionChanged, write
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -37,9 +39,9 @@ if TYPE_CHECKING:
 
     from ..document import Lease
     from ..reference import DocumentId, Scheme
-    from . import Deadline, Outcome
+    from . import Deadline, Identity, Outcome
 
-__all__ = ["VaultBackend"]
+__all__ = ["VaultBackend", "VersionChanged"]
 
 T = TypeVar("T")
 
@@ -99,14 +101,18 @@ class VaultBackend:
         else:
             transport = Transport(
                 found,
-                ca_file=_file(options, "ca_file"),
-                client_cert_file=_file(options, "client_cert_file"),
-                client_key_file=_file(options, "client_key_file"),
+                ca_file=file_option(options, "ca_file"),
+                client_cert_file=file_option(options, "client_cert_file"),
+                client_key_file=file_option(options, "client_key_file"),
                 server_name=options.get("server_name"),
                 timeout=float(options.get("timeout") or 10.0),
             )
-            login = _login(store, options.get("auth") or {})
-            return cls(store, transport, login, namespace=options.get("namespace"))
+            way = login(
+                store,
+                options.get("auth") or {},
+                has_certificate=options.get("client_cert_file") is not None,
+            )
+            return cls(store, transport, way, namespace=options.get("namespace"))
         raise ConfigError(problem, store=store, hint=f"correct stores.{store}.address")
 
     def fetch(self, requests: Sequence[DocumentId], deadline: Deadline) -> Sequence[Outcome]:
@@ -125,11 +131,36 @@ class VaultBackend:
         What comes back may be shorter: near the lease's maximum, or its token's. Raises
         :class:`SecretExpired` when the server has no such lease any more.
         """
-        return self._about_lease(lease, deadline, self._leases.renew)
+        return self._own_errors(lambda call: self._leases.renew(lease, call), deadline)
 
     def revoke(self, lease: Lease, deadline: Deadline) -> None:
         """Give ``lease`` back: the server removes the credential. Raises :class:`SecretBridgeError`."""
-        self._about_lease(lease, deadline, self._leases.revoke)
+        self._own_errors(lambda call: self._leases.revoke(lease, call), deadline)
+
+    def write(
+        self, locator: str, fields: Mapping[str, Any], cas: int | None, deadline: Deadline
+    ) -> str:
+        """Write a new version of a secret of KV version 2 and return its number.
+
+        ``cas`` is the version that must be the current one, 0 for a secret that must not be there;
+        None writes over whatever is there. Raises :class:`VersionChanged` when another version is
+        the current one, and whatever else stands in the way.
+        """
+        return self._own_errors(
+            lambda call: write(locator, fields, cas, call, self._reader), deadline
+        )
+
+    def identity(self, deadline: Deadline) -> Identity:
+        """Return who the server takes us for, and for how long. Raises :class:`SecretBridgeError`."""
+        return self._own_errors(self._session.identity, deadline)
+
+    def release(self, deadline: Deadline) -> None:
+        """Revoke the tokens that this process logged in for, and with them their leases.
+
+        A token that came from a file is somebody else's and stays. Takes a second at most. Raises
+        :class:`SecretBridgeError`; the token then ends by itself.
+        """
+        self._own_errors(lambda call: self._session.release(call.deadline), deadline)
 
     def hvac_client(self) -> Any:
         """Return an ``hvac.Client`` that uses this store's transport, namespace and token.
@@ -156,47 +187,20 @@ class VaultBackend:
         self._reader.mounts.after_fork()
 
     def close(self) -> None:
-        """Close the connections and forget the token."""
+        """Close the connections and forget the token, which lives on: its leases may be kept."""
         self._api.transport.close()
         self._session.close()
 
     def _call(self, deadline: Deadline) -> Call:
         return Call(self._api, self._session, deadline, self._pause)
 
-    def _about_lease(
-        self, lease: Lease, deadline: Deadline, action: Callable[[Lease, Call], T]
-    ) -> T:
+    def _own_errors(self, action: Callable[[Call], T], deadline: Deadline) -> T:
         error: SecretBridgeError
         try:
-            return action(lease, self._call(deadline))
+            return action(self._call(deadline))
         except SecretBridgeError as raised:
             error = raised
         except Exception as raised:  # noqa: BLE001 - only errors of ours leave this module
-            error = unexpected(raised, "asking Vault about a lease")
+            error = unexpected(raised, "talking to Vault")
         # Raised out here, as a copy: the frames of the original hold the token.
         raise error.about(None, self.store)
-
-
-def _file(options: Mapping[str, Any], name: str) -> str | None:
-    value = options.get(name)
-    return None if value is None else os.path.expanduser(value)
-
-
-def _login(store: str, auth: Mapping[str, Any]) -> Login:
-    method = auth.get("method", "token")
-    if method == "token":
-        return TokenFile(_file(auth, "token_file") or os.path.expanduser("~/.vault-token"))
-    role_id_file = _file(auth, "role_id_file")
-    if method != "approle" or role_id_file is None:
-        raise ConfigError(
-            "the store has no usable `auth`",
-            store=store,
-            hint="set `auth: {method: token, token_file: ...}` or `auth: {method: approle, "
-            "role_id_file: ..., secret_id_file: ...}`",
-        )
-    return AppRole(
-        role_id_file,
-        _file(auth, "secret_id_file"),
-        is_wrapped=auth.get("secret_id_wrapped", False) is True,
-        mount=str(auth.get("mount", "approle")).strip("/"),
-    )

@@ -184,6 +184,19 @@ class VaultAdmin:
             return str(content["wrap_info"]["token"])
         return str(content["data"]["secret_id"])
 
+    def auth_method(self, kind: str, path: str) -> None:
+        """Mount an auth method at ``auth/PATH``."""
+        self.do("POST", f"sys/auth/{path}", {"type": kind})
+
+    def namespace(self, name: str) -> dict[str, str]:
+        """Make a namespace; return the header that requests in it have."""
+        self.do("POST", f"sys/namespaces/{name}", {})
+        return {"X-Vault-Namespace": name}
+
+    def accessors(self) -> set[str]:
+        """Return the accessors of all living tokens."""
+        return set(self.do("LIST", "auth/token/accessors")["data"]["keys"])
+
     # States --------------------------------------------------------------------------------------
 
     def seal(self) -> None:

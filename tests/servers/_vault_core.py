@@ -2,7 +2,9 @@
 
 Statuses and bodies are those measured on OpenBao 2.6 and, where ``dialect`` is "vault", on Vault. It
 holds what a client can meet: tokens that end, AppRole, response wrapping, both versions of the
-key-value engine, an engine with leases, a certificate issuer, policies, a rate limit, the seal.
+key-value engine, an engine with leases, a certificate issuer, policies, a rate limit, the seal,
+namespaces. Those are whole servers of their own, known to the one that they are made in; where
+``dialect`` is "vault" the header is ignored, as an open-source Vault does, unless ``enterprise``.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ._vault_engines import Certificates, Dynamic, Engine, KeyValue1, KeyValue2
+from ._vault_logins import Method
 from ._vault_state import (
     DAY,
     Answer,
@@ -42,9 +45,22 @@ DEFAULT_POLICY = {
 
 
 class Core:
-    def __init__(self, clock: Callable[[], float], *, dialect: str = "openbao") -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        *,
+        dialect: str = "openbao",
+        enterprise: bool = False,
+        parent: Core | None = None,
+        name: str = "",
+    ) -> None:
         self.clock = clock
         self.dialect = dialect
+        self.enterprise = enterprise
+        self.parent = parent
+        self.name = name
+        self.namespaces: dict[str, Core] = {}
+        self.methods: dict[str, Method] = {}
         self.sealed = False
         self.root = "s.root" + secrets.token_hex(8)
         self.policies: dict[str, dict[str, set[str]]] = {"default": DEFAULT_POLICY}
@@ -61,8 +77,20 @@ class Core:
         root = Token(self.root, ["root"], None, None, 0, clock(), False)
         self.tokens = {self.root: root}
 
+    @property
+    def has_namespaces(self) -> bool:
+        return self.dialect == "openbao" or self.enterprise
+
     def answer(self, request: Request) -> Answer:
+        namespace = request.headers.get("x-vault-namespace", "").strip("/")
         try:
+            if namespace and self.has_namespaces and self.parent is None:
+                if request.path == "sys/health" and not self.enterprise:
+                    raise Refused(400, "operation unavailable in namespaces")
+                if request.path != "sys/health":
+                    if namespace not in self.namespaces:
+                        raise Refused(404, "namespace not found")
+                    return self.namespaces[namespace].answer(request)
             answer = self._answer(request)
         except Refused as refused:
             return refused.answer
@@ -81,8 +109,8 @@ class Core:
         if self.sealed:
             raise Refused(503, "Vault is sealed")
         self._limit(path)
-        if re.fullmatch(r"auth/[^/]+/login", path):
-            return self._log_in(path.split("/")[1], request.body)
+        if found := re.fullmatch(r"auth/([^/]+)/login(?:/(.+))?", path):
+            return self._log_in(found[1], found[2] or "", request)
         if path == "sys/wrapping/lookup":
             token = self._wrapping(request)
             created = time_text(token.created)
@@ -119,6 +147,8 @@ class Core:
         if token is not None and token.ends is not None and token.ends <= self.clock():
             self.drop_token(id_)
             return None
+        if token is None and self.parent is not None:
+            return self.parent.live_token(id_)
         return token
 
     def drop_token(self, id_: str) -> None:
@@ -160,22 +190,25 @@ class Core:
         max_ttl: float = 0,
         renewable: bool = True,
         origin: str = "auth/token/create",
+        display: str = "token",
+        meta: dict[str, str] | None = None,
     ) -> Token:
         now = self.clock()
         maximum = now + (max_ttl or 32 * DAY)
         id_ = "s." + secrets.token_urlsafe(18)
         ends = min(now + ttl, maximum)
         token = Token(id_, policies, ends, maximum, ttl, now, renewable, origin=origin)
+        token.display, token.meta = display, meta or {}
         self.tokens[id_] = token
         return token
 
-    def _auth(self, token: Token, **metadata: str) -> dict[str, Any]:
+    def _auth(self, token: Token) -> dict[str, Any]:
         return {
             "client_token": token.id,
-            "accessor": secrets.token_urlsafe(18),
+            "accessor": token.accessor,
             "policies": token.policies,
             "token_policies": token.policies,
-            "metadata": metadata or None,
+            "metadata": token.meta or None,
             "lease_duration": token.ttl_left(self.clock()),
             "renewable": token.renewable,
             "entity_id": "",
@@ -188,16 +221,16 @@ class Core:
     def _lookup(self, token: Token) -> Answer:
         return ok(
             {
-                "accessor": secrets.token_urlsafe(18),
+                "accessor": token.accessor,
                 "creation_time": int(token.created),
                 "creation_ttl": int(token.ttl),
-                "display_name": "token",
+                "display_name": token.display,
                 "entity_id": "",
                 "expire_time": None if token.ends is None else time_text(token.ends),
                 "explicit_max_ttl": 0,
                 "id": token.id,
                 "issue_time": time_text(token.created),
-                "meta": None,
+                "meta": token.meta or None,
                 "num_uses": 0,
                 "orphan": False,
                 "path": token.origin,
@@ -205,6 +238,11 @@ class Core:
                 "renewable": token.renewable,
                 "ttl": token.ttl_left(self.clock()),
                 "type": "service",
+                **(
+                    {"namespace_path": f"{self.name}/"}
+                    if token.id in self.tokens and self.name
+                    else {}
+                ),
             }
         )
 
@@ -234,9 +272,31 @@ class Core:
 
     # AppRole -------------------------------------------------------------------------------------
 
-    def _log_in(self, mount: str, body: dict[str, Any]) -> Answer:
-        if mount != "approle":
+    def _log_in(self, mount: str, name: str, request: Request) -> Answer:
+        if mount in self.methods:
+            method = self.methods[mount]
+            role, meta, display = method.log_in(name, request, self.clock())
+            policies, ttl = role.get("token_policies", []), seconds(role.get("token_ttl"))
+            max_ttl = seconds(role.get("token_max_ttl"))
+        elif mount == "approle":
+            found = self._approle(request.body)
+            policies, ttl, max_ttl = found.policies, found.ttl, found.max_ttl
+            meta, display = {"role_name": found.name}, "approle"
+        elif self.dialect == "vault":
             raise Refused(403, "permission denied")
+        else:
+            raise self._no_route(request.path)
+        token = self.make_token(
+            sorted({*policies, "default"}),
+            ttl or 32 * DAY,
+            max_ttl=max_ttl,
+            origin=request.path,
+            display=display,
+            meta=meta,
+        )
+        return ok(None, auth=self._auth(token))
+
+    def _approle(self, body: dict[str, Any]) -> Role:
         role = next((role for role in self.roles.values() if role.id == body.get("role_id")), None)
         secret_id = body.get("secret_id")
         if not secret_id:
@@ -249,10 +309,7 @@ class Core:
             del role.secret_ids[secret_id]
         elif uses:
             role.secret_ids[secret_id] = uses - 1
-        origin = f"auth/{mount}/login"
-        policies = sorted({*role.policies, "default"})
-        token = self.make_token(policies, role.ttl, max_ttl=role.max_ttl, origin=origin)
-        return ok(None, auth=self._auth(token, role_name=role.name))
+        return role
 
     def _role(self, parts: list[str], body: dict[str, Any]) -> Answer:
         name = parts[0]
@@ -311,12 +368,15 @@ class Core:
     # The server's own paths ----------------------------------------------------------------------
 
     def _health(self, path: str) -> Answer:
-        content = {
+        content: dict[str, Any] = {
             "initialized": True,
             "sealed": self.sealed,
             "standby": self.sealed,
-            "version": "2.6.2",
+            "version": "2.6.2" if self.dialect == "openbao" else "1.21.0",
         }
+        if self.dialect == "vault":
+            content["enterprise"] = self.enterprise
+            content["version"] += "+ent" if self.enterprise else ""
         return Answer(503 if self.sealed and path == "sys/health" else 200, content)
 
     def _mount_probe(self, locator: str, token: Token) -> Answer:
@@ -353,6 +413,8 @@ class Core:
             return self._renew_token(token, body)
         if path == "auth/token/create":
             return self._create_token(body)
+        if path == "auth/token/accessors" and method == "LIST":
+            return ok({"keys": [token.accessor for token in self.tokens.values()]})
         if path.startswith("auth/approle/role/"):
             return self._role(path.split("/")[3:], body)
         if path == "sys/leases/renew":
@@ -360,7 +422,18 @@ class Core:
         if path.startswith("sys/mounts/"):
             return self._mount(path.removeprefix("sys/mounts/"), method, body)
         area, _, name = path.rpartition("/")
-        if path in ("auth/token/revoke-self", "auth/token/revoke"):
+        if (found := re.match(r"auth/([^/]+)/(.+)", path)) and found[1] in self.methods:
+            self.methods[found[1]].write(found[2], body)
+            return Answer(204)
+        if area == "sys/auth":
+            self.methods[name] = Method(body["type"])
+            if body["type"] == "approle":
+                del self.methods[name]  # there from the start
+        elif path.startswith("sys/namespaces/") and self.has_namespaces:
+            inner = path.removeprefix("sys/namespaces/")
+            options = {"dialect": self.dialect, "enterprise": self.enterprise}
+            self.namespaces[inner] = Core(self.clock, parent=self, name=inner, **options)
+        elif path in ("auth/token/revoke-self", "auth/token/revoke"):
             self.drop_token(body.get("token", token.id))
         elif path == "sys/seal":
             self.sealed = True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from ._vault_state import time_text
@@ -170,17 +171,20 @@ class Dynamic(Engine):
 
 
 class Certificates(Engine):
-    """Issues certificates for POST ``issue/ROLE``; the role says whether each has a lease."""
+    """Issues certificates for POST ``issue/ROLE``; the role says whether each has a lease.
+
+    With ``tells_no_end`` in the role an answer has no ``expiration``, as that of older servers.
+    """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         super().__init__("pki")
         self.clock = clock
-        self.roles: dict[str, bool] = {}
+        self.roles: dict[str, dict[str, Any]] = {}
 
     def answer(self, method: str, path: str, query: dict[str, str], body: dict[str, Any]) -> Result:
         section, _, role = path.partition("/")
         if section == "roles":
-            self.roles[role] = bool(body.get("generate_lease"))
+            self.roles[role] = body
             return DONE
         if section != "issue" or method not in ("POST", "PUT"):
             return UNSUPPORTED
@@ -190,11 +194,34 @@ class Certificates(Engine):
         if not name or " " in name:
             return refused(400, f"common name {name} not allowed by this role")
         ttl = 60.0 * float(str(body.get("ttl", "60m")).rstrip("m"))
-        data = {
-            "certificate": f"-----BEGIN CERTIFICATE-----\n{secrets.token_hex(16)}\n",
-            "expiration": int(self.clock() + ttl),
-            "private_key": f"-----BEGIN EC PRIVATE KEY-----\n{secrets.token_hex(16)}\n",
+        certificate, key = issued(name, self.clock() + ttl)
+        data: dict[str, Any] = {
+            "certificate": certificate,
+            "private_key": key,
             "private_key_type": "ec",
             "serial_number": secrets.token_hex(8),
         }
-        return 200, {"data": data}, (ttl, ttl, False) if self.roles[role] else None
+        if not self.roles[role].get("tells_no_end"):
+            data["expiration"] = int(self.clock() + ttl)
+        has_lease = self.roles[role].get("generate_lease")
+        return 200, {"data": data}, (ttl, ttl, False) if has_lease else None
+
+
+def issued(name: str, ends: float) -> tuple[str, str]:
+    """Return a certificate in PEM that ends at ``ends``, and its key."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    certificate = (
+        x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
+        .not_valid_before(datetime.fromtimestamp(ends, UTC) - timedelta(days=1))
+        .not_valid_after(datetime.fromtimestamp(ends, UTC))
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    form = serialization.PrivateFormat.PKCS8
+    text = key.private_bytes(pem, form, serialization.NoEncryption()).decode()
+    return certificate.public_bytes(pem).decode(), text

@@ -34,6 +34,7 @@ class Request:
     query: dict[str, str] = field(default_factory=dict)
     headers: dict[str, str] = field(default_factory=dict)  # lower-case names
     body: dict[str, Any] = field(default_factory=dict)
+    peer: bytes | None = None  # the client's certificate, in DER
 
     @property
     def capability(self) -> str:
@@ -58,6 +59,9 @@ class Token:
     renewable: bool
     wraps: Answer | None = None
     origin: str = "auth/token/create"
+    display: str = "token"
+    meta: dict[str, str] = field(default_factory=dict)
+    accessor: str = field(default_factory=lambda: secrets.token_urlsafe(18))
 
     def ttl_left(self, now: float) -> int:
         return 0 if self.ends is None else max(0, round(self.ends - now))

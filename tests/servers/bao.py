@@ -11,6 +11,7 @@ itself is not needed to make, renew and remove users.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import secrets
@@ -48,6 +49,7 @@ class RealVault(VaultAdmin):
         self.address = address
         self.token = token
         self.unseal_key = unseal_key
+        self.tls_address = ""
         self._management = management
         self._roles = 0
 
@@ -80,8 +82,13 @@ class RealVault(VaultAdmin):
 
 
 @contextmanager
-def real_vault(binary: str | None = None) -> Iterator[RealVault]:
-    """Run a server; raise :class:`FileNotFoundError` when there is no binary."""
+def real_vault(
+    binary: str | None = None, *, certificate: tuple[Path, Path] | None = None
+) -> Iterator[RealVault]:
+    """Run a server; raise :class:`FileNotFoundError` when there is no binary.
+
+    With a ``certificate`` (a PEM chain and its key) it also listens with TLS, at ``tls_address``.
+    """
     binary = binary or find_binary()
     if binary is None:
         raise FileNotFoundError("neither bao nor vault on the PATH")
@@ -93,6 +100,10 @@ def real_vault(binary: str | None = None) -> Iterator[RealVault]:
             *[binary, "server", "-dev", "-dev-no-store-token", "-log-level=error"],
             *[f"-dev-root-token-id={token}", f"-dev-listen-address=127.0.0.1:{port}"],
         ]
+        tls_port = 0
+        if certificate is not None:
+            tls_port = _free_port()
+            command.append(f"-config={_listener(Path(home), tls_port, certificate)}")
         with output.open("wb") as sink:
             process = subprocess.Popen(
                 command,
@@ -104,6 +115,7 @@ def real_vault(binary: str | None = None) -> Iterator[RealVault]:
         try:
             unseal_key = _wait_until_ready(process, output, port)
             server = RealVault(f"http://127.0.0.1:{port}", token, unseal_key, management.address)
+            server.tls_address = f"https://127.0.0.1:{tls_port}" if certificate else ""
             server.prepare()
             yield server
             server.disconnect()
@@ -114,6 +126,15 @@ def real_vault(binary: str | None = None) -> Iterator[RealVault]:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+def _listener(folder: Path, port: int, certificate: tuple[Path, Path]) -> Path:
+    """Write the configuration of one more listener."""
+    chain, key = certificate
+    files = {"tls_cert_file": str(chain), "tls_key_file": str(key)}
+    path = folder / "listener.json"
+    path.write_text(json.dumps({"listener": [{"tcp": {"address": f"127.0.0.1:{port}", **files}}]}))
+    return path
 
 
 def _wait_until_ready(process: subprocess.Popen[bytes], output: Path, port: int) -> str:

@@ -58,13 +58,17 @@ class VaultServer(VaultAdmin):
         *,
         port: int = 0,
         dialect: str = "openbao",
+        enterprise: bool = False,
         certificate: tuple[Path, Path] | None = None,
         ca_file: Path | None = None,
     ) -> None:
-        """``certificate`` is a PEM chain and its key; with it the server speaks TLS only."""
+        """``certificate`` is a PEM chain and its key; with it the server speaks TLS only.
+
+        Clients may then show certificates that the authority in ``ca_file`` signed.
+        """
         super().__init__()
         self._ahead = 0.0
-        self.core = Core(self.now, dialect=dialect)
+        self.core = Core(self.now, dialect=dialect, enterprise=enterprise)
         self.token = self.core.root
         self.ca_file = ca_file
         self.requests: Counter[str] = Counter()
@@ -75,6 +79,9 @@ class VaultServer(VaultAdmin):
         if certificate is not None:
             self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             self._tls.load_cert_chain(*certificate)
+            if ca_file is not None:
+                self._tls.load_verify_locations(ca_file)
+                self._tls.verify_mode = ssl.CERT_OPTIONAL
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._wires: set[_Wire] = set()
@@ -147,22 +154,31 @@ class VaultServer(VaultAdmin):
         self.do("POST", f"database/roles/role{self._roles}", body)
         return f"database/creds/role{self._roles}"
 
-    def certificate_role(self, *, generate_lease: bool) -> str:
+    def certificate_role(self, *, generate_lease: bool, tells_no_end: bool = False) -> str:
         if "pki" not in self.core.engines:
             self.mount("pki", "pki")
         self._roles += 1
-        self.do("POST", f"pki/roles/role{self._roles}", {"generate_lease": generate_lease})
+        body = {"generate_lease": generate_lease, "tells_no_end": tells_no_end}
+        self.do("POST", f"pki/roles/role{self._roles}", body)
         return f"pki/issue/role{self._roles}"
 
     # The wire ------------------------------------------------------------------------------------
 
-    def respond(self, method: str, target: str, headers: dict[str, str], body: bytes) -> bytes:
+    def respond(
+        self,
+        method: str,
+        target: str,
+        headers: dict[str, str],
+        body: bytes,
+        peer: bytes | None = None,
+    ) -> bytes:
         """Return the bytes of the answer; none when the connection is to be closed instead."""
         path, _, query = target.partition("?")
         name = unquote(path.removeprefix("/v1/"))
         self.requests[f"{method} {name}"] += 1
         parameters = dict(parse_qsl(query)) if query else {}
-        request = Request(method, name, parameters, headers, json.loads(body) if body else {})
+        content = json.loads(body) if body else {}
+        request = Request(method, name, parameters, headers, content, peer)
         self.log.append(request)
         for prefix, answers in self._scripts.items():
             if name.startswith(prefix) and answers:
@@ -209,7 +225,9 @@ class _Wire(asyncio.Protocol):
                 return
             self._received = rest[length:]
             method, target, _ = request_line.split(" ")
-            answer = self._server.respond(method, target, headers, rest[:length])
+            tls = self._transport.get_extra_info("ssl_object")
+            peer = None if tls is None else tls.getpeercert(binary_form=True)
+            answer = self._server.respond(method, target, headers, rest[:length], peer)
             if not answer:
                 self._transport.close()
                 return

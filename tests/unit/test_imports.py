@@ -48,9 +48,13 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     # A library's types end at the module that imports it, so that it can be replaced there alone.
     "hvac": ("secretbridge.backends._vault_hvac",),
     "requests": ("secretbridge.backends._vault_hvac",),
-    "botocore": ("secretbridge.backends._aws_client",),
+    "botocore": ("secretbridge.backends._aws_client", "secretbridge.backends._vault_aws"),
     "watchfiles": ("secretbridge.watch",),
-    "cryptography": ("secretbridge.backends.local", "secretbridge.backends._local"),
+    "cryptography": (
+        "secretbridge.backends.local",
+        "secretbridge.backends._local",
+        "secretbridge.backends._vault_certificate",
+    ),
     "yaml": ("secretbridge.config._yaml_source",),
     # The configuration, and the model that each backend has of its own keys.
     "pydantic": (

@@ -439,9 +439,13 @@ def test_the_options_of_a_certificate_are_its_parameters_and_not_its_path(server
 
 
 def test_every_request_carries_the_marker_and_the_namespace(server, connect):
+    headers = server.namespace("team/a")
+    server.do("POST", "kv/data/app", {"data": {"p": "x"}}, headers)
+    server.log.clear()
     backend = connect(server.address, server.token, namespace="team/a")
     assert works(backend)
-    for request in server.log[-3:]:
+    assert len(server.log) >= 3
+    for request in server.log:
         assert request.headers["x-vault-request"] == "true"
         assert request.headers["x-vault-namespace"] == "team/a"
 
@@ -455,6 +459,43 @@ def test_a_server_behind_tls_is_read_with_its_authority(tmp_path, connect):
         outcomes = fetch(trusting, *[f"vault:kv/app?version={n}" for n in range(1, 50)])
         assert isinstance(outcomes[0], Document)
         assert isinstance(one(connect(server.address, server.token)), BackendUnavailable)
+
+
+@pytest.mark.parametrize("dialect", ["openbao", "vault", "enterprise"])
+def test_a_server_that_would_take_a_namespace_for_the_root_is_refused_before_any_login(
+    connect, dialect
+):
+    kind = {"openbao": "openbao"}.get(dialect, "vault")
+    with VaultServer(dialect=kind, enterprise=dialect == "enterprise") as server:
+        server.put("kv/app", {"p": "the root's"})
+        if dialect != "vault":
+            headers = server.namespace("team")
+            server.do("POST", "kv/data/app", {"data": {"p": "the team's"}}, headers)
+        server.log.clear()
+        outcome = one(connect(server.address, server.token, namespace="team"))
+        if dialect == "vault":
+            assert isinstance(outcome, ConfigError)
+            assert "silently" in str(outcome)
+            assert [r for r in server.log if "x-vault-token" in r.headers] == []
+        else:
+            assert json.loads(outcome.body) == {"p": "the team's"}
+
+
+def test_whether_the_server_knows_namespaces_is_asked_once(server, connect):
+    server.do("POST", "kv/data/app", {"data": {"p": "x"}}, server.namespace("team"))
+    backend = connect(server.address, server.token, namespace="team")
+    assert works(backend)
+    server.revoke_token(backend._session._token.value)  # root's own: the file is read again
+    assert not works(backend)
+    assert server.count("GET sys/health") == 1
+
+
+def test_an_answer_that_leaves_namespaces_open_is_no_permission(server, connect):
+    server.script("sys/health", [Scripted(200, "<html>"), Scripted(503, '{"errors":["x"]}')])
+    backend = connect(server.address, server.token, namespace="team")
+    assert isinstance(one(backend), BackendUnavailable)
+    assert isinstance(one(backend), BackendUnavailable)
+    assert all("x-vault-token" not in request.headers for request in server.log)
 
 
 # Configuration -----------------------------------------------------------------------------------
@@ -492,9 +533,9 @@ def test_options_that_are_right(options):
         ({"timeout": "canary"}, "valid number"),
         ({"namespace": "../a"}, "names joined by"),
         ({"client_key_file": "/k"}, "client_cert_file"),
-        ({"auth": {"method": "kerberos"}}, "'token' or 'approle'"),
+        ({"auth": {"method": "kerberos"}}, "'token', 'approle'"),
         ({"auth": {"method": "approle"}}, "role_id_file"),
-        ({"auth": {"method": "token", "role_id_file": "/r"}}, "role_id_file: only for"),
+        ({"auth": {"method": "token", "role_id_file": "/r"}}, "Extra inputs"),
         ({"auth": {"method": "approle", "role_id_file": "/r", "token_file": "/t"}}, "token_file"),
         (
             {"auth": {"method": "approle", "role_id_file": "/r", "secret_id_wrapped": True}},
@@ -502,8 +543,15 @@ def test_options_that_are_right(options):
         ),
         ({"auth": {"secret_id": "canary"}}, "Extra inputs"),
         ({"auth": {"method": "approle", "role_id_file": "/r", "mount": "a/../b"}}, "joined by"),
+        ({"auth": {"method": "kubernetes"}}, "role"),
+        ({"auth": {"method": "jwt", "role": "app"}}, "jwt_file"),
+        ({"auth": {"method": "cert"}}, "set client_cert_file"),
+        ({"auth": {"method": "userpass", "username": "a/b", "password_file": "/p"}}, "not a name"),
+        ({"auth": {"method": "userpass", "username": "app", "password": "canary"}}, "Extra inputs"),
+        ({"auth": {"method": "aws", "iam_server_id": "a\nX-Evil: canary"}}, "pattern"),
+        ({"auth": {"method": "aws", "region": "canary.example/"}}, "pattern"),
     ],
-    ids=range(15),
+    ids=range(22),
 )
 def test_options_that_are_wrong_say_so_without_the_value(options, words):
     from pydantic import ValidationError
@@ -516,7 +564,14 @@ def test_options_that_are_wrong_say_so_without_the_value(options, words):
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"address": "http://vault"}, {"address": "https://v", "auth": {"method": "approle"}}],
+    [
+        {},
+        {"address": "http://vault"},
+        {"address": "https://v", "auth": {"method": "approle"}},
+        {"address": "https://v", "auth": {"method": "kubernetes"}},
+        {"address": "https://v", "auth": {"method": "cert"}},
+        {"address": "https://v", "auth": {"method": "nonsense"}},
+    ],
 )
 def test_a_client_that_cannot_work_is_not_made(options):
     with pytest.raises(ConfigError) as caught:
@@ -555,3 +610,13 @@ def test_no_outcome_is_ever_an_exception_of_the_library(server, backend, monkeyp
     outcome = one(backend)
     assert isinstance(outcome, SecretBridgeError)
     assert_no_leak(outcome, CANARY)
+
+
+def test_every_method_of_the_configuration_has_a_login_and_the_other_way_round():
+    from typing import get_args
+
+    from secretbridge.backends._vault_methods import METHODS
+
+    models = get_args(model().model_fields["auth"].annotation)
+    names = [get_args(m.model_fields["method"].annotation)[0] for m in models]
+    assert names == list(METHODS)

@@ -8,7 +8,8 @@ import pytest
 from secretbridge.backends import Deadline
 from secretbridge.backends._dial import Address
 from secretbridge.backends._transport import Transport
-from secretbridge.backends._vault_login import AppRole, TokenFile, read_credential
+from secretbridge.backends._vault_approle import AppRole
+from secretbridge.backends._vault_login import TokenFile, read_credential
 from secretbridge.backends.vault import VaultBackend
 from secretbridge.document import Document
 from secretbridge.errors import AccessDenied, AuthenticationFailed, BackendUnavailable
@@ -96,15 +97,15 @@ LOOKUP = "GET auth/token/lookup-self"
 def test_a_young_token_is_used_as_it_is(server, by_role, clock):
     backend = by_role(ttl=3600)
     assert works(backend)
-    clock.advance(1700)
+    clock.advance(2000)
     assert works(backend)
     assert (server.count(LOGIN), server.count(RENEW)) == (1, 0)
 
 
-def test_after_half_of_its_life_the_first_call_renews_the_token(server, by_role, clock):
+def test_after_two_thirds_of_its_life_the_first_call_renews_the_token(server, by_role, clock):
     backend = by_role(ttl=3600)
     assert works(backend)
-    clock.advance(1900)
+    clock.advance(2450)
     assert works(backend)
     assert works(backend)
     assert (server.count(LOGIN), server.count(RENEW)) == (1, 1)
@@ -115,7 +116,7 @@ def test_after_half_of_its_life_the_first_call_renews_the_token(server, by_role,
 
 def test_a_renewal_never_asks_for_less_than_the_token_ever_had(server, by_token, clock):
     backend = by_token(ttl=3600)
-    clock.advance(2000)  # an old token, that somebody made for an hour
+    clock.advance(2450)  # an old token, that somebody made for an hour
     assert works(backend)
     assert works(backend)
     assert [r.body for r in server.log if r.path == "auth/token/renew-self"] == [
@@ -142,7 +143,7 @@ def test_a_token_that_cannot_be_renewed_is_replaced_in_its_last_third(server, by
     backend = by_role(ttl=3600)
     server.script("auth/token/renew-self", [Scripted(400, '{"errors":["not renewable"]}')])
     assert works(backend)
-    clock.advance(1900)
+    clock.advance(2450)
     assert works(backend)
     assert server.count(LOGIN) == 2
 
@@ -161,7 +162,7 @@ def test_a_token_that_ended_while_nobody_called_is_replaced_without_a_refusal(
 def test_a_living_token_survives_a_renewal_that_fails(server, by_role, clock):
     backend = by_role(ttl=3600)
     assert works(backend)
-    clock.advance(1900)
+    clock.advance(2450)
     server.script("auth/token/renew-self", [Scripted(500, '{"errors":["x"]}')] * 2)
     assert works(backend)
     assert works(backend)
@@ -208,7 +209,7 @@ def test_a_file_token_near_its_end_is_replaced_by_a_new_one_in_the_file(
 def test_a_renewal_that_hangs_holds_nobody_up_who_has_a_living_token(server, by_role, clock):
     backend = by_role(ttl=3600)
     assert works(backend)
-    clock.advance(1900)
+    clock.advance(2450)
     busy, released = threading.Event(), threading.Event()
     real = server.core.answer
 
