@@ -17,19 +17,23 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, is_type
 from pydantic import BaseModel, SecretBytes, SecretStr, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from .._announce import announce
 from ..document import json_span
 from ..errors import IntegrityError
 from ..reference import Reference
 from ..secret import Secret
 
-__all__ = ["MASK", "Kind", "convert", "given", "kind_of", "open_inside"]
+__all__ = ["MASK", "Kind", "convert", "given", "kind_of", "model_in", "opened", "validate"]
 
 MASK = "**********"
 """What stands for a value wherever one would be shown; the same as in a Secret's repr."""
 
 _FROM_THE_SCHEMA = frozenset(
-    "gt ge lt le multiple_of min_length max_length field_type pattern expected expected_schemes "
-    "max_digits decimal_places whole_digits class tz_expected".split()
+    [
+        *["gt", "ge", "lt", "le", "multiple_of", "max_digits", "decimal_places", "whole_digits"],
+        *["min_length", "max_length", "field_type", "pattern", "expected", "expected_schemes"],
+        *["class", "class_name", "tz_expected", "expected_version", "discriminator"],
+    ]
 )
 """Parts of pydantic's messages that come from the field's type. Others may come from the value: the tag
 of a union, the offending character, a length, and whatever somebody's own validator says."""
@@ -77,7 +81,9 @@ def given(value: object, name: str) -> object:
         value = value.encode()
     if not isinstance(value, bytes):
         return value
-    return Secret(value, name=name, reference=Reference("given", "given", name))
+    secret = Secret(value, name=name, reference=Reference("given", "given", name))
+    announce(secret)
+    return secret
 
 
 def convert(secret: Secret, kind: Kind, handler: Callable[[Any], Any]) -> Any:
@@ -85,8 +91,18 @@ def convert(secret: Secret, kind: Kind, handler: Callable[[Any], Any]) -> Any:
 
     Raises :class:`pydantic.ValidationError` that shows the secret's mask in the place of the value.
     """
+    return validate(lambda: opened(secret, kind), handler, secret)
+
+
+def validate(
+    opening: Callable[[], Any], handler: Callable[[Any], Any], secret: Secret | None
+) -> Any:
+    """Return what ``handler`` makes of what ``opening`` returns.
+
+    Raises :class:`pydantic.ValidationError` whose inputs are ``secret``, or the mask without one.
+    """
     try:
-        return handler(_opened(secret, kind))
+        return handler(opening())
     except ValidationError as error:
         lines = _masked(error, secret)
     except ValueError as error:
@@ -97,22 +113,8 @@ def convert(secret: Secret, kind: Kind, handler: Callable[[Any], Any]) -> Any:
     raise ValidationError.from_exception_data("secret", lines)
 
 
-def open_inside(
-    values: Mapping[str, Any], model: type[BaseModel], handler: Callable[[Any], Any]
-) -> Any:
-    """Return what ``handler`` makes of the input of a nested model that has secrets among it."""
-    try:
-        return handler(_opened_inside(values, model))
-    except ValidationError as error:
-        lines = _masked(error, None)
-    except ValueError as error:
-        lines = [_line(f"not the JSON that a field asks for ({error})", None)]
-    except IntegrityError as error:
-        lines = [_line(error.message, None)]
-    raise ValidationError.from_exception_data("secret", lines)
-
-
-def _opened(secret: Secret, kind: Kind) -> object:
+def opened(secret: Secret, kind: Kind) -> object:
+    """Return what a field of ``kind`` is made from. Raises :class:`ValueError` for JSON that is none."""
     if kind is Kind.SECRET:
         return secret
     if kind is Kind.BYTES:
@@ -124,23 +126,14 @@ def _opened(secret: Secret, kind: Kind) -> object:
     return text
 
 
-def _opened_inside(values: Mapping[str, Any], model: type[BaseModel]) -> dict[str, Any]:
-    opened = dict(values)
-    for name, field in model.model_fields.items():
-        value = opened.get(name)
-        if isinstance(value, Secret):
-            opened[name] = _opened(value, kind_of(field.annotation))
-        elif isinstance(value, dict) and (inner := model_in(field.annotation)) is not None:
-            opened[name] = _opened_inside(value, inner)
-    return opened
-
-
 def model_in(annotation: Any) -> type[BaseModel] | None:
     """Return the model that ``annotation`` is, or is beside None."""
     if get_origin(annotation) in (Union, UnionType, Annotated):
         found = [model_in(part) for part in get_args(annotation) if part is not NoneType]
         return found[0] if len(found) == 1 or get_origin(annotation) is Annotated else None
-    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
+    return (
+        annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
+    )
 
 
 def _line(problem: str, secret: Secret | None, loc: tuple[int | str, ...] = ()) -> InitErrorDetails:

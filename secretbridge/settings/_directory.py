@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from pydantic import AliasChoices, BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
+from .._announce import announce
 from ..backends import Deadline
 from ..backends.file import FileBackend
+from ..document import Document
 from ..errors import AccessDenied, SecretBridgeError
-from ..reference import DocumentId, Reference
+from ..reference import Reference
 from ..secret import Secret
 from ._convert import model_in
 from ._field import source_of
@@ -27,6 +29,8 @@ from ._paths import Path, input_key, put, raise_first
 from ._reading import current_reading
 
 __all__ = ["SecretDirectorySource"]
+
+Outcome = Secret | SecretBridgeError
 
 _SECONDS = 30.0
 
@@ -69,12 +73,11 @@ class SecretDirectorySource(PydanticBaseSettingsSource):
             if not os.path.isdir(directory):
                 warnings.warn(f"secrets_dir: there is no directory {directory}", stacklevel=6)
                 continue
-            files = dict(self._files(self.settings_cls, (), directory, "", self._prefix))
-            current_reading().directories.setdefault(directory, {}).update(
-                dict.fromkeys(files.values())
-            )
+            files = dict(self._files(self.settings_cls, (), _Folder(directory), self._prefix))
+            found = _read(directory, files.values())
+            current_reading().directories[directory] = tuple(str(ref) for ref, _ in found)
             failures: list[tuple[Path, SecretBridgeError]] = []
-            for path, outcome in zip(files, _read(directory, files.values()), strict=True):
+            for path, (_, outcome) in zip(files, found, strict=True):
                 if isinstance(outcome, Secret):
                     put(values, path, outcome)
                 else:
@@ -83,22 +86,24 @@ class SecretDirectorySource(PydanticBaseSettingsSource):
         return values
 
     def _files(
-        self, model: type[BaseModel], path: Path, root: str, folder: str, prefix: str
+        self, model: type[BaseModel], path: Path, folder: _Folder, prefix: str
     ) -> Iterator[tuple[Path, str]]:
-        """Yield the files for the fields of ``model``: keys that lead there, name beneath ``root``."""
-        listed = self._listed(f"{root}/{folder}")
+        """Yield the files for the fields of ``model``: keys that lead there, name beneath the root."""
         for name, field in model.model_fields.items():
-            inner = None if source_of(field) else model_in(field.annotation)
+            if source_of(field) is not None:
+                continue
+            inner = model_in(field.annotation)
             here = (*path, input_key(name, field))
             for candidate in self._names(name, field, prefix):
-                found = listed.get(candidate if self._case_sensitive else candidate.lower())
-                if found is not None and (inner is None or os.path.isfile(f"{root}/{folder}{found}")):
-                    yield here, f"{folder}{found}"
+                found = folder.find(candidate, self._case_sensitive)
+                if found is not None and (inner is None or os.path.isfile(folder.path(found))):
+                    yield here, folder.below + found
                     break
                 if found is not None and inner is not None:
-                    yield from self._files(inner, here, root, f"{folder}{found}/", "")
+                    within = _Folder(folder.root, f"{folder.below}{found}/")
+                    yield from self._files(inner, here, within, "")
                 elif inner is not None and self._delimiter:
-                    yield from self._files(inner, here, root, folder, candidate + self._delimiter)
+                    yield from self._files(inner, here, folder, candidate + self._delimiter)
 
     def _names(self, name: str, field: FieldInfo, prefix: str) -> list[str]:
         """Return the names that a file for ``field`` may have. An alias takes no prefix."""
@@ -107,34 +112,54 @@ class SecretDirectorySource(PydanticBaseSettingsSource):
         names = [choice for choice in choices if isinstance(choice, str)]
         return names or [f"{prefix}{name}"]
 
-    def _listed(self, directory: str) -> Mapping[str, str]:
-        """Return the names in ``directory``, by what they are looked up as."""
-        try:
-            names = [name for name in os.listdir(directory) if not name.startswith(".")]
-        except PermissionError:
-            raise AccessDenied(
-                f"uid {os.geteuid()} may not list {directory}",
-                hint="mount it with the process's group, or give its names with from_secret",
-            ) from None
-        return {name if self._case_sensitive else name.lower(): name for name in names}
-
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.directories!r})"
 
 
-def _read(directory: str, files: Iterable[str]) -> list[Secret | SecretBridgeError]:
-    """Return the secret in each of ``files``, names beneath ``directory``, or why there is none."""
-    ids = [DocumentId("file", "file", name) for name in files]
-    outcomes = FileBackend("file", [directory]).fetch(ids, Deadline(_SECONDS))
+class _Folder:
+    """One directory, listed once. ``below`` is its path beneath ``root``: empty, or ends in a slash."""
+
+    def __init__(self, root: str, below: str = "") -> None:
+        self.root = root
+        self.below = below
+        try:
+            names = os.listdir(self.path(""))
+        except PermissionError:
+            raise AccessDenied(
+                f"uid {os.geteuid()} may not list {self.path('')}",
+                hint="mount it with the process's group, or give its names with from_secret",
+            ) from None
+        self._names = {name: name for name in names if not name.startswith(".")}
+        self._folded = {name.lower(): name for name in self._names}
+
+    def path(self, name: str) -> str:
+        return f"{self.root}/{self.below}{name}"
+
+    def find(self, name: str, case_sensitive: bool) -> str | None:
+        """Return how the file that ``name`` means is called here, or None without one."""
+        return self._names.get(name) if case_sensitive else self._folded.get(name.lower())
+
+
+def _read(directory: str, files: Iterable[str]) -> list[tuple[Reference, Outcome]]:
+    """Return the references of ``files``, names beneath ``directory``, and what they hold."""
+    references = [Reference("file", "file", name) for name in files]
+    requests = [reference.document for reference in references]
+    answers = FileBackend("file", [directory]).fetch(requests, Deadline(_SECONDS))
     return [
-        outcome
-        if isinstance(outcome, SecretBridgeError)
-        else Secret(
-            outcome.body,
-            name=id.locator,
-            reference=Reference(id.scheme, id.store, id.locator),
-            version=outcome.version,
-            is_line=outcome.is_line,
-        )
-        for id, outcome in zip(ids, outcomes, strict=True)
+        (reference, _secret(reference, answer))
+        for reference, answer in zip(references, answers, strict=True)
     ]
+
+
+def _secret(reference: Reference, answer: Document | SecretBridgeError) -> Outcome:
+    if isinstance(answer, SecretBridgeError):
+        return answer
+    secret = Secret(
+        answer.body,
+        name=reference.locator,
+        reference=reference,
+        version=answer.version,
+        is_line=answer.is_line,
+    )
+    announce(secret)
+    return secret

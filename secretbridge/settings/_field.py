@@ -5,9 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import Field, GetCoreSchemaHandler, SecretBytes, SecretStr
+from pydantic import (
+    Field,
+    GetCoreSchemaHandler,
+    SecretBytes,
+    SecretStr,
+    ValidatorFunctionWrapHandler,
+)
 from pydantic.fields import FieldInfo
-from pydantic_core import CoreSchema, ValidatorFunctionWrapHandler, core_schema
+from pydantic_core import CoreSchema, core_schema
 
 from .._value import Value, assign
 from ..errors import ConfigError, SecretBridgeError, SecretMissing

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
 
+from ..backends.file import FileBackend
+from ..broker import Broker
 from ..errors import SecretBridgeError
 from ..secret import Secret
-
-if TYPE_CHECKING:
-    from ..broker import Broker
 
 __all__ = ["Reading", "current_reading"]
 
@@ -25,7 +23,8 @@ class Reading:
         """Without ``broker`` it is the one behind :func:`secretbridge.get`, found when first needed."""
         self._broker = broker
         self.keys: dict[str, None] = {}
-        self.directories: dict[str, dict[str, None]] = {}
+        self.directories: dict[str, tuple[str, ...]] = {}
+        """Directories of secret files that were read, and the references of the files in them."""
 
     @property
     def broker(self) -> Broker:
@@ -41,6 +40,18 @@ class Reading:
         wanted = dict.fromkeys(keys)
         self.keys |= wanted
         return self.broker.resolve(wanted) if wanted else {}
+
+    def watch_directories(self, callback: Callable[[Secret], object]) -> list[Callable[[], None]]:
+        """Call ``callback`` after each change of a file that was read; return what ends it."""
+        ends: list[Callable[[], None]] = []
+        for directory, references in self.directories.items():
+            broker = Broker({"file": FileBackend("file", [directory])})
+            ends += [broker.on_change(reference, callback) for reference in references]
+            ends.append(broker.close)
+        return ends
+
+    def __deepcopy__(self, memo: object) -> Reading:
+        return self  # of a copy of the settings; there is no second broker
 
     @contextmanager
     def active(self) -> Iterator[None]:

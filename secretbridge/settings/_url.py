@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from urllib.parse import quote
 
+from .._announce import announce
 from .._value import Value, assign
 from ..errors import ConfigError, IntegrityError
 from ..secret import Secret
@@ -63,7 +64,7 @@ class UrlTemplate(Value):
         """
         used = [secrets[key] for key in self.keys]
         ends = [ends for secret in used if (ends := secret.expires_at) is not None]
-        return Secret(
+        url = Secret(
             b"".join(
                 literal.encode() + (b"" if key is None else _encoded(secrets[key], is_host))
                 for literal, key, is_host in self._parts
@@ -73,6 +74,8 @@ class UrlTemplate(Value):
             expires=min(ends).timestamp() if ends else None,
             stale=any(secret.stale for secret in used),
         )
+        announce(url)
+        return url
 
 
 def _host_of(text: str) -> range:
