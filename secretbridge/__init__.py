@@ -11,6 +11,9 @@ used, and the libraries of a store are loaded when that store is first asked.
 
 from __future__ import annotations
 
+import atexit
+import sys
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
@@ -195,6 +198,13 @@ async def await_for(key: str, version: str | None = None, timeout: float | None 
 def status() -> list[dict[str, object]]:
     """Return what is known of each configured name, no values; see :meth:`Broker.status`."""
     return (_default or _default_broker()).status()
+
+
+@atexit.register
+def _close_all() -> None:
+    exit = sys.modules.get(f"{__name__}._exit")
+    if exit is not None:
+        exit.close_all()
 
 
 def _default_broker() -> Broker:

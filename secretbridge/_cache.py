@@ -8,6 +8,7 @@ driver's lock; readers look without one.
 from __future__ import annotations
 
 from ._announce import announce
+from ._fork import ensure_own_process
 from .document import Document, select
 from .engine import FRESH, STALE, Policy, condition
 from .errors import ConfigError, DeadlineExceeded, SecretBridgeError, SecretExpired
@@ -75,6 +76,10 @@ class Cache:
         Raises :class:`SecretBridgeError` when it is neither a configured name nor a reference to a
         store that there is.
         """
+        ensure_own_process()
+        return self._target(key)
+
+    def _target(self, key: str) -> Target:
         known = self._known.get(key)
         if known is not None:
             return known
@@ -100,14 +105,23 @@ class Cache:
 
     def targets(self, keys: Iterable[str]) -> tuple[dict[str, Outcome], dict[str, Target]]:
         """Return the errors and the targets of ``keys``."""
+        ensure_own_process()
         outcomes: dict[str, Outcome] = {}
         targets: dict[str, Target] = {}
         for key in keys:
             try:
-                targets[key] = self.target(key)
+                targets[key] = self._target(key)
             except SecretBridgeError as error:
                 outcomes[key] = error
         return outcomes, targets
+
+    def close(self) -> None:
+        """Forget everything; whoever asks from now on is told that the broker is closed."""
+        with self._driver.lock:
+            self.closed = True
+            self._known.clear()
+            self._keys.clear()
+            self.hot.clear()
 
     def ids(self) -> list[DocumentId]:
         """Return every document that somebody has asked for. Lock held."""
@@ -128,9 +142,15 @@ class Cache:
     ) -> dict[str, Outcome]:
         """Turn what the engine knows into secrets, all under one lock: one version per document."""
         with self._driver.lock:
-            now = self._clock()
-            for key, target in targets.items():
-                outcomes[key] = self.outcome(key, target, now)
+            return self.collect_under_lock(outcomes, targets)
+
+    def collect_under_lock(
+        self, outcomes: dict[str, Outcome], targets: Mapping[str, Target]
+    ) -> dict[str, Outcome]:
+        """As :meth:`collect`, by one who holds the lock."""
+        now = self._clock()
+        for key, target in targets.items():
+            outcomes[key] = self.outcome(key, target, now)
         return outcomes
 
     def look(self, key: str) -> Outcome:

@@ -14,8 +14,8 @@ from ._calls import Calls
 from ._news import News
 from ._states import DUE, FETCHING, FRESH, QUEUED, STALE, condition
 from ._turns import Turns
-from .backends import Deadline
 from .engine import Engine, Entry
+from .errors import SecretBridgeError
 from .events import (
     Action,
     Changed,
@@ -36,14 +36,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from ._former import Former
-    from .backends import Backend
+    from .backends import Backend, Deadline
     from .document import Document
     from .reference import DocumentId
 
 __all__ = ["Driver"]
-
-EXIT_SECONDS = 1.0
-"""How long closing may take to give leases back: orchestrators kill what does not end soon."""
 
 SERVABLE = (FRESH, DUE, STALE)
 """The conditions in which a reader gets the value."""
@@ -172,7 +169,8 @@ class Driver:
 
     def release(self, ids: Sequence[DocumentId]) -> None:
         """Undo one :meth:`hold`."""
-        self.submit(Release(ids))
+        if not self.closed:
+            self.submit(Release(ids))
 
     def let_go(self, id: DocumentId) -> None:
         """Undo one :meth:`hold` of ``id`` with the next step; takes no lock, for finalizers."""
@@ -193,12 +191,14 @@ class Driver:
 
     def _step(self, event: Event) -> bool:
         """One step of the engine; what it asks for is started. Lock held."""
-        while self._let_go:
+        while self._let_go and not self.closed:
             self._act(self.engine.step(self._clock(), Release([self._let_go.popleft()])))
         return self._act(self.engine.step(self._clock(), event))
 
     def _act(self, actions: Iterable[Action]) -> bool:
         has_fetch = False
+        if self.closed:
+            return has_fetch
         for action in actions:
             has_fetch |= isinstance(action, Fetch) and self._calls.start(action)
             if not isinstance(action, (Fetch, Notify)):
@@ -277,8 +277,11 @@ class Driver:
                 at = min((time for time in times if time is not None), default=None)
                 self._wake.wait(None if at is None else max(0.0, at - now))
 
-    def close(self, *, keep_leases: bool) -> None:
-        """Stop the time-keeping thread and give leases back. Other calls end by themselves."""
+    def close(self, deadline: Deadline, *, keep_leases: bool) -> None:
+        """Stop the time-keeping thread, give leases back, and forget all values.
+
+        Calls that are under way end by themselves.
+        """
         with self.lock:
             if self.closed:
                 return
@@ -289,21 +292,27 @@ class Driver:
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout=1.0)
         if not keep_leases:
-            self._give_back()
-
-    def _give_back(self) -> None:
-        # A store that is away must not hold up the end: its leases run out by themselves.
-        deadline = Deadline(EXIT_SECONDS, self._clock)
-        end = self._clock() + EXIT_SECONDS / 2
-        while self._clock() < end:
-            with self.lock:
-                # A replacement that is under way brings a lease that nobody else would give back.
-                if not self.engine.is_exchanging():
-                    break
-                count = self.turns.count
-            self.turns.wait(count, max(0.0, end - self._clock()))
+            self._give_back(deadline)
         with self.lock:
-            leases = self.engine.leases()
+            self.engine = Engine(lambda: 0.0)
+            self._former.clear()
+
+    def _give_back(self, deadline: Deadline) -> None:
+        # A store that is away must not hold up the end: its leases run out by themselves.
+        try:
+            half = deadline.remaining() / 2
+            while True:
+                with self.lock:
+                    leases = self.engine.leases()
+                    # A replacement that is under way brings a lease that nobody else would give
+                    # back: half of the time is for waiting for it.
+                    left = deadline.remaining() - half
+                    if left <= 0 or not self.engine.is_exchanging():
+                        break
+                    count = self.turns.count
+                self.turns.wait(count, left)
+        except SecretBridgeError:
+            return
         away: set[str] = set()
         for store, lease in leases:
             if store in away:

@@ -50,6 +50,10 @@ class Former:
         for id in [id for id, kept in self._kept.items() if now >= kept.until]:
             del self._kept[id]
 
+    def clear(self) -> None:
+        """Forget everything."""
+        self._kept.clear()
+
     def next_time(self) -> float | None:
         """When there is something to forget next, or None."""
         return min((kept.until for kept in self._kept.values()), default=None)

@@ -25,14 +25,14 @@ class Handle:
     :class:`SecretBridgeError` that says why there is none.
     """
 
-    __slots__ = ("__weakref__", "_broker", "_clock", "_hot", "_unheld", "name", "reference")
+    __slots__ = ("__weakref__", "_broker", "_clock", "_hot", "_id", "_unheld", "name", "reference")
 
     name: str
     reference: Reference
 
     def __init__(self, broker: Broker, key: str) -> None:
         self.name = key
-        self.reference = broker._cache.target(key)[0]
+        self.reference, self._id = broker._cache.target(key)
         self._broker = broker
         self._clock = broker._clock
         # What is cached is looked for only after the first use, so that nobody has to ask for that.
@@ -126,13 +126,13 @@ class Handle:
             self._unheld.pop()  # atomic: of two threads one does it
         except IndexError:
             return
-        self._broker._hold(self.name)
+        self._broker._driver.hold([self._id])
         self._hot = self._broker._hot
 
     def __del__(self) -> None:
         # Collected at any moment, perhaps while this thread has the lock: only noted, done later.
         if not getattr(self, "_unheld", True):
-            self._broker._let_go(self.name)
+            self._broker._driver.let_go(self._id)
 
     def __repr__(self) -> str:
         return f"<Handle of {self.name}>"

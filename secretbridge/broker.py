@@ -14,11 +14,13 @@ import os
 import time
 
 from ._cache import Cache
-from ._driver import EXIT_SECONDS, Driver
+from ._driver import Driver
 from ._early import Early
-from ._fork import watch_forks
+from ._exit import close, close_at_exit
+from ._fork import ensure_own_process, watch_forks
 from ._former import Former
 from ._handle import Handle
+from ._moments import Moments
 from ._prefetch import rounds
 from ._snapshot import Snapshot
 from ._status import secret_rows, store_rows
@@ -118,7 +120,11 @@ class Broker:
         self._hot = self._cache.hot
         self._subscribers = Subscribers(self._driver, self._cache)
         self._early = Early(self._driver, self._cache, floor=refresh_floor, clock=clock)
+        self._moments = Moments(
+            self._driver, self._cache, self._stores, clock=clock, timeout=timeout
+        )
         watch_forks(self)
+        close_at_exit(self)
 
     @classmethod
     def from_config(cls, config: Config | str | os.PathLike[str] | None = None) -> Broker:
@@ -216,14 +222,18 @@ class Broker:
     def snapshot(self, keys: Iterable[str] | None = None) -> Snapshot:
         """Return ``keys`` (default: every configured name) as they are together at one moment.
 
-        Within it a certificate and its key are always from one issue, whatever rotates meanwhile.
-        Raises the first error.
+        Fields of one document are of one version, and files of one volume of one generation: a
+        certificate and its key always match, whatever rotates meanwhile. Raises the first error.
         """
-        return Snapshot(_values(self.resolve(self._cache.names if keys is None else keys)))
+        keys = list(self._cache.names if keys is None else keys)
+        self.resolve(keys)
+        return Snapshot(_values(self._driver.turns.run(self._moments.of(keys))))
 
     async def asnapshot(self, keys: Iterable[str] | None = None) -> Snapshot:
         """As :meth:`snapshot`, for asyncio."""
-        return Snapshot(_values(await self.aresolve(self._cache.names if keys is None else keys)))
+        keys = list(self._cache.names if keys is None else keys)
+        await self.aresolve(keys)
+        return Snapshot(_values(await self._driver.turns.arun(self._moments.of(keys))))
 
     def handle(self, key: str) -> Handle:
         """Bind ``key`` once, for the parts of an application that live longer than one value.
@@ -341,11 +351,15 @@ class Broker:
         With ``keep_leases`` dynamic credentials stay valid until their leases end, for those who
         still use what was handed to them (files, for instance).
         """
-        self._cache.closed = True
-        self._driver.close(keep_leases=keep_leases)
-        deadline = Deadline(EXIT_SECONDS, self._clock)
+        close([self], keep_leases=keep_leases)
+
+    def _stop(self, deadline: Deadline, *, keep_leases: bool) -> None:
+        ensure_own_process()
+        self._cache.close()
+        self._driver.close(deadline, keep_leases=keep_leases)
+
+    def _disconnect(self, deadline: Deadline, *, keep_leases: bool) -> None:
         self._stores.close(keep_leases=keep_leases, deadline=deadline)
-        self._hot.clear()
 
     def __enter__(self) -> Self:
         return self
@@ -355,14 +369,6 @@ class Broker:
 
     def __repr__(self) -> str:
         return f"<Broker of {len(self._cache.names)} names>"
-
-    # For handles ---------------------------------------------------------------------------------
-
-    def _hold(self, key: str) -> None:
-        self._driver.hold([self._cache.target(key)[1]])
-
-    def _let_go(self, key: str) -> None:
-        self._driver.let_go(self._cache.target(key)[1])
 
     # Fork ----------------------------------------------------------------------------------------
 

@@ -31,11 +31,12 @@ LAYERS = (
     "secretbridge.backends secretbridge.generation secretbridge.config "
     "secretbridge._find secretbridge.watch secretbridge.audit secretbridge.harden "
     "secretbridge.redact",
-    "secretbridge.broker secretbridge._cache secretbridge._calls secretbridge._driver "
-    "secretbridge._early secretbridge._former secretbridge._news secretbridge._prefetch "
-    "secretbridge._status secretbridge._stores secretbridge._turns secretbridge._fork "
-    "secretbridge._changes secretbridge._handle "
-    "secretbridge._start secretbridge._subscribers secretbridge._snapshot",
+    "secretbridge.broker secretbridge._cache secretbridge._calls secretbridge._changes "
+    "secretbridge._driver secretbridge._early secretbridge._exit secretbridge._fork "
+    "secretbridge._former secretbridge._handle secretbridge._moments secretbridge._news "
+    "secretbridge._prefetch secretbridge._snapshot secretbridge._start "
+    "secretbridge._status secretbridge._stores secretbridge._subscribers "
+    "secretbridge._turns",
     "secretbridge",  # the package itself: the names that it offers, all of them lazily
     "secretbridge_sidecar secretbridge.settings secretbridge.adapters secretbridge.cli "
     "secretbridge.__main__ "
