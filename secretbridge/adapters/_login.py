@@ -37,6 +37,13 @@ _FIRST_PAUSE = 0.05
 _LONGEST_PAUSE = 1.0
 """Seconds between two rounds of attempts."""
 
+_REPEAT_SECONDS = 2.0
+"""Longest wait for a newer value before a refused request is answered as it is."""
+
+_FUTILE = 10.0
+"""Seconds during which nobody waits again for what would replace a value that nothing has replaced: a
+credential that is simply wrong must not make every request slow."""
+
 _log = getLogger("secretbridge")
 
 
@@ -74,6 +81,7 @@ class Login:
         self._timeout = timeout
         self._clock = clock
         self._told: Secret | None = None
+        self._futile: tuple[Credential, float] | None = None
 
     def current(self) -> Credential:
         """Return the current credential; user and password are of one version of their document."""
@@ -101,22 +109,29 @@ class Login:
     # Logging in ----------------------------------------------------------------------------------
 
     def run(
-        self, attempt: Callable[[Credential], T], is_refusal: Callable[[BaseException], bool]
+        self,
+        attempt: Callable[[Credential], T],
+        is_refusal: Callable[[BaseException], bool],
+        *,
+        wait: Callable[[Awaitable[Any]], Any] | None = None,
     ) -> T:
         """Return what ``attempt`` returns with the first credential that is accepted.
 
         ``is_refusal`` tells a refused credential from every other error, which ends it at once. Raises
-        what the last attempt has raised, without frames and values.
+        what the last attempt has raised, without frames and values. ``wait`` is how a function that
+        must not block waits for an awaitable, in a greenlet.
         """
 
         async def directly(credential: Credential) -> T:
             return attempt(credential)
 
-        async def replace(refused: Secret, seconds: float) -> Secret:
+        async def replace(refused: Secret, seconds: float) -> Any:
+            if wait is not None:
+                return wait(self.password.areplacement(refused, seconds))
             return self.password.replacement(refused, seconds)
 
-        async def read() -> Credential:
-            return self.current()
+        async def read() -> Any:
+            return self.current() if wait is None else wait(self.acurrent())
 
         return _to_the_end(self._log_in(directly, read, replace, is_refusal))
 
@@ -152,15 +167,52 @@ class Login:
                 if not is_refusal(problem):
                     raise problem
             began = self._clock() if began is None else began
-            left = began + self._timeout - self._clock()
+            left = 0.0 if self._is_futile(refused) else began + self._timeout - self._clock()
             if left <= 0:
-                self._tell_failure(refused)
+                self._give_up(refused)
                 raise problem
             await replace(refused.password, min(pause, left))
             pause = min(2 * pause, _LONGEST_PAUSE)
             current, former = await read(), self.former()
             candidates = [former, current] if current == refused else [current, former]
             refused = current
+
+    # For requests that carry the credential ------------------------------------------------------
+
+    def other_than(self, refused: Credential) -> Credential | None:
+        """Return what to repeat a request with that was refused with ``refused``, or None.
+
+        The newer credential; if there is none yet, the former one while it is in its grace.
+        """
+        if self.current() == refused and not self._is_futile(refused):
+            self.password.replacement(refused.password, min(self._timeout, _REPEAT_SECONDS))
+        return self._other(refused)
+
+    async def aother_than(self, refused: Credential) -> Credential | None:
+        """As :meth:`other_than`, for asyncio."""
+        if await self.acurrent() == refused and not self._is_futile(refused):
+            await self.password.areplacement(refused.password, min(self._timeout, _REPEAT_SECONDS))
+        return self._other(refused)
+
+    def _other(self, refused: Credential) -> Credential | None:
+        for other in (self.current(), self.former()):
+            if other is not None and other != refused:
+                return other
+        self._give_up(refused)
+        return None
+
+    # What is remembered and told -----------------------------------------------------------------
+
+    def _is_futile(self, refused: Credential) -> bool:
+        futile = self._futile
+        return futile is not None and futile[0] == refused and self._clock() < futile[1]
+
+    def _give_up(self, refused: Credential) -> None:
+        if not self._is_futile(refused):
+            self._futile = refused, self._clock() + _FUTILE
+        if self._told != refused.password:
+            self._told = refused.password
+            _log.error("%s is refused, and there is nothing newer", self.password.name)
 
     def _tell_success(self, credential: Credential, began: float | None) -> None:
         """Say once for each rotation that a refusal was overcome."""
@@ -170,15 +222,6 @@ class Login:
         _log.warning(
             "%s was refused; version %s was accepted after %.2f s",
             *(self.password.name, credential.password.version, self._clock() - began),
-        )
-
-    def _tell_failure(self, refused: Credential) -> None:
-        if self._told == refused.password:
-            return
-        self._told = refused.password
-        _log.error(
-            "%s is refused with every value that is known, for %g s so far",
-            *(self.password.name, self._timeout),
         )
 
     def __repr__(self) -> str:
