@@ -227,6 +227,9 @@ class Login:
     def __repr__(self) -> str:
         return f"<Login with {self.password.name}>"
 
+    def __deepcopy__(self, memo: object) -> Login:
+        return self  # frameworks copy their settings; it stays one consumer
+
 
 def bound(key: Key, broker: Broker | None = None) -> Handle:
     """Return the handle of ``key``; ``broker`` is the process-wide one when it is left out."""

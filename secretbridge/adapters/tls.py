@@ -6,9 +6,10 @@
     server.socket = context.wrap_socket(server.socket, server_side=True)
 
 Loading a new pair into a context that serves breaks handshakes: measured, a pair that does not match is
-refused and still leaves the context broken, and even good pairs cost one handshake in ten while they are
-loaded. So each pair gets a context of its own, made complete before anybody sees it, and every handshake
-takes the newest one. A pair that does not match never goes live: the former one stays, and the log tells.
+refused and still leaves the context broken, and even good pairs cost one handshake in ten while they
+load. So each pair gets a context of its own, made complete before anybody sees it, and every handshake
+takes the newest one. A pair that does not match never goes live: the former one stays, and the log tells
+of it.
 """
 
 from __future__ import annotations
@@ -108,6 +109,7 @@ class _Swapping:
         self.outer.sni_callback = self._take_inner
         for handle in handles:
             handle.on_change(self._changed)
+        self._changed(found[0])  # what changed before they were listened to
 
     def _read(self) -> list[Secret]:
         found = self._broker.get_many(self._names)
