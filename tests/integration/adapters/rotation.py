@@ -89,7 +89,7 @@ class Rotation:
                 began = time.monotonic()
                 try:
                     operate()
-                except Exception as error:  # noqa: BLE001
+                except Exception as error:
                     tally.note(time.monotonic() - began, error)
                     over.wait(0.01)
                 else:
@@ -116,7 +116,7 @@ class Rotation:
                 began = time.monotonic()
                 try:
                     await operate()
-                except Exception as error:  # noqa: BLE001
+                except Exception as error:
                     tally.note(time.monotonic() - began, error)
                     await asyncio.sleep(0.01)
                 else:

@@ -19,7 +19,7 @@ from secretbridge.adapters.http import (
     requests_session,
 )
 from secretbridge.testing import FakeBackend
-from tests.servers.api import Api, serve_api
+from tests.servers.api import serve_api
 
 from .rotation import Rotation
 

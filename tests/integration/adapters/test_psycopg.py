@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import json
 
-import psycopg
-import pytest
-from psycopg_pool import ConnectionPool, PoolTimeout
+from psycopg_pool import ConnectionPool
 
-from secretbridge import Broker
 from secretbridge.adapters.libpq import Passfile
 from secretbridge.adapters.psycopg import (
     async_connection_pool,
@@ -17,7 +13,6 @@ from secretbridge.adapters.psycopg import (
     connection_pool,
     pool_kwargs,
 )
-from secretbridge.testing import FakeBackend
 
 from .rotation import Rotation
 
