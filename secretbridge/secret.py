@@ -13,7 +13,7 @@ from .errors import IntegrityError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from datetime import datetime
-    from typing import NoReturn
+    from typing import Any, NoReturn
 
     from pydantic_core import CoreSchema
 
@@ -153,21 +153,6 @@ class Secret:
     def __deepcopy__(self, memo: object) -> Secret:
         return self
 
-    @classmethod
-    def __get_pydantic_core_schema__(cls, source: object, handler: object) -> CoreSchema:
-        from pydantic_core import core_schema
-
-        # A secret comes from a store: text that arrives from outside is no secret yet, and would be
-        # repeated in the error of whatever stands beside it.
-        return core_schema.is_instance_schema(
-            cls,
-            serialization=core_schema.plain_serializer_function_ser_schema(str, when_used="json"),
-        )
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, schema: object, handler: object) -> dict[str, object]:
-        return {"type": "string", "format": "password", "writeOnly": True}
-
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise TypeError(
             "a Secret cannot be pickled or copied into another process; pass its reference and "
@@ -176,3 +161,15 @@ class Secret:
 
     def __reduce__(self) -> NoReturn:
         self.__reduce_ex__(2)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: object, handler: object) -> CoreSchema:
+        from ._pydantic import core_schema
+
+        return core_schema()
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: object, handler: object) -> dict[str, Any]:
+        from ._pydantic import json_schema
+
+        return json_schema()
