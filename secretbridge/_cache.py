@@ -84,7 +84,7 @@ class Cache:
         if known is not None:
             return known
         if self.closed:
-            raise ConfigError("this broker is closed", hint="keep it open as long as it is used")
+            raise _closed()
         reference = self.names.get(key)
         if reference is None:
             if ":" not in key:
@@ -98,6 +98,7 @@ class Cache:
                 self._known.clear()
                 self._keys.clear()
                 self.hot.clear()
+                self._driver.forget_idle()
             self._driver.engine.add(id, self._policies.get(key, self.policy))
             self._keys[id] = tuple({*self._keys.get(id, ()), key})
             self._known[key] = reference, id
@@ -241,6 +242,8 @@ class Cache:
 
     def _explain(self, reference: Reference, entry: Entry | None, now: float) -> SecretBridgeError:
         """Return why there is no value to serve, as an error of its own for this reader."""
+        if self.closed:
+            return _closed()
         if entry is not None and entry.document is not None:
             because = f" ({entry.error.message})" if entry.error is not None else ""
             return SecretExpired(
@@ -263,3 +266,7 @@ class Cache:
         for id in ids:
             for key in self._keys.get(id, ()):
                 self.hot.pop(key, None)
+
+
+def _closed() -> ConfigError:
+    return ConfigError("this broker is closed", hint="keep it open as long as it is used")

@@ -22,6 +22,7 @@ from .events import (
     Event,
     Fetch,
     Fetched,
+    Forget,
     Hold,
     Notify,
     Release,
@@ -114,7 +115,11 @@ class Driver:
         """Decide about ``ids``; start what nobody waits for and return the rest. Lock held."""
         now = self._clock()
         foreground: list[Action] = []
-        for action in self.engine.step(now, Want(ids)):
+        # Closing, or making room for other documents, may have been faster than this reader.
+        known = [id for id in ids if self.engine.entry(id) is not None]
+        if self.closed or not known:
+            return foreground
+        for action in self.engine.step(now, Want(known)):
             if isinstance(action, Fetch) and not all(self._servable(id, now) for id in action.ids):
                 foreground.append(action)
             else:
@@ -145,6 +150,8 @@ class Driver:
     def hold(self, ids: Sequence[DocumentId]) -> None:
         """Keep ``ids`` fresh until :meth:`release`."""
         with self.lock:
+            if self.closed:
+                return
             self._has_holders = True
             self._ensure_thread()
             self._step(Hold(ids))
@@ -154,8 +161,7 @@ class Driver:
 
     def release(self, ids: Sequence[DocumentId]) -> None:
         """Undo one :meth:`hold`."""
-        if not self.closed:
-            self.submit(Release(ids))
+        self.submit(Release(ids))
 
     def let_go(self, id: DocumentId) -> None:
         """Undo one :meth:`hold` of ``id`` with the next step; takes no lock, for finalizers."""
@@ -168,6 +174,11 @@ class Driver:
             self._wake.notify_all()
         return started
 
+    def forget_idle(self) -> None:
+        """Forget the documents that nobody holds, values and all. Lock held."""
+        entries = [(id, self.engine.entry(id)) for id in self.engine.ids()]
+        self._step(Forget(id for id, entry in entries if entry is not None and not entry.holders))
+
     def entry(self, id: DocumentId) -> Entry | None:
         """Return what the engine knows of ``id``. Read its fields under :attr:`lock`."""
         return self.engine.entry(id)
@@ -176,6 +187,8 @@ class Driver:
 
     def _step(self, event: Event) -> bool:
         """One step of the engine; what it asks for is started. Lock held."""
+        if self.closed and not isinstance(event, (Fetched, Renewed, Revoked)):
+            return False
         while self._let_go and not self.closed:
             self._act(self.engine.step(self._clock(), Release([self._let_go.popleft()])))
         return self._act(self.engine.step(self._clock(), event))
@@ -263,10 +276,7 @@ class Driver:
                 self._wake.wait(None if at is None else max(0.0, at - now))
 
     def close(self, deadline: Deadline, *, keep_leases: bool) -> None:
-        """Stop the time-keeping thread, give leases back, and forget all values.
-
-        Calls that are under way end by themselves.
-        """
+        """Stop the time-keeping thread and give leases back. Calls under way end by themselves."""
         with self.lock:
             if self.closed:
                 return
@@ -278,6 +288,9 @@ class Driver:
             thread.join(timeout=1.0)
         if not keep_leases:
             self._give_back(deadline)
+
+    def forget_all(self) -> None:
+        """Forget all values; only a closed driver can."""
         with self.lock:
             self.engine = Engine(lambda: 0.0)
             self._former.clear()

@@ -348,10 +348,12 @@ class Broker:
         """
         close([self], keep_leases=keep_leases)
 
-    def _stop(self, deadline: Deadline, *, keep_leases: bool) -> None:
+    def _stop(self, deadline: Deadline, *, keep_leases: bool, forget: bool) -> None:
         ensure_own_process()
-        self._cache.close()
         self._driver.close(deadline, keep_leases=keep_leases)
+        if forget:
+            self._cache.close()
+            self._driver.forget_all()
 
     def _disconnect(self, deadline: Deadline, *, keep_leases: bool) -> None:
         self._stores.close(keep_leases=keep_leases, deadline=deadline)
