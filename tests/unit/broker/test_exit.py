@@ -21,7 +21,8 @@ class Told(FakeBackend):
 store = Told()
 store.put("app/token", "t0ken")
 store.lease("app/token", 600.0)
-broker = secretbridge.Broker({"fake": store}, {"token": "fake:app/token"}, refresh=0.001, refresh_floor=0)
+names = {"token": "fake:app/token"}
+broker = secretbridge.Broker({"fake": store}, names, refresh=0.001, refresh_floor=0)
 """
 
 
