@@ -158,9 +158,12 @@ class Broker:
         Raises the :class:`SecretBridgeError` that says why there is none; a cached value is served
         while its store is away, within ``max_stale``.
         """
-        hot = self._hot.get(key)
-        if hot is not None and self._clock() < hot[1]:
-            return hot[0]
+        try:
+            hot = self._hot[key]
+            if self._clock() < hot[1]:
+                return hot[0]
+        except KeyError:
+            pass
         outcome = self.resolve((key,))[key]
         if isinstance(outcome, SecretBridgeError):
             raise outcome
