@@ -7,11 +7,11 @@ One daemon thread keeps time for held documents; without held documents there is
 
 from __future__ import annotations
 
-import threading
-from collections import deque
+from _thread import allocate_lock, get_ident
 
 from ._calls import Calls
 from ._news import News
+from ._spawn import start_thread
 from ._states import DUE, FETCHING, FRESH, QUEUED, STALE, condition
 from ._turns import Turns
 from .engine import Engine, Entry
@@ -35,6 +35,7 @@ from .events import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from threading import Thread
 
     from ._former import Former
     from .backends import Backend, Deadline
@@ -68,7 +69,7 @@ class Driver:
         timeout: float,
     ) -> None:
         self.engine = engine
-        self.lock = threading.Lock()
+        self.lock = allocate_lock()
         self.turns = Turns(self.lock)
         self.closed = False
         self._backend = backend
@@ -78,10 +79,10 @@ class Driver:
         self._clock = clock
         self._calls = Calls(backend, self._finish, lock=self.lock, clock=clock, timeout=timeout)
         self._news = News(backend, self._known, self._heard, lambda: self.closed)
-        self._wake = threading.Condition(self.lock)
-        self._let_go: deque[DocumentId] = deque()
+        self._wake = Turns(self.lock)
+        self._let_go: list[DocumentId] = []
         self._has_holders = False
-        self._thread: threading.Thread | None = None
+        self._thread: Thread | None = None
 
     # Reading -------------------------------------------------------------------------------------
 
@@ -157,7 +158,7 @@ class Driver:
             self._step(Hold(ids))
             for store, scheme in {(id.store, id.scheme) for id in ids}:
                 self._news.listen(store, scheme)
-            self._wake.notify_all()
+            self._wake.move()
 
     def release(self, ids: Sequence[DocumentId]) -> None:
         """Undo one :meth:`hold`."""
@@ -171,7 +172,7 @@ class Driver:
         """Take in ``event`` and start what the engine decides; return whether that is a fetch."""
         with self.lock:
             started = self._step(event)
-            self._wake.notify_all()
+            self._wake.move()
         return started
 
     def forget_idle(self) -> None:
@@ -190,7 +191,7 @@ class Driver:
         if self.closed and not isinstance(event, (Fetched, Renewed, Revoked)):
             return False
         while self._let_go and not self.closed:
-            self._act(self.engine.step(self._clock(), Release([self._let_go.popleft()])))
+            self._act(self.engine.step(self._clock(), Release([self._let_go.pop()])))
         return self._act(self.engine.step(self._clock(), event))
 
     def _act(self, actions: Iterable[Action]) -> bool:
@@ -219,7 +220,7 @@ class Driver:
             self._former.expire(now)
             self._settled(ids)
             self.turns.move()
-            self._wake.notify_all()
+            self._wake.move()
         if changed:
             self._notify(changed)
 
@@ -256,24 +257,21 @@ class Driver:
 
     def _ensure_thread(self) -> None:
         if self._thread is None and self._has_holders and not self.closed:
-            thread = threading.Thread(
-                target=self._keep_time, name="secretbridge-refresh", daemon=True
-            )
-            try:
-                thread.start()
-            except RuntimeError:
-                return  # as in Calls.start; whoever holds next tries again
-            self._thread = thread
+            # None when no thread can be started, as in Calls.start: whoever holds next tries again.
+            self._thread = start_thread(self._keep_time, "refresh")
 
     def _keep_time(self) -> None:
-        with self.lock:
-            while not self.closed:
+        while True:
+            with self.lock:
+                if self.closed:
+                    return
+                count = self._wake.count
                 self._step(Tick())
                 now = self._clock()
                 self._former.expire(now)
                 times = (self.engine.next_wake, self._former.next_time())
                 at = min((time for time in times if time is not None), default=None)
-                self._wake.wait(None if at is None else max(0.0, at - now))
+            self._wake.wait(count, None if at is None else at - now)
 
     def close(self, deadline: Deadline, *, keep_leases: bool) -> None:
         """Stop the time-keeping thread and give leases back. Calls under way end by themselves."""
@@ -283,8 +281,8 @@ class Driver:
             self.closed = True
             thread, self._thread = self._thread, None
             self.turns.move()
-            self._wake.notify_all()
-        if thread is not None and thread is not threading.current_thread():
+            self._wake.move()
+        if thread is not None and thread.ident != get_ident():
             thread.join(timeout=1.0)
         if not keep_leases:
             self._give_back(deadline)
@@ -333,9 +331,9 @@ class Driver:
 
     def after_fork_in_child(self) -> None:
         """Start over with fresh locks; threads exist in the parent only."""
-        self.lock = threading.Lock()
+        self.lock = allocate_lock()
         self.turns = Turns(self.lock)
-        self._wake = threading.Condition(self.lock)
+        self._wake = Turns(self.lock)
         self._calls.start_over(self.lock)
         self._thread = None
         self.engine.after_fork()

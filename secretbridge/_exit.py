@@ -6,7 +6,7 @@ application registers with atexit after that import runs earlier, and can still 
 
 from __future__ import annotations
 
-import weakref
+from _weakrefset import WeakSet
 from time import monotonic
 
 from ._fork import at_worker_end
@@ -24,7 +24,7 @@ EXIT_SECONDS = 1.0
 """How long closing may take to give leases back, and as long again for logins, for all brokers
 together: orchestrators kill what does not end soon."""
 
-_open: weakref.WeakSet[Broker] = weakref.WeakSet()
+_open: WeakSet[Broker] = WeakSet()
 
 
 def close_at_exit(broker: Broker) -> None:
