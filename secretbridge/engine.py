@@ -203,6 +203,9 @@ class Engine:
         for store in self._stores.values():
             store.probing = False
             store.queued.clear()
+        for entry in self._entries.values():
+            # The time that was noted is that of a call in the parent, or of a lease of its own.
+            self._agenda.put(entry)
 
     # Reading and holding -------------------------------------------------------------------------
 

@@ -254,7 +254,6 @@ def test_a_denied_secret_is_withdrawn_at_the_next_refresh(broker, store, clock):
     broker.get("token")
     store.deny("app/token")
     clock.now += 100.0
-    broker.get("token")
 
     def denied():
         return isinstance(broker.resolve(["token"])["token"], AccessDenied)

@@ -24,14 +24,19 @@ SOURCES = {"secretbridge": ROOT / "secretbridge", "secretbridge_sidecar": ROOT /
 
 LAYERS = (
     "secretbridge.errors secretbridge._value secretbridge._version",
-    "secretbridge.reference secretbridge._schemes secretbridge.document secretbridge.secret",
+    "secretbridge.reference secretbridge._schemes secretbridge.document secretbridge.secret "
+    "secretbridge._announce",
     "secretbridge.engine secretbridge._agenda secretbridge._states secretbridge.events",
     # Input and output: stores, files, the configuration.
     "secretbridge.backends secretbridge.generation secretbridge.config "
     "secretbridge._find secretbridge.watch secretbridge.audit secretbridge.harden "
     "secretbridge.redact",
-    "secretbridge.broker secretbridge._driver secretbridge._stores secretbridge._fork "
-    "secretbridge._start secretbridge._subscribers secretbridge.snapshot",
+    "secretbridge.broker secretbridge._cache secretbridge._calls secretbridge._changes "
+    "secretbridge._driver secretbridge._early secretbridge._exit secretbridge._fork "
+    "secretbridge._former secretbridge._handle secretbridge._moments secretbridge._news "
+    "secretbridge._prefetch secretbridge._snapshot secretbridge._start "
+    "secretbridge._status secretbridge._stores secretbridge._subscribers "
+    "secretbridge._turns",
     "secretbridge",  # the package itself: the names that it offers, all of them lazily
     "secretbridge_sidecar secretbridge.settings secretbridge.adapters secretbridge.cli "
     "secretbridge.__main__ "
