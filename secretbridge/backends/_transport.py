@@ -102,7 +102,7 @@ class Transport:
         """Why the last attempt to connect failed; None after one that succeeded."""
         self._tls = Tls(ca_file, client_cert_file, client_key_file) if address.is_tls else None
         self._server_name = server_name or address.host
-        self._timeout = timeout
+        self.timeout = timeout
         self._max_answer = max_answer
         self._host_header = str(address)
         self._lock = threading.Lock()
@@ -120,16 +120,18 @@ class Transport:
         deadline: Deadline,
         body: bytes | None = None,
         only_reads: bool | None = None,
+        is_fresh: bool = False,
     ) -> Answer:
         """Send one request and return the complete answer, whatever its status from 200 up.
 
         ``path`` begins with a slash and is percent-encoded already. ``only_reads`` says that the
-        request changes nothing at the server (default: by its method, GET and HEAD). Raises
+        request changes nothing at the server (default: by its method, GET and HEAD); ``is_fresh``
+        wants a new connection, which is then the only one that the request is sent on. Raises
         :class:`BackendUnavailable` (also for a redirect, which is never followed),
         :class:`DeadlineExceeded`, :class:`SecretTooLarge` and, for unusable TLS files or header
         values, :class:`ConfigError`. No error holds anything that was sent or received.
         """
-        limit = Deadline(min(deadline.remaining(), self._timeout))
+        limit = Deadline(min(deadline.remaining(), self.timeout))
         try:
             payload = encode_request(
                 method,
@@ -145,7 +147,7 @@ class Transport:
         try:
             if only_reads is None:
                 only_reads = method in ("GET", "HEAD")
-            answer = self._exchange(payload, limit, method != "HEAD", only_reads)
+            answer = self._exchange(payload, limit, method != "HEAD", only_reads, is_fresh)
         except (OSError, ProtocolError, DeadlineExceeded) as error:
             failure = self._named(error)
         else:
@@ -176,9 +178,9 @@ class Transport:
     # Connections ---------------------------------------------------------------------------------
 
     def _exchange(
-        self, payload: bytes, limit: Deadline, has_body: bool, only_reads: bool
+        self, payload: bytes, limit: Deadline, has_body: bool, only_reads: bool, is_fresh: bool
     ) -> Answer:
-        sock = self._reuse()
+        sock = None if is_fresh else self._reuse()
         if sock is not None:
             try:
                 return self._converse(sock, payload, limit, has_body)

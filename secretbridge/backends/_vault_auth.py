@@ -60,8 +60,8 @@ class Session:
         self._clock = clock
         self._lock = threading.Lock()
         self._token: Token | None = None
-        self._replaced: list[Token] = []
-        """Tokens that we made and no longer use. They live on, for leases may hang on them."""
+        self._replaced: dict[Token, float] = {}
+        """Tokens that we made and no longer use, and since when. Leases may hang on them."""
         self._reread_at = -inf
         self._is_in_namespace = False
         self._failure: SecretBridgeError | None = None
@@ -128,32 +128,49 @@ class Session:
             raise refusal(reply)
         return described(self._login, self._api.namespace, token, reply, now)
 
-    def release(self, deadline: Deadline) -> None:
-        """Revoke every living token that this process made. Raises :class:`SecretBridgeError`."""
+    def discard(self, is_kept: Callable[[Token], bool], deadline: Deadline) -> list[Token]:
+        """Revoke replaced tokens of ours that ``is_kept`` does not want; return which.
+
+        Not while a request with one can be under way, for that may bring a lease. Raises
+        :class:`SecretBridgeError`.
+        """
+        before = self._clock() - self._api.transport.timeout
+        unused = [t for t, since in self._replaced.items() if since < before and not is_kept(t)]
+        for token in unused:
+            self._replaced.pop(token, None)
+            self._revoke(token, deadline)
+        return unused
+
+    def release(self, deadline: Deadline, is_kept: Callable[[Token], bool]) -> None:
+        """Revoke every living token that this process made and ``is_kept`` does not want.
+
+        Raises :class:`SecretBridgeError`.
+        """
         limit = Deadline(min(deadline.remaining(), RELEASE_SECONDS))
         with _Held(self._lock, limit):
             tokens = [*self._replaced, *([self._token] if self._token is not None else [])]
-            self._replaced, self._token = [], None
-        now = self._clock()
+            self._replaced, self._token = {}, None
         for token in tokens:
-            if token.is_ours and token.remaining(now):
-                reply = self._api.ask(
-                    "POST", "auth/token/revoke-self", limit, token=token.value, body={}
-                )
-                if reply.status >= 300 and not is_unknown_token(reply):
-                    raise refusal(reply)
+            if not is_kept(token):
+                self._revoke(token, limit)
+
+    def share(self) -> None:
+        """After a fork, in the parent: the child has the tokens too, so nobody may end them."""
+        for token in (*self._replaced, *([self._token] if self._token is not None else [])):
+            token.is_ours = False
+        self._replaced = {}
 
     def after_fork(self) -> None:
         """In a forked child: nobody holds the lock there, and the tokens are the parent's."""
         self._lock = threading.Lock()
-        self._replaced = []
+        self._replaced = {}
         if self._token is not None:
             self._token.is_ours = False
 
     def close(self) -> None:
         """Forget the tokens and the credential."""
         self._token = None
-        self._replaced = []
+        self._replaced = {}
         self._login.forget()
 
     def _obtain(self, deadline: Deadline) -> Token:
@@ -162,10 +179,20 @@ class Session:
             self._is_in_namespace = True
         return self._login.token(self._api, deadline, self._clock)
 
-    def _retire(self, token: Token | None) -> None:
-        if token is not None and token.is_ours:
+    def _retire(self, token: Token) -> None:
+        if token.is_ours:
             now = self._clock()
-            self._replaced = [t for t in self._replaced if t.remaining(now)] + [token]
+            living = {t: since for t, since in self._replaced.items() if t.remaining(now)}
+            self._replaced = {**living, token: now}
+
+    def _revoke(self, token: Token, deadline: Deadline) -> None:
+        if not token.is_ours or not token.remaining(self._clock()):
+            return
+        reply = self._api.ask(
+            "POST", "auth/token/revoke-self", deadline, token=token.value, body={}
+        )
+        if reply.status >= 300 and not is_unknown_token(reply):
+            raise refusal(reply)
 
     def _reread(self, token: Token, deadline: Deadline) -> Token | None:
         """Return the token that has been put in the place of ``token``, if it is a good one."""

@@ -63,6 +63,10 @@ class Call:
             except SecretBridgeError as error:
                 raise self._stopped(error) from None
 
+    def discard(self, is_kept: Callable[[Token], bool]) -> list[Token]:
+        """Revoke tokens that were replaced and that ``is_kept`` does not want; return which."""
+        return self._session.discard(is_kept, self.deadline)
+
     def ask(
         self,
         method: str,

@@ -71,6 +71,7 @@ class KubernetesOptions(_Model):
     method: Literal["kubernetes"]
     role: _Name
     jwt_file: Path | None = None
+    audience: str | None = None
     mount: _Path = "kubernetes"
 
 
@@ -80,6 +81,7 @@ class JwtOptions(_Model):
     method: Literal["jwt"]
     role: _Name | None = None
     jwt_file: Path
+    audience: str | None = None
     mount: _Path = "jwt"
 
 

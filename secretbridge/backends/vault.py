@@ -154,13 +154,19 @@ class VaultBackend:
         """Return who the server takes us for, and for how long. Raises :class:`SecretBridgeError`."""
         return self._own_errors(self._session.identity, deadline)
 
-    def release(self, deadline: Deadline) -> None:
+    def release(self, deadline: Deadline, *, keep_leases: bool) -> None:
         """Revoke the tokens that this process logged in for, and with them their leases.
 
-        A token that came from a file is somebody else's and stays. Takes a second at most. Raises
-        :class:`SecretBridgeError`; the token then ends by itself.
+        With ``keep_leases`` those stay on which a lease in use hangs. A token that came from a file
+        is somebody else's and stays, and so does one that a forked child may use. Takes a second at
+        most. Raises :class:`SecretBridgeError`; the token then ends by itself.
         """
-        self._own_errors(lambda call: self._session.release(call.deadline), deadline)
+        self._own_errors(
+            lambda call: self._session.release(
+                call.deadline, lambda token: keep_leases and self._leases.hang_on(token)
+            ),
+            deadline,
+        )
 
     def hvac_client(self) -> Any:
         """Return an ``hvac.Client`` that uses this store's transport, namespace and token.
@@ -179,6 +185,10 @@ class VaultBackend:
             store=self.store,
             hint="pip install 'secretbridge[vault]'",
         )
+
+    def after_fork_in_parent(self) -> None:
+        """Leave the tokens alive at the end: the child has them as well."""
+        self._session.share()
 
     def after_fork(self) -> None:
         """Begin without the parent's connections and locks; its token is good for the child too."""

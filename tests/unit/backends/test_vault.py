@@ -493,8 +493,10 @@ def test_whether_the_server_knows_namespaces_is_asked_once(server, connect):
 def test_an_answer_that_leaves_namespaces_open_is_no_permission(server, connect):
     server.script("sys/health", [Scripted(200, "<html>"), Scripted(503, '{"errors":["x"]}')])
     backend = connect(server.address, server.token, namespace="team")
+    server.log.clear()
     assert isinstance(one(backend), BackendUnavailable)
     assert isinstance(one(backend), BackendUnavailable)
+    assert [request.path for request in server.log] == ["sys/health"] * 2
     assert all("x-vault-token" not in request.headers for request in server.log)
 
 
