@@ -287,11 +287,12 @@ def read_credential(path: str, what: str, *, is_password: bool = False) -> str:
     return text.decode()
 
 
-def _is_line(text: bytes) -> bool:
+def _is_line(raw: bytes) -> bool:
     try:
-        return text.decode().isprintable()
+        raw.decode()
     except UnicodeDecodeError:
         return False
+    return all(byte >= 0x20 or byte == 0x09 for byte in raw)
 
 
 def number(value: object) -> float:
