@@ -92,7 +92,9 @@ class Session:
                     return self._token or token
                 if is_replaced and (fresh := self._reread(token, deadline)) is not None:
                     return fresh
-                return token if due is None or now < due else self._prolonged(token, deadline)
+                if due is None or now < due:
+                    return token
+                return self._prolonged(token, deadline, at_half=at_half)
             finally:
                 self._lock.release()
         seen = self._verdicts
@@ -221,11 +223,13 @@ class Session:
             self._verdicts += 1
         return self._token
 
-    def _prolonged(self, token: Token, deadline: Deadline) -> Token:
+    def _prolonged(self, token: Token, deadline: Deadline, *, at_half: bool) -> Token:
         """Renew ``token``, or return another. One that still works survives every failure here."""
         try:
             if token.can_renew and self._is_renewed(token, deadline):
-                return token
+                due = token.half if at_half else token.due
+                if due is None or self._clock() < due:
+                    return token
             other = self._obtain(deadline)
         except SecretBridgeError as error:
             token.trouble = error.about(None)
@@ -254,7 +258,7 @@ class Session:
             can_renew = auth.get("renewable") is True and not 0 < seconds <= token.longest / 2
             token.grant(seconds, now, can_renew=can_renew)
             token.trouble = None
-            return token.due is None or now < token.due
+            return True
         if reply.status >= 500 or reply.status == 429:
             raise refusal(reply)
         token.can_renew = False

@@ -74,16 +74,19 @@ class Call:
         *,
         query: Mapping[str, str] | None = None,
         body: Mapping[str, Any] | None = None,
+        is_fresh: bool = False,
     ) -> tuple[Reply, Token]:
         """Return the reply, which may be a refusal, and the token that it was given for.
 
-        Raises :class:`SecretBridgeError` when there is no reply about the path at all.
+        ``is_fresh`` wants a new connection, for what must not be asked twice: on a kept one that
+        turns out to be closed, a request is sent again, and each read of a dynamic credential makes
+        one. Raises :class:`SecretBridgeError` when there is no reply about the path at all.
         """
         if self.stop is not None:
             raise self.stop.about(None)
         pause = 0.05
         while True:
-            reply, token = self._ask_as_somebody(method, path, query, body)
+            reply, token = self._ask_as_somebody(method, path, query, body, is_fresh)
             if reply.concerns_the_store:
                 raise self._stopped(refusal(reply))
             if reply.status != 412:
@@ -100,13 +103,14 @@ class Call:
         path: str,
         query: Mapping[str, str] | None,
         body: Mapping[str, Any] | None,
+        is_fresh: bool,
     ) -> tuple[Reply, Token]:
         """Ask, and once more with another token when this one turns out to be unknown."""
         try:
             token = self._session.token(self.deadline)
         except SecretBridgeError as error:
             raise self._stopped(error) from None
-        reply = self._send(method, path, token, query, body)
+        reply = self._send(method, path, token, query, body, is_fresh)
         if reply.status != 403 or reply.errors is None:
             return reply, token
         try:
@@ -115,7 +119,7 @@ class Call:
             raise self._stopped(error) from None
         if other is None:
             return reply, token
-        return self._send(method, path, other, query, body), other
+        return self._send(method, path, other, query, body, is_fresh), other
 
     def _send(
         self,
@@ -124,10 +128,17 @@ class Call:
         token: Token,
         query: Mapping[str, str] | None,
         body: Mapping[str, Any] | None,
+        is_fresh: bool,
     ) -> Reply:
         try:
             return self._api.ask(
-                method, path, self.deadline, token=token.value, query=query, body=body
+                method,
+                path,
+                self.deadline,
+                token=token.value,
+                query=query,
+                body=body,
+                is_fresh=is_fresh,
             )
         except SecretBridgeError:
             if self._api.transport.unreachable is not None:

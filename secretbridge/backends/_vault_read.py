@@ -174,10 +174,12 @@ class Reader:
     def _from_engine(self, kind: str, request: DocumentId, call: Call) -> _Found:
         path = api_path(request.locator.split("/"))
         parameters = {name: value for name, value in request.options if name != "version"}
-        if parameters:
-            reply, token = call.ask("POST", path, body=parameters)
-        else:
-            reply, token = call.ask("GET", path)
+        is_issued = kind == OTHER
+        if is_issued:
+            call.keep_token()  # a credential made by a token near its end would end with it
+        reply, token = call.ask(
+            "POST" if parameters else "GET", path, body=parameters or None, is_fresh=is_issued
+        )
         if reply.status == 200:
             return self._engine_document(kind, reply, token)
         if reply.status == 404 and reply.errors is None and "warnings" in (reply.content or {}):
