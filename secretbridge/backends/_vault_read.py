@@ -38,6 +38,9 @@ MOUNT_SECONDS = 60.0
 """Age from which a mount is looked at again before a secret on it is reported missing: it may have
 been upgraded to version 2, or replaced by another."""
 
+ROTATION_SECONDS = 1.0
+"""How long after its time a static role is looked at again: the server rotates a moment later."""
+
 NO_METADATA_SECONDS = 600.0
 """How long a mount whose metadata our policies hide is not probed again."""
 
@@ -201,7 +204,20 @@ class Reader:
             return Document(body, refresh_after=seconds if has_advice and seconds > 0 else None)
         # A certificate without a lease says itself when it ends.
         ends = number(data.get("expiration")) or _certificate_end(data.get("certificate"))
-        return Document(body, lifetime=max(0.0, ends - self._wall()) if ends else None)
+        if ends:
+            return Document(body, lifetime=self._time_left(ends))
+        # A static role's password is another one when this time is over: the server rotates it.
+        rotates = "last_vault_rotation" in data and number(data.get("ttl"))
+        return Document(body, refresh_after=rotates + ROTATION_SECONDS if rotates else None)
+
+    def _time_left(self, ends: float) -> float:
+        left = ends - self._wall()
+        if left <= 0:
+            raise IntegrityError(
+                "the certificate that was just issued has ended already by this machine's clock",
+                hint="compare the clock with the server's",
+            )
+        return left
 
     def _from_somewhere(self, request: DocumentId, call: Call) -> Document:
         """Read from a mount that the server does not tell anything about."""

@@ -29,6 +29,7 @@ from secretbridge.reference import Reference
 from secretbridge.testing import BackendContract
 from tests.servers._vault_admin import write_private
 from tests.servers.bao import find_binary, real_vault
+from tests.servers.postgres import SUPERUSER, find_programs, private_postgres
 from tests.servers.vault import Scripted, VaultServer
 
 SERVERS = ["in-process", "in-process, as Vault", "real"]
@@ -523,6 +524,36 @@ def test_a_lease_lasts_no_longer_than_the_token_that_made_it(server, tmp_path, c
     assert 90 < backend.renew(lease, Deadline(20)).duration <= 100
 
 
+def test_a_static_role_of_a_real_database_is_looked_at_again_when_it_is_rotated(
+    real, tmp_path, clients
+):
+    if find_programs() is None:
+        pytest.skip("no PostgreSQL: the Debian package postgresql is not installed")
+    mount = f"database-{uuid4().hex[:8]}"
+    with private_postgres() as database:
+        database.execute("CREATE ROLE app LOGIN PASSWORD 'before'")
+        real.mount(mount, "database")
+        connection = {
+            "plugin_name": "postgresql-database-plugin",
+            "connection_url": database.url_for_vault,
+            "allowed_roles": ["*"],
+            "username": SUPERUSER,
+            "password": database.password,
+        }
+        real.do("POST", f"{mount}/config/db", connection)
+        role = {"db_name": "db", "username": "app", "rotation_period": "1h"}
+        real.do("POST", f"{mount}/static-roles/app", role)
+        backend = client(real, clients, token_file(real, tmp_path))
+        first = one(backend, f"vault:{mount}/static-creds/app")
+        assert 3590 < first.refresh_after <= 3601
+        assert first.lease is None
+        real.do("POST", f"{mount}/rotate-role/app")
+        second = one(backend, f"vault:{mount}/static-creds/app")
+        assert second.body != first.body
+        real.do("DELETE", f"{mount}/static-roles/app")
+        assert type(one(backend, f"vault:{mount}/static-creds/app")) is SecretMissing
+
+
 def test_an_unknown_role_is_missing(server, as_root):
     mount = server.dynamic_role(ttl=60, max_ttl=90).split("/")[0]
     outcome = one(as_root, f"vault:{mount}/creds/absent")
@@ -536,6 +567,30 @@ def test_a_certificate_is_issued_by_writing_and_ends_with_itself(server, as_root
     assert document.lease is None
     assert 1700 < document.lifetime <= 1801
     assert {"certificate", "private_key"} <= set(json.loads(document.body))
+
+
+@pytest.mark.parametrize("generate_lease", [False, True])
+def test_certificate_key_and_chain_are_of_one_issue(server, as_root, generate_lease):
+    from cryptography import x509
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    locator = server.certificate_role(generate_lease=generate_lease)
+    parameters = ("common_name=app.local&ttl=30m", "ttl=30m&common_name=app.local")
+    references = [
+        Reference.parse(f"vault:{locator}?{parameters[0]}#certificate"),
+        Reference.parse(f"vault:{locator}?{parameters[1]}#private_key"),
+        Reference.parse(f"vault:{locator}?{parameters[0]}#issuing_ca"),
+    ]
+    documents = as_root.fetch([reference.document for reference in references], Deadline(20))
+    certificate, key, authority = (
+        select(document, reference)
+        for document, reference in zip(documents, references, strict=True)
+    )
+    leaf = x509.load_pem_x509_certificate(certificate)
+    assert leaf.public_key() == load_pem_private_key(key, None).public_key()
+    leaf.verify_directly_issued_by(x509.load_pem_x509_certificate(authority))
+    lifetime = documents[0].lifetime
+    assert 1700 < lifetime <= 1801
 
 
 def test_a_certificate_with_a_lease_can_be_revoked_but_not_renewed(server, as_root):
@@ -620,8 +675,6 @@ def test_a_rate_limit_is_reported_as_one(server, as_root, name, shows_retry_afte
 
 
 def test_a_namespace_that_is_not_there_is_no_missing_secret(server, tmp_path, clients, name):
-    if isinstance(server, VaultServer):
-        pytest.skip("the in-process server has no namespaces")
     server.put(f"kv/{name}", {"p": "1"})
     backend = client(server, clients, token_file(server, tmp_path), namespace="nowhere")
     outcome = one(backend, f"vault:kv/{name}")

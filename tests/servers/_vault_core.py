@@ -464,7 +464,7 @@ class Core:
         elif body["type"] == "pki":
             engine = Certificates(self.clock)
         else:
-            engine = Dynamic(body["type"])
+            engine = Dynamic(body["type"], self.clock)
         self.engines[path.rstrip("/")] = engine
         return Answer(204)
 

@@ -435,6 +435,58 @@ def test_the_options_of_a_certificate_are_its_parameters_and_not_its_path(server
     assert server.log[-1].query == {}
 
 
+# Engines that issue ------------------------------------------------------------------------------
+
+
+def test_all_references_to_one_issue_are_one_document_and_one_request(server, backend):
+    role = server.certificate_role(generate_lease=False)
+    parts = fetch(
+        backend,
+        f"vault:{role}?common_name=app.local&ttl=30m#certificate",
+        f"vault:{role}?ttl=30m&common_name=app.local#private_key",
+        f"vault:{role}?common_name=app.local&ttl=30m#issuing_ca",
+    )
+    assert len({part.body for part in parts}) == 1
+    assert server.count("POST pki/issue") == 1
+    [other] = fetch(backend, f"vault:{role}?common_name=app.local&ttl=20m#certificate")
+    assert other.body != parts[0].body
+
+
+def test_a_certificate_that_has_ended_when_it_comes_is_no_value(server, connect):
+    role = server.certificate_role(generate_lease=False)
+    backend = connect(server.address, server.token)
+    backend._reader._wall = lambda: server.now() + 86400
+    outcome = one(backend, f"vault:{role}?common_name=app.local&ttl=30m")
+    assert type(outcome) is IntegrityError
+    assert "clock" in outcome.hint
+
+
+def test_a_static_role_is_looked_at_again_when_the_server_has_rotated_it(server, backend):
+    server.mount("database", "database")
+    server.do("POST", "database/static-roles/app", {"rotation_period": "3600"})
+    first = one(backend, "vault:database/static-creds/app")
+    assert first.lease is None
+    assert 3600 <= first.refresh_after <= 3602
+    server.advance(first.refresh_after)
+    assert one(backend, "vault:database/static-creds/app").body != first.body
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_credential_is_asked_for_once_even_if_the_connection_ends_without_an_answer(
+    server, backend, method
+):
+    assert works(backend)  # leaves a connection open, which a plain read would try first
+    if method == "GET":
+        locator = server.dynamic_role(ttl=60, max_ttl=60)
+        reference = f"vault:{locator}"
+    else:
+        locator = server.certificate_role(generate_lease=False)
+        reference = f"vault:{locator}?common_name=app.local"
+    server.script(locator, [Scripted(closes=True)])
+    assert isinstance(one(backend, reference), BackendUnavailable)
+    assert server.count(f"{method} {locator}") == 1
+
+
 # Headers, namespaces, TLS ------------------------------------------------------------------------
 
 
