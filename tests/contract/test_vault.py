@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 
 from secretbridge.backends import Deadline
-from secretbridge.backends.vault import VaultBackend
+from secretbridge.backends.vault import VaultBackend, VersionChanged
 from secretbridge.document import Document, Lease, select
 from secretbridge.errors import (
     AccessDenied,
@@ -23,6 +23,7 @@ from secretbridge.errors import (
     SecretDeleted,
     SecretExpired,
     SecretMissing,
+    SecretTooLarge,
     VersionMissing,
 )
 from secretbridge.reference import Reference
@@ -612,6 +613,71 @@ def test_a_refused_parameter_is_a_mistake_and_the_servers_words_are_not_repeated
     outcome = one(as_root, f"vault:{locator}?common_name=no%20name")
     assert isinstance(outcome, ConfigError)
     assert "not allowed by this role" not in str(outcome)
+
+
+# Writing -----------------------------------------------------------------------------------------
+
+
+def write(backend, locator, fields, cas):
+    return backend.write(locator, fields, cas, Deadline(20))
+
+
+def test_a_write_returns_the_version_that_it_made(server, as_root, name):
+    assert write(as_root, f"kv/{name}", {"p": "first"}, 0) == "1"
+    assert write(as_root, f"kv/{name}", {"p": "second"}, 1) == "2"
+    assert write(as_root, f"kv/{name}", {"p": "third"}, None) == "3"
+    document = one(as_root, f"vault:kv/{name}")
+    assert (document.version, json.loads(document.body)) == ("3", {"p": "third"})
+
+
+@pytest.mark.parametrize("cas", [0, 1, 3])
+def test_a_write_never_goes_over_a_version_that_was_not_seen(server, as_root, name, cas):
+    server.put(f"kv/{name}", {"p": "first"})
+    server.put(f"kv/{name}", {"p": "somebody else's"})
+    with pytest.raises(VersionChanged, match="nothing was written"):
+        write(as_root, f"kv/{name}", {"p": "ours"}, cas)
+    assert value(as_root, f"vault:kv/{name}#p") == "somebody else's"
+
+
+def test_of_two_writers_who_saw_the_same_version_one_wins(server, as_root, tmp_path, clients, name):
+    server.put(f"kv/{name}", {"p": "first"})
+    other = client(server, clients, token_file(server, tmp_path))
+    assert write(other, f"kv/{name}", {"p": "theirs"}, 1) == "2"
+    with pytest.raises(VersionChanged):
+        write(as_root, f"kv/{name}", {"p": "ours"}, 1)
+
+
+def test_a_deleted_secret_is_written_over_by_who_knows_its_version(server, as_root, name):
+    server.put(f"kv/{name}", {"p": "first"})
+    server.delete(f"kv/{name}")
+    with pytest.raises(VersionChanged):
+        write(as_root, f"kv/{name}", {"p": "ours"}, 0)
+    assert write(as_root, f"kv/{name}", {"p": "ours"}, 1) == "2"
+
+
+def test_a_secret_that_demands_cas_says_so(server, as_root, name):
+    server.do("POST", f"kv/metadata/{name}", {"cas_required": True})
+    with pytest.raises(ConfigError, match="demands `cas`"):
+        write(as_root, f"kv/{name}", {"p": "x"}, None)
+    assert write(as_root, f"kv/{name}", {"p": "x"}, 0) == "1"
+
+
+def test_only_a_mount_with_versions_is_written_to(server, as_root, name):
+    for locator in (f"kv1/{name}", server.dynamic_role(ttl=60, max_ttl=60)):
+        with pytest.raises(ConfigError, match="only a mount with version 2"):
+            write(as_root, locator, {"p": "x"}, 0)
+
+
+def test_a_write_that_the_policy_forbids_is_denied(server, tmp_path, clients, name):
+    backend = limited(server, tmp_path, clients, {f"kv/data/{name}": ["read"]})
+    with pytest.raises(AccessDenied, match="allow writing"):
+        write(backend, f"kv/{name}", {"p": "canary"}, 0)
+
+
+def test_what_could_not_be_read_again_is_not_written(server, as_root, name):
+    with pytest.raises(SecretTooLarge):
+        write(as_root, f"kv/{name}", {"p": "x" * (1 << 20)}, 0)
+    assert type(one(as_root, f"vault:kv/{name}")) is SecretMissing
 
 
 # Probing -----------------------------------------------------------------------------------------

@@ -82,6 +82,7 @@ class KeyValue2(Engine):
         self.clock = clock
         self.secrets: dict[str, dict[int, Version]] = {}
         self.delete_after: dict[str, float] = {}
+        self.cas_required: set[str] = set()
 
     def answer(self, method: str, path: str, query: dict[str, str], body: dict[str, Any]) -> Result:
         section, _, name = path.partition("/")
@@ -90,7 +91,10 @@ class KeyValue2(Engine):
         if section == "data" and is_write:
             return self._write(name, body)
         if section == "metadata" and is_write:
-            self.delete_after[name] = float(str(body["delete_version_after"]).rstrip("s"))
+            if "delete_version_after" in body:
+                self.delete_after[name] = float(str(body["delete_version_after"]).rstrip("s"))
+            if body.get("cas_required"):
+                self.cas_required.add(name)
             return DONE
         if section not in ("data", "metadata", "delete", "undelete", "destroy"):
             warning = "Invalid path for a versioned K/V secrets engine. See the API docs."
@@ -120,6 +124,8 @@ class KeyValue2(Engine):
         cas = (body.get("options") or {}).get("cas")
         if cas is not None and cas != current:
             return refused(400, "check-and-set parameter did not match the current version")
+        if cas is None and name in self.cas_required:
+            return refused(400, "check-and-set parameter required for this call")
         now = self.clock()
         after = self.delete_after.get(name)
         deletion = "" if after is None else time_text(now + after)
