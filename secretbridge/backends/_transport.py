@@ -132,18 +132,7 @@ class Transport:
         values, :class:`ConfigError`. No error holds anything that was sent or received.
         """
         limit = Deadline(min(deadline.remaining(), self.timeout))
-        try:
-            payload = encode_request(
-                method,
-                self.address.prefix + path,
-                {"Host": self._host_header, "Accept-Encoding": "identity", **headers},
-                body,
-            )
-        except ValueError as error:
-            raise ConfigError(
-                f"the request cannot be written ({error})",
-                hint="look for stray line breaks in the credential files",
-            ) from None
+        payload = self._encoded(method, path, headers, body)
         try:
             if only_reads is None:
                 only_reads = method in ("GET", "HEAD")
@@ -153,12 +142,30 @@ class Transport:
         else:
             if answer.status < 300 or answer.status >= 400:
                 return answer
-            failure = BackendUnavailable(
-                f"{self.address} answered with a redirect (HTTP {answer.status}), which is never "
-                "followed: it would carry the credential along",
-                hint="set the address of the server itself, or of its load balancer; a standby "
-                "node redirects to the active one",
-            )
+            failure = self._redirected(answer.status)
+        raise failure from None
+
+    def upgrade(
+        self, path: str, *, headers: Mapping[str, str], deadline: Deadline
+    ) -> tuple[Answer, socket.socket | None]:
+        """Ask on a new connection to go on in another protocol; return the answer and, after a 101,
+        the connection, which is then the caller's. ``body`` is what came along already.
+
+        Raises as :meth:`request`.
+        """
+        limit = Deadline(min(deadline.remaining(), self.timeout))
+        payload = self._encoded("GET", path, headers, None)
+        try:
+            sock = self._connect(limit)
+            answer = self._converse(sock, payload, limit, has_body=True, may_switch=True)
+        except (OSError, ProtocolError, DeadlineExceeded) as error:
+            failure = self._named(error)
+        else:
+            if answer.status == 101:
+                return answer, sock
+            if answer.status < 300 or answer.status >= 400:
+                return answer, None
+            failure = self._redirected(answer.status)
         raise failure from None
 
     def after_fork(self) -> None:
@@ -192,9 +199,14 @@ class Transport:
         return self._converse(self._connect(limit), payload, limit, has_body)
 
     def _converse(
-        self, sock: socket.socket, payload: bytes, limit: Deadline, has_body: bool
+        self,
+        sock: socket.socket,
+        payload: bytes,
+        limit: Deadline,
+        has_body: bool,
+        may_switch: bool = False,
     ) -> Answer:
-        is_kept = False
+        is_kept = is_handed_over = False
         has_answered = False
 
         def receive() -> bytes:
@@ -210,8 +222,11 @@ class Transport:
                 # Not sendall(): over TLS its timeout begins anew with every record.
                 sock.settimeout(limit.remaining())
                 rest = rest[sock.send(rest) :]
-            answer = read_answer(receive, self._max_answer, has_body=has_body)
+            answer = read_answer(
+                receive, self._max_answer, has_body=has_body, may_switch=may_switch
+            )
             is_kept = not answer.is_last
+            is_handed_over = answer.status == 101
             return answer
         except (ConnectionError, ssl.SSLEOFError, ProtocolError):
             if has_answered:
@@ -220,7 +235,7 @@ class Transport:
         finally:
             if is_kept:
                 self._keep(sock)
-            else:
+            elif not is_handed_over:
                 sock.close()
 
     def _reuse(self) -> socket.socket | None:
@@ -252,7 +267,27 @@ class Transport:
         self.unreachable = None
         return sock
 
+    def _encoded(
+        self, method: str, path: str, headers: Mapping[str, str], body: bytes | None
+    ) -> bytes:
+        sent = {"Host": self._host_header, "Accept-Encoding": "identity", **headers}
+        try:
+            return encode_request(method, self.address.prefix + path, sent, body)
+        except ValueError as error:
+            raise ConfigError(
+                f"the request cannot be written ({error})",
+                hint="look for stray line breaks in the credential files",
+            ) from None
+
     # Errors --------------------------------------------------------------------------------------
+
+    def _redirected(self, status: int) -> SecretBridgeError:
+        return BackendUnavailable(
+            f"{self.address} answered with a redirect (HTTP {status}), which is never followed: it "
+            "would carry the credential along",
+            hint="set the address of the server itself, or of its load balancer; a standby node "
+            "redirects to the active one",
+        )
 
     def _named(self, error: Exception) -> SecretBridgeError:
         """Return ``error`` in our own words: the original may hold what was received."""

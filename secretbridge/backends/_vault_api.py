@@ -95,6 +95,10 @@ class Api:
         if namespace:
             self._headers["X-Vault-Namespace"] = namespace
 
+    def headers(self, token: str | None) -> dict[str, str]:
+        """Return what every request carries, and ``token`` where it is somebody's."""
+        return self._headers if token is None else {**self._headers, "X-Vault-Token": token}
+
     def ask(
         self,
         method: str,
@@ -111,7 +115,7 @@ class Api:
 
         ``is_fresh`` wants a new connection. Raises what :meth:`Transport.request` raises.
         """
-        sent = self._headers if token is None else {**self._headers, "X-Vault-Token": token}
+        sent = self.headers(token)
         payload = None
         if body is not None:
             payload = dumps(body).encode()

@@ -103,6 +103,11 @@ class Session:
                 return self._token
             return self._log_in(seen, deadline)
 
+    def living(self) -> Token | None:
+        """Return the token that is in use, or None when there is none; never logs in."""
+        token = self._token
+        return token if token is not None and token.remaining(self._clock()) else None
+
     def replace(self, refused: Token, reply: Reply, deadline: Deadline) -> Token | None:
         """Find out what a 403 for ``refused`` means.
 

@@ -136,6 +136,7 @@ class VaultOptions(_Model):
     client_key_file: Path | None = None
     server_name: str | None = None
     timeout: Annotated[float, BeforeValidator(seconds), Field(gt=0, le=3600)] = 10.0
+    events: bool = True
     auth: VaultAuthOptions = Field(default_factory=TokenOptions)
 
     @model_validator(mode="after")

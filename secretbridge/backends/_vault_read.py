@@ -41,6 +41,9 @@ been upgraded to version 2, or replaced by another."""
 ROTATION_SECONDS = 1.0
 """How long after its time a static role is looked at again: the server rotates a moment later."""
 
+MANY = 10_000
+"""Number of versions from events from which those that nobody reads are forgotten."""
+
 NO_METADATA_SECONDS = 600.0
 """How long a mount whose metadata our policies hide is not probed again."""
 
@@ -59,6 +62,14 @@ class Reader:
         self._clock = clock
         self._wall = wall
         self._hidden: dict[str, float] = {}
+        self._expected: dict[str, int] = {}
+        """The version that an event told of, by locator, until a read has brought it."""
+
+    def expect(self, locator: str, version: int) -> None:
+        """Take an earlier version than this for the answer of a node that lags behind."""
+        if len(self._expected) >= MANY:
+            self._expected.clear()
+        self._expected[locator] = version
 
     def document(self, request: DocumentId, call: Call) -> Document:
         """Read one document. Raises :class:`SecretBridgeError`."""
@@ -131,7 +142,10 @@ class Reader:
         path = _kv2_path(mount, "data", request)
         version = request.option("version")
         query = {"version": version} if version is not None else None
-        reply, _ = call.ask("GET", path, query=query)
+        if version is None and request.locator in self._expected:
+            reply = self._as_expected(path, request.locator, call)
+        else:
+            reply, _ = call.ask("GET", path, query=query)
         if reply.status == 200:
             return self._kv2_document(reply, version)
         if reply.status == 404:
@@ -147,6 +161,18 @@ class Reader:
                     "does",
                 )
         return refusal(reply)
+
+    def _as_expected(self, path: str, locator: str, call: Call) -> Reply:
+        """Read until the version is there that an event told of; events overtake replication."""
+        wanted = self._expected.pop(locator, 0)
+
+        def is_behind(reply: Reply) -> bool:
+            metadata = (reply.section("data") or {}).get("metadata")
+            version = metadata.get("version") if isinstance(metadata, dict) else None
+            return isinstance(version, int) and version < wanted
+
+        reply, _ = call.ask("GET", path, is_behind=is_behind)
+        return reply
 
     def _without_version(self, path: str, version: str, call: Call) -> SecretBridgeError:
         """Tell a secret that lacks a version from one that is not there: the answer is the same."""

@@ -15,6 +15,8 @@ from collections.abc import Callable
 from typing import Any
 
 from ._vault_engines import Certificates, Dynamic, Engine, KeyValue1, KeyValue2
+from ._vault_events import PATH as EVENTS
+from ._vault_events import event_of
 from ._vault_logins import Method
 from ._vault_state import (
     DAY,
@@ -61,6 +63,8 @@ class Core:
         self.name = name
         self.namespaces: dict[str, Core] = {}
         self.methods: dict[str, Method] = {}
+        self.has_events = enterprise
+        self.publish: Callable[[dict[str, Any]], None] = lambda event: None
         self.sealed = False
         self.root = "s.root" + secrets.token_hex(8)
         self.policies: dict[str, dict[str, set[str]]] = {"default": DEFAULT_POLICY}
@@ -125,6 +129,10 @@ class Core:
             return self._mount_probe(path.removeprefix("sys/internal/ui/mounts/"), token)
         if not self._allowed(token, path, request.capability):
             raise Refused(403, DENIED)
+        if path.startswith(EVENTS):
+            if not self.has_events:
+                raise Refused(404, "1 error occurred:\n\t* unsupported path\n\n")
+            return Answer(101)
         if path.startswith(("sys/", "auth/")):
             return self._system(request, token)
         return self._engine(request, token)
@@ -166,6 +174,11 @@ class Core:
                 if matches(pattern, path) and (best is None or len(pattern) > best[0]):
                     best = (len(pattern), capabilities)
         return best is not None and "deny" not in best[1] and capability in best[1]
+
+    def may_be_told(self, id_: str, path: str) -> bool:
+        """Whether the events of a secret are for the holder of a token."""
+        token = self.live_token(id_)
+        return token is not None and self._allowed(token, path, "subscribe")
 
     def _limit(self, path: str) -> None:
         for prefix, rate in self.limits.values():
@@ -486,6 +499,10 @@ class Core:
         path, engine = found
         rest = request.path[len(path) + 1 :]
         status, content, granted = engine.answer(request.method, rest, request.query, request.body)
+        if status < 300 and self.has_events:
+            event = event_of(path, engine, request, content, self.clock())
+            if event is not None:
+                self.publish(event)
         if content is None or "errors" in content:
             return Answer(status, content)
         if granted is not None:
