@@ -81,6 +81,11 @@ class Stores:
         found: Identity = backend.identity(deadline)
         return found
 
+    def news(self, store: str) -> str | None:
+        """Return how changes of ``store`` are noticed, None where that is by polling as always."""
+        found: str | None = getattr(self._backends.get(store), "news", None)
+        return found
+
     def close(self, *, keep_leases: bool, deadline: Deadline) -> None:
         """Close every client that was made and end its login, unless a lease is kept that needs it."""
         with self._lock:

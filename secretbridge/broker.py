@@ -274,6 +274,7 @@ class Broker:
         """Return for each store in use who it takes us for, for how long, and what is due next.
 
         Logs in where that has not happened yet. ``who`` is never a credential; times in seconds.
+        ``news`` says how changes are noticed, where a store can tell of them by itself.
         """
         schemes = {ref.store: ref.scheme for ref in self._names.values()}
         return [self._store_row(store, scheme) for store, scheme in sorted(schemes.items())]
@@ -292,6 +293,7 @@ class Broker:
             entries = [self._driver.entry(id) for id in self._driver.engine.ids(store)]
             times = [e.next_time() - now for e in entries if e is not None and e.document]
         row["due_in"] = min(times, default=None)
+        row["news"] = self._stores.news(store)
         row["error"] = error.message if error is not None else None
         return row
 
