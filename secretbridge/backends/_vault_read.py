@@ -11,8 +11,10 @@ The body of a document is the exact text in which the server wrote it: a number 
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from ..document import MAX_SIZE, Document, check_size, json_span
 from ..errors import ConfigError, IntegrityError, SecretDeleted, SecretMissing, VersionMissing
@@ -21,7 +23,7 @@ from ._vault_login import number
 from ._vault_mounts import KV1, KV2, OTHER, Mount, Mounts, no_secrets_here
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from ..errors import SecretBridgeError
     from ..reference import DocumentId
@@ -46,6 +48,12 @@ MANY = 10_000
 
 NO_METADATA_SECONDS = 600.0
 """How long a mount whose metadata our policies hide is not probed again."""
+
+ASKING = ""
+"""In the place of a mount: that we may not ask what we may read (`sys/capabilities-self`)."""
+
+MAX_PATHS = 100
+"""Most paths of one such question: servers limit it (OpenBao 2.6 refuses a thousand)."""
 
 
 class Reader:
@@ -86,12 +94,38 @@ class Reader:
             return found
         raise found or unusable("the mount is of another kind than the server says")
 
+    def readable(self, requests: Iterable[DocumentId], call: Call) -> set[DocumentId]:
+        """Return which of ``requests`` are key-value secrets that our policies let us read.
+
+        The metadata has a policy of its own: without this question a secret that was taken from us
+        would go on counting as unchanged. None of them when the server does not say.
+        """
+        paths: dict[str, list[DocumentId]] = {}
+        for request in requests:
+            with suppress(ConfigError):  # which a fetch explains
+                mount = self._mount(request, call)
+                if mount is not None and mount.kind == KV2 and not self._is_hidden(mount.path):
+                    paths.setdefault(_kv2_path(mount, "data", request), []).append(request)
+        found: set[DocumentId] = set()
+        todo = list(paths)
+        while todo and not self._is_hidden(ASKING):
+            part, todo = todo[:MAX_PATHS], todo[MAX_PATHS:]
+            body = {"paths": [unquote(path) for path in part]}
+            reply, _ = call.ask("POST", "sys/capabilities-self", body=body)
+            told = reply.section("data")
+            if reply.status != 200 or told is None:
+                self._hidden[ASKING] = self._clock() + NO_METADATA_SECONDS
+                break
+            for path in part:
+                capabilities = told.get(unquote(path))
+                if isinstance(capabilities, list) and not {"read", "root"}.isdisjoint(capabilities):
+                    found.update(paths[path])
+        return found
+
     def version(self, request: DocumentId, call: Call) -> str | None:
         """Return the current version of a document, None when only a fetch tells."""
         mount = self._mount(request, call)
-        if mount is None or mount.kind != KV2:
-            return None
-        if self._hidden.get(mount.path, 0.0) > self._clock():
+        if mount is None or mount.kind != KV2 or self._is_hidden(mount.path):
             return None
         reply, _ = call.ask("GET", _kv2_path(mount, "metadata", request))
         if reply.status == 403 and reply.errors is not None:
@@ -113,6 +147,9 @@ class Reader:
         if mount is None:
             mount = Mount(request.locator.partition("/")[0], KV2, self._clock())
         return _kv2_path(mount, "data", request) if mount.kind == KV2 else None
+
+    def _is_hidden(self, path: str) -> bool:
+        return self._hidden.get(path, 0.0) > self._clock()
 
     # The engines ---------------------------------------------------------------------------------
 

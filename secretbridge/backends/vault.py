@@ -135,8 +135,22 @@ class VaultBackend:
     def probe(
         self, requests: Sequence[DocumentId], deadline: Deadline
     ) -> Sequence[str | SecretBridgeError | None]:
-        """Return the current version where the metadata tells it, which needs a policy of its own."""
-        return each(requests, self._call(deadline), self._reader.version)
+        """Return the current version where the metadata tells it, which needs a policy of its own.
+
+        None where we may not read the value (any more), for then only a fetch tells the truth.
+        """
+        call = self._call(deadline)
+        try:
+            allowed = self._own_errors(lambda _: self._reader.readable(requests, call), deadline)
+        except SecretBridgeError as error:
+            return [error.about(str(request), request.store) for request in requests]
+        return each(
+            requests,
+            call,
+            lambda request, call: (
+                self._reader.version(request, call) if request in allowed else None
+            ),
+        )
 
     @property
     def news(self) -> str | None:

@@ -705,6 +705,40 @@ def test_a_probe_without_access_to_the_metadata_says_nothing(server, tmp_path, c
     assert probe(backend, f"vault:kv/{name}") is None
 
 
+def test_a_probe_does_not_hide_that_the_value_may_not_be_read_any_more(
+    server, tmp_path, clients, name
+):
+    server.put(f"kv/{name}", {"p": "1"})
+    rules = {f"kv/data/{name}": ["read"], f"kv/metadata/{name}": ["read"]}
+    server.policy(f"p-{name}", rules)
+    token = server.create_token([f"p-{name}"])
+    backend = client(server, clients, token_file(server, tmp_path, token))
+    assert probe(backend, f"vault:kv/{name}") == "1"
+    server.policy(f"p-{name}", {f"kv/metadata/{name}": ["read"]})
+    assert probe(backend, f"vault:kv/{name}") is None
+    assert type(one(backend, f"vault:kv/{name}")) is AccessDenied
+
+
+def test_a_probe_that_may_not_ask_what_it_may_read_says_nothing(server, tmp_path, clients, name):
+    server.put(f"kv/{name}", {"p": "1"})
+    rules = {f"kv/data/{name}": ["read"], f"kv/metadata/{name}": ["read"]}
+    backend = limited(server, tmp_path, clients, rules, default_policy=False)
+    assert probe(backend, f"vault:kv/{name}") is None
+
+
+def test_a_probe_of_a_server_that_is_away_says_so_for_each(server, as_root, name):
+    server.put(f"kv/{name}", {"p": "1"})
+    assert probe(as_root, f"vault:kv/{name}") == "1"
+    server.seal()
+    try:
+        requests = [Reference.parse(f"vault:kv/{name}?version={n}").document for n in (1, 2)]
+        outcomes = as_root.probe(requests, Deadline(20))
+    finally:
+        server.unseal()
+    assert [type(outcome) for outcome in outcomes] == [BackendUnavailable] * 2
+    assert str(requests[1]) in str(outcomes[1])
+
+
 def test_what_has_no_versions_cannot_be_probed(server, as_root, name):
     server.put(f"kv1/{name}", {"p": "1"})
     assert probe(as_root, f"vault:kv1/{name}") is None

@@ -43,6 +43,7 @@ DEFAULT_POLICY = {
     "auth/token/renew-self": {"update"},
     "auth/token/revoke-self": {"update"},
     "sys/leases/renew": {"update"},
+    "sys/capabilities-self": {"update"},
 }
 
 
@@ -174,6 +175,18 @@ class Core:
                 if matches(pattern, path) and (best is None or len(pattern) > best[0]):
                     best = (len(pattern), capabilities)
         return best is not None and "deny" not in best[1] and capability in best[1]
+
+    def _capabilities(self, token: Token, paths: list[str]) -> Answer:
+        if len(paths) > 128:
+            raise Refused(400, "too many paths")
+        kinds = ("create", "read", "update", "delete", "list", "subscribe")
+        found = {
+            path: [kind for kind in kinds if self._allowed(token, path, kind)] or ["deny"]
+            for path in paths
+        }
+        if "root" in token.policies:
+            found = {path: ["root"] for path in paths}
+        return ok(found, **found)
 
     def may_be_told(self, id_: str, path: str) -> bool:
         """Whether the events of a secret are for the holder of a token."""
@@ -430,6 +443,8 @@ class Core:
             return ok({"keys": [token.accessor for token in self.tokens.values()]})
         if path.startswith("auth/approle/role/"):
             return self._role(path.split("/")[3:], body)
+        if path == "sys/capabilities-self":
+            return self._capabilities(token, body["paths"])
         if path == "sys/leases/renew":
             return self._renew_lease(body)
         if path.startswith("sys/mounts/"):
