@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 
+from ._probing import look_up
 from ._states import DUE, FETCHING, FRESH, QUEUED, STALE, condition
 from .backends import Deadline, failed, unexpected
 from .document import MAX_SIZE, Document
@@ -220,7 +221,9 @@ class Driver:
         ids = action.ids
         try:
             backend = self._backend(action.store, ids[0].scheme)
-            outcomes = backend.fetch(ids, Deadline(self._timeout, self._clock))
+            with self.lock:
+                known = {e.id: e.document for e in map(self.engine.entry, ids) if e is not None}
+            outcomes = look_up(backend, ids, known, Deadline(self._timeout, self._clock))
         except SecretBridgeError as error:
             return failed(ids, error)
         except Exception as error:  # noqa: BLE001 - a plugin's bug must not end the refresher

@@ -31,7 +31,7 @@ LAYERS = (
     "secretbridge._find secretbridge.watch secretbridge.audit secretbridge.harden "
     "secretbridge.redact",
     "secretbridge.broker secretbridge._driver secretbridge._stores secretbridge._fork "
-    "secretbridge._start secretbridge._subscribers secretbridge.snapshot",
+    "secretbridge._probing secretbridge._start secretbridge._subscribers secretbridge.snapshot",
     "secretbridge",  # the package itself: the names that it offers, all of them lazily
     "secretbridge_sidecar secretbridge.settings secretbridge.adapters secretbridge.cli "
     "secretbridge.__main__ "

@@ -2,6 +2,7 @@
 
 import json
 import os
+import queue
 import threading
 import time
 
@@ -10,6 +11,7 @@ import pytest
 from secretbridge.backends import Deadline, backend_class
 from secretbridge.backends._vault_api import api_path
 from secretbridge.backends.vault import VaultBackend
+from secretbridge.broker import Broker
 from secretbridge.document import Document, Lease
 from secretbridge.errors import (
     AccessDenied,
@@ -84,6 +86,14 @@ def fetch(backend, *references, seconds=10):
 def one(backend, reference="vault:kv/app", seconds=10):
     [outcome] = fetch(backend, reference, seconds=seconds)
     return outcome
+
+
+def until(condition):
+    """Wait for what another thread of the broker does."""
+    end = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.002)
 
 
 def works(backend, reference="vault:kv/app"):
@@ -433,6 +443,22 @@ def test_the_options_of_a_certificate_are_its_parameters_and_not_its_path(server
     one(backend, f"vault:{issue}?common_name=a%26ttl%3D9h.local&ttl=5m")
     assert server.log[-1].body == {"common_name": "a&ttl=9h.local", "ttl": "5m"}
     assert server.log[-1].query == {}
+
+
+def test_a_large_secret_is_looked_at_and_sent_again_only_when_it_has_changed(server, backend):
+    server.put("kv/large", {"p": "x" * 70_000})
+    with Broker({"vault": backend}, {"large": "vault:kv/large#p"}) as broker:
+        changes = queue.Queue()
+        broker.on_change("large", lambda secret: changes.put(secret.reveal()))
+        broker.prefetch()
+        looks = server.count("GET kv/metadata/large")
+        broker.refresh()
+        until(lambda: server.count("GET kv/metadata/large") > looks)
+        until(lambda: broker.status()[0]["activity"] == "idle")
+        assert server.count("GET kv/data/large") == 1
+        server.put("kv/large", {"p": "y" * 70_000})
+        broker.refresh()
+        assert changes.get(timeout=10) == "y" * 70_000
 
 
 # Engines that issue ------------------------------------------------------------------------------
