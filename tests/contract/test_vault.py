@@ -12,6 +12,7 @@ import pytest
 
 from secretbridge.backends import Deadline
 from secretbridge.backends.vault import VaultBackend, VersionChanged
+from secretbridge.broker import Broker
 from secretbridge.document import Document, Lease, select
 from secretbridge.errors import (
     AccessDenied,
@@ -382,10 +383,10 @@ def test_a_token_replaced_in_its_file_is_found_on_the_first_refusal(
 # AppRole -----------------------------------------------------------------------------------------
 
 
-def approle(server, tmp_path, name, *, wrapped=False, uses=0):
+def approle(server, tmp_path, name, *, wrapped=False, uses=0, rules=None, **life):
     role = f"role-{name}"
-    server.policy(role, {f"kv/data/{name}*": ["read"]})
-    role_id = server.approle(role, [role])
+    server.policy(role, rules or {f"kv/data/{name}*": ["read"]})
+    role_id = server.approle(role, [role], **life)
     secret_id = server.secret_id(role, wrap_ttl=60 if wrapped else None, uses=uses)
     return {
         "method": "approle",
@@ -553,6 +554,46 @@ def test_a_static_role_of_a_real_database_is_looked_at_again_when_it_is_rotated(
         assert second.body != first.body
         real.do("DELETE", f"{mount}/static-roles/app")
         assert type(one(backend, f"vault:{mount}/static-creds/app")) is SecretMissing
+
+
+@pytest.mark.parametrize("may_revoke", [True, False])
+@pytest.mark.parametrize("keeps", [False, True])
+def test_a_closed_broker_leaves_the_leases_that_it_was_told_to_leave(
+    server, tmp_path, clients, name, may_revoke, keeps
+):
+    locator = server.dynamic_role(ttl=600, max_ttl=6000)
+    rules = {locator: ["read"]}
+    if may_revoke:
+        rules["sys/leases/revoke"] = ["update"]
+    backend = client(server, clients, approle(server, tmp_path, name, rules=rules))
+    names = {"user": f"vault:{locator}#username", "password": f"vault:{locator}#password"}
+    broker = Broker({"vault": backend}, names)
+    broker.watch(names, lambda: None)
+    broker.prefetch()
+    assert broker.get("user").expires_at is not None
+    [lease] = server.leases(locator)
+    token = backend._session.token(Deadline(20)).value
+    broker.close(keep_leases=keeps)
+    assert server.leases(locator) == ([lease] if keeps else [])
+    status, _ = server.request("GET", "auth/token/lookup-self", token=token)
+    assert status == (200 if keeps else 403)
+
+
+def test_a_lease_under_a_token_at_its_maximum_is_followed_by_one_of_a_new_login(
+    server, tmp_path, clients, name
+):
+    locator = server.dynamic_role(ttl=600, max_ttl=6000)
+    auth = approle(server, tmp_path, name, rules={locator: ["read"]}, ttl=6, max_ttl=6)
+    backend = client(server, clients, auth)
+    first = one(backend, f"vault:{locator}")
+    assert first.lease.duration <= 6, "a lease ends with the token that made it"
+    old = backend._session.token(Deadline(20))
+    old.can_renew = False  # as at its maximum, and half of its life gone
+    old.half = old.due = backend._session._clock()
+    second = one(backend, f"vault:{locator}")
+    assert backend._session.token(Deadline(20)) is not old
+    assert 5 < second.lease.duration <= 6
+    assert len(server.leases(locator)) == 2, "the old one lives until the new one is published"
 
 
 def test_an_unknown_role_is_missing(server, as_root):

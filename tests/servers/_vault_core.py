@@ -441,6 +441,8 @@ class Core:
             return self._create_token(body)
         if path == "auth/token/accessors" and method == "LIST":
             return ok({"keys": [token.accessor for token in self.tokens.values()]})
+        if path.startswith("sys/leases/lookup/") and method == "LIST":
+            return self._list_leases(path.removeprefix("sys/leases/lookup/").strip("/"))
         if path.startswith("auth/approle/role/"):
             return self._role(path.split("/")[3:], body)
         if path == "sys/capabilities-self":
@@ -528,6 +530,18 @@ class Core:
             lease = {"lease_id": id_, "lease_duration": int(ttl), "renewable": renewable}
             content = {**content, **lease}
         return Answer(status, {**(ok(None).content or {}), **content})
+
+    def _list_leases(self, prefix: str) -> Answer:
+        keys = [
+            lease.id.removeprefix(f"{prefix}/")
+            for lease in list(self.leases.values())
+            if lease.id.startswith(f"{prefix}/")
+            and lease.ends > self.clock()
+            and self.live_token(lease.token) is not None
+        ]
+        if not keys:
+            raise Refused(404)
+        return ok({"keys": sorted(keys)})
 
     def _renew_lease(self, body: dict[str, Any]) -> Answer:
         now = self.clock()
