@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 
+from ._probing import look_up
 from .backends import Deadline, failed, unexpected
 from .document import MAX_SIZE, Document
 from .errors import IntegrityError, SecretBridgeError, SecretTooLarge
@@ -17,7 +18,7 @@ from .events import Action, Fetch, Fetched, Renew, Renewed, Revoke, Revoked
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from .backends import Backend
     from .reference import DocumentId
@@ -32,13 +33,15 @@ class Calls:
     """The calls of one broker. ``finish`` takes their events; ``timeout`` bounds each, in seconds.
 
     ``backend`` returns the client of a store by name and scheme, raising :class:`SecretBridgeError`
-    when it can't be made. ``lock`` is held by whoever starts a call, and never during one.
+    when it can't be made; ``cached`` the documents that are known, which spares fetching what has not
+    changed. ``lock`` is held by whoever starts a call, and never during one.
     """
 
     def __init__(
         self,
         backend: Callable[[str, str], Backend],
         finish: Callable[[Fetched | Renewed | Revoked], None],
+        cached: Callable[[Sequence[DocumentId]], Mapping[DocumentId, Document | None]],
         *,
         lock: threading.Lock,
         clock: Callable[[], float],
@@ -46,6 +49,7 @@ class Calls:
     ) -> None:
         self._backend = backend
         self._finish = finish
+        self._cached = cached
         self._clock = clock
         self._timeout = timeout
         self.start_over(lock)
@@ -117,7 +121,8 @@ class Calls:
         ids = action.ids
         try:
             backend = self._backend(action.store, ids[0].scheme)
-            outcomes = backend.fetch(ids, Deadline(self._timeout, self._clock))
+            deadline = Deadline(self._timeout, self._clock)
+            outcomes = look_up(backend, ids, self._cached(ids), deadline)
         except SecretBridgeError as error:
             return failed(ids, error)
         except Exception as error:  # noqa: BLE001 - a plugin's bug must not end the refresher

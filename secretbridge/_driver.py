@@ -75,7 +75,9 @@ class Driver:
         self._notify = notify
         self._former = former
         self._clock = clock
-        self._calls = Calls(backend, self._finish, lock=self.lock, clock=clock, timeout=timeout)
+        self._calls = Calls(
+            backend, self._finish, self._cached, lock=self.lock, clock=clock, timeout=timeout
+        )
         self._news = News(backend, self._known, self._heard, lambda: self.closed)
         self._wake = threading.Condition(self.lock)
         self._let_go: deque[DocumentId] = deque()
@@ -179,6 +181,10 @@ class Driver:
         while self._let_go and not self.closed:
             self._act(self.engine.step(self._clock(), Release([self._let_go.popleft()])))
         return self._act(self.engine.step(self._clock(), event))
+
+    def _cached(self, ids: Sequence[DocumentId]) -> dict[DocumentId, Document | None]:
+        with self.lock:
+            return {e.id: e.document for e in map(self.engine.entry, ids) if e is not None}
 
     def _act(self, actions: Iterable[Action]) -> bool:
         has_fetch = False

@@ -336,6 +336,7 @@ class Broker:
         """Return for each store in use who it takes us for, for how long, and what is due next.
 
         Logs in where that has not happened yet. ``who`` is never a credential; times in seconds.
+        ``news`` says how changes are noticed, where a store can tell of them by itself.
         """
         deadline = Deadline(self._timeout, self._clock)
         return store_rows(self._driver, self._cache, self._stores, deadline, self._clock())
