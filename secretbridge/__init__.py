@@ -15,6 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from ._protected import MemoryProtection, memory_protection
     from ._version import __version__
     from .broker import Broker
     from .errors import (
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
         UnsafeTarget,
         VersionMissing,
     )
+    from .harden import Hardening, harden_process
     from .reference import Reference
     from .secret import Secret
     from .snapshot import Snapshot
@@ -47,7 +49,9 @@ __all__ = [
     "ConfigError",
     "DeadlineExceeded",
     "FieldMissing",
+    "Hardening",
     "IntegrityError",
+    "MemoryProtection",
     "RateLimited",
     "Reference",
     "ReferenceSyntaxError",
@@ -64,10 +68,16 @@ __all__ = [
     "aget",
     "get",
     "get_many",
+    "harden_process",
+    "memory_protection",
 ]
 
 _HOMES = {
     "Broker": "broker",
+    "Hardening": "harden",
+    "harden_process": "harden",
+    "MemoryProtection": "_protected",
+    "memory_protection": "_protected",
     "Snapshot": "snapshot",
     "Reference": "reference",
     "Secret": "secret",
