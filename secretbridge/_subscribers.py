@@ -9,6 +9,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ._protected import Protected
     from .reference import Reference
     from .secret import Secret
 
@@ -26,7 +27,7 @@ class Subscriber:
         self.key = key
         self.reference = reference
         self.callback = callback
-        self._last: bytes | None = None
+        self._last: Protected | None = None
 
     def is_news(self, document: Document) -> bool:
         """Whether ``document`` holds another value than the last one, which is remembered now.
