@@ -226,7 +226,7 @@ class Driver:
         if after is before or (
             before is not None
             and after is not None
-            and before.body == after.body
+            and before.held == after.held
             and before.version == after.version
         ):
             return False

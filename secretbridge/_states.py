@@ -383,7 +383,7 @@ def believed(
     old = entry.document
     if isinstance(outcome, SecretBridgeError) or old is None or now >= entry.end_at:
         return outcome
-    if old.body and not outcome.body:
+    if old.size and not outcome.size:
         problem = "the store returned an empty value in the place of one that was not"
     elif _is_before(outcome.version, old.version):
         problem = f"the version went back from {old.version} to {outcome.version}"
