@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from datetime import datetime
     from typing import NoReturn
 
+    from pydantic_core import CoreSchema
+
     from .reference import Reference
 
 __all__ = ["Secret"]
@@ -176,6 +178,21 @@ class Secret:
 
     def __deepcopy__(self, memo: object) -> Secret:
         return self
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: object, handler: object) -> CoreSchema:
+        from pydantic_core import core_schema
+
+        # A secret comes from a store: text that arrives from outside is no secret yet, and would be
+        # repeated in the error of whatever stands beside it.
+        return core_schema.is_instance_schema(
+            cls,
+            serialization=core_schema.plain_serializer_function_ser_schema(str, when_used="json"),
+        )
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: object, handler: object) -> dict[str, object]:
+        return {"type": "string", "format": "password", "writeOnly": True}
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise TypeError(

@@ -70,7 +70,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
         "secretbridge.backends",
         "secretbridge.testing",
     ),
-    "pydantic_core": ("secretbridge.config",),
+    "pydantic_core": ("secretbridge.config", "secretbridge.settings", "secretbridge.secret"),
     "pydantic_settings": ("secretbridge.config", "secretbridge.settings"),
     "pytest": ("secretbridge.testing",),
 }
