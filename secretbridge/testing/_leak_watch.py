@@ -53,6 +53,7 @@ class LeakWatch:
         """Return the guard of ``item``, which begins to listen now if it does not yet."""
         found = item.stash.get(_GUARD, None)
         if found is None:
+            _check_markers(item)
             found = item.stash[_GUARD] = LeakGuard()
             found.ignore(*self._ignored)
             found.start(self._left_out(item.path))
@@ -68,6 +69,11 @@ class LeakWatch:
             return file.startswith((*own, *roots)) or os.path.basename(file) == "conftest.py"
 
         return is_left_out
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Refuse markers that allow what does not exist."""
+        for item in items:
+            _check_markers(item)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, object, object]:
@@ -116,12 +122,6 @@ class LeakWatch:
         """Return the channels in which this test may show values, or ``everything``."""
         allowed: set[str] = set()
         for marker in item.iter_markers("reveals_secrets"):
-            unknown = set(marker.args) - set(CHANNELS)
-            if unknown:
-                raise pytest.UsageError(
-                    f"{item.nodeid}: the marker reveals_secrets knows no {sorted(unknown)}; "
-                    f"write some of {', '.join(CHANNELS)}"
-                )
             allowed.update(marker.args or (*CHANNELS, "everything"))
         return allowed
 
@@ -131,6 +131,16 @@ class LeakWatch:
         if not self._has_capture:
             told += "; what was printed was not looked at, as capturing is off (leave out -s)"
         terminalreporter.write_line(f"secret leaks: {told}")
+
+
+def _check_markers(item: pytest.Item) -> None:
+    for marker in item.iter_markers("reveals_secrets"):
+        unknown = sorted(set(marker.args) - set(CHANNELS))
+        if unknown:
+            raise pytest.UsageError(
+                f"{item.nodeid}: the marker reveals_secrets knows no {unknown}; "
+                f"write some of {', '.join(CHANNELS)}"
+            )
 
 
 def _fail(report: pytest.TestReport, found: list[Leak]) -> None:
