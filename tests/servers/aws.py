@@ -34,6 +34,8 @@ from typing import Any
 from urllib.parse import parse_qsl
 from uuid import uuid4
 
+from secretbridge.testing import watch_for
+
 REGION = "eu-west-1"
 ACCOUNT = "123456789012"
 
@@ -213,6 +215,7 @@ class FaultServer:
         region: str = REGION,
     ) -> str:
         """Give the secret a new current version and return its ARN."""
+        watch_for(value, f"aws-sm:{name}")
         suffix = sha256(f"{account}{name}".encode()).hexdigest()[:6]
         arn = f"arn:aws:secretsmanager:{region}:{account}:secret:{name}-{suffix}"
         secret = self._secrets.setdefault(name, _Secret(arn, name))
