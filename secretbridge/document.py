@@ -21,6 +21,9 @@ __all__ = ["MAX_DEPTH", "MAX_SIZE", "Document", "Lease", "json_span", "select"]
 MAX_DEPTH = 64
 """Deepest accepted JSON nesting. CPython's parser recurses; a hostile store must not end us."""
 
+_HOLLOW = 4096
+"""Longest document in bytes that can be a hollow one; what is longer is not read to find out."""
+
 MAX_SIZE = 1 << 20
 """Largest accepted document in bytes (1 MiB): the limit of a Kubernetes Secret, 16 x AWS's."""
 
@@ -90,6 +93,22 @@ class Document:
     def size(self) -> int:
         """The length of the body in bytes."""
         return len(self.held)
+
+    @property
+    def is_hollow(self) -> bool:
+        """Whether nothing is in it: no text at all, or an object none of whose fields has a value."""
+        text = self.body[: _HOLLOW + 1].strip()
+        if not text:
+            return len(self.body) <= _HOLLOW
+        if text[:1] != b"{" or len(self.body) > _HOLLOW:
+            return False
+        from json import loads
+
+        try:
+            found = loads(text)
+        except (ValueError, RecursionError):
+            return False
+        return all(value in ("", None, [], {}) for value in found.values())
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError("Document is immutable")

@@ -8,6 +8,7 @@ proxy variables of the environment. One :class:`Wire` serves a store, with one
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from . import Deadline
 
 _PORTS = {"http": 80, "https": 443}
+_XML_CODE = re.compile(r"<Error(?:Response)?\b.{0,500}?<Code>([A-Za-z.]{1,64})</Code>", re.DOTALL)
+"""The code in an error of AWS's older form, in which emulators answer to credentials of nobody."""
 
 
 class Wire:
@@ -115,7 +118,8 @@ def _check_json(answer: Answer, operation: str) -> None:
     if is_object:
         return
     if answer.status >= 300:
-        raise Refused(operation, "", "", answer.status, answer.headers)
+        code = _XML_CODE.search(text)
+        raise Refused(operation, code[1] if code else "", "", answer.status, answer.headers)
     raise BackendUnavailable(
         f"the answer (status {answer.status}) is not the JSON object that it has to be",
         hint="check that endpoint_url is an endpoint of this service of AWS",
