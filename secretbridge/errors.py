@@ -55,11 +55,13 @@ class SecretBridgeError(Exception):
 
     Attributes: ``message`` (what happened and why), ``reference`` (the reference concerned, parsed
     or as text, or None), ``store`` (name of the configured store, or None), ``hint`` (what to do).
-    ``is_transient`` says whether trying again later may help by itself; ``exit_code`` is what the
-    commands end with.
+    ``is_transient`` says whether trying again later may help by itself; ``concerns_one`` that an
+    error of a kind that stores have concerns one document alone (the key that encrypts it is off),
+    so that nothing follows for the others; ``exit_code`` is what the commands end with.
     """
 
     is_transient = False
+    concerns_one = False
     exit_code = 1
 
     def __init__(
