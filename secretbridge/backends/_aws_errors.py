@@ -22,6 +22,7 @@ from ..errors import (
     SecretMissing,
     VersionMissing,
 )
+from ._http1 import retry_after
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -121,13 +122,17 @@ class Refused(Exception):
 
     @property
     def is_denial(self) -> bool:
-        """The caller is known and may not do this."""
-        return self.code in _DENIED or (self.status == 403 and not self.is_about_credentials)
+        """The caller is known and may not do this.
+
+        A 403 without a code is a proxy's or a firewall's: it must not withdraw a password.
+        """
+        is_other = self.status == 403 and self.code != "" and not self.is_about_credentials
+        return self.code in _DENIED or is_other
 
     @property
     def is_about_credentials(self) -> bool:
         """The caller is not known."""
-        return self.code in _UNAUTHENTICATED or self.status in (401, 407)
+        return self.code in _UNAUTHENTICATED
 
     @property
     def is_throttle(self) -> bool:
@@ -229,7 +234,7 @@ def _transient(refused: Refused) -> SecretBridgeError:
     if refused.is_throttle:
         return RateLimited(
             f"AWS asks for fewer requests{_in_brackets(refused)}",
-            retry_after=_retry_after(refused.headers),
+            retry_after=retry_after(refused.headers),
             hint="spread the start of instances, or ask for a higher quota",
         )
     return BackendUnavailable(
@@ -351,8 +356,3 @@ def _named(operation: str) -> str:
 
 def _in_brackets(refused: Refused) -> str:
     return f" ({refused.code})" if _CODE.fullmatch(refused.code) else ""
-
-
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    value = headers.get("retry-after", "").strip()
-    return float(value) if value.isascii() and value.isdecimal() and len(value) <= 6 else None

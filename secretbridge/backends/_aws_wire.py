@@ -101,7 +101,8 @@ def answer_of(answer: Answer, operation: str) -> dict[str, Any]:
     with suppress(ValueError):
         found = read_json(answer.body)[1]
     if answer.status >= 300:
-        raise _refused(operation, answer, found or {})
+        # Some refuse in the XML of AWS's older services: emulators, to credentials of nobody.
+        raise _refused(operation, answer, _leaves(answer.body) if found is None else found)
     if found is None:
         raise BackendUnavailable(
             f"the answer (status {answer.status}) is not the JSON object that it has to be",
@@ -115,19 +116,23 @@ def document_of(answer: Answer, operation: str) -> dict[str, str]:
 
     That is how STS answers. Of a name that stands several times the first one counts.
     """
+    leaves = _leaves(answer.body)
+    if answer.status >= 300:
+        raise _refused(operation, answer, leaves)
+    return leaves
+
+
+def _leaves(text: bytes) -> dict[str, str]:
+    """Return the leaves of ``text`` if it is XML, else nothing."""
     from xml.etree import ElementTree
 
     leaves: dict[str, str] = {}
-    text = answer.body
-    # What declares entities can ask for memory without end, and STS declares none.
-    if len(text) <= _LARGEST_XML and b"<!" not in text:
+    # What declares entities can ask for memory without end, and AWS declares none.
+    if text.lstrip().startswith(b"<") and len(text) <= _LARGEST_XML and b"<!" not in text:
         with suppress(ElementTree.ParseError, UnicodeDecodeError, LookupError):
             for element in ElementTree.fromstring(text).iter():  # noqa: S314
                 if element.text and len(element) == 0:
                     leaves.setdefault(element.tag.rpartition("}")[2], element.text)
-    if answer.status >= 300:
-        code, told = leaves.get("Code", ""), leaves.get("Message", "")
-        raise Refused(operation, code, told, answer.status, answer.headers)
     return leaves
 
 
@@ -135,7 +140,8 @@ def _refused(operation: str, answer: Answer, told: Mapping[str, Any]) -> Refused
     # A code comes as "ThrottlingException", as "com.amazonaws.secretsmanager#ThrottlingException",
     # or either with ":http://internal.amazon.com/coral/..." behind it; and where a proxy rewrote
     # the body, in the header alone.
-    code = told.get("__type") or told.get("code") or answer.headers.get("x-amzn-errortype")
+    code = next((told[key] for key in ("__type", "code", "Code") if told.get(key)), None)
+    code = code or answer.headers.get("x-amzn-errortype")
     text = told.get("message") or told.get("Message")
     return Refused(
         operation,

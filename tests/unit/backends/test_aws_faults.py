@@ -37,6 +37,11 @@ from tests.servers.aws import (
 )
 
 CANARY = "canary-e2a9f4"
+XML = (
+    b'<?xml version="1.0" encoding="utf-8"?>\n<ErrorResponse><Errors><Error><Code>CODE</Code>'
+    b"<Message>canary-e2a9f4</Message><Type>Sender</Type></Error></Errors></ErrorResponse>"
+)
+"""The form in which moto refuses credentials."""
 
 
 @pytest.fixture
@@ -112,7 +117,9 @@ def test_a_store_that_does_not_answer_properly_is_named_for_every_item(
     ("reply", "kind"),
     [
         (error("AccessDeniedException", DENIED), AccessDenied),
-        (Reply(b"<AccessDenied/>", 403), AccessDenied),
+        (Reply(XML.replace(b"CODE", b"AccessDenied"), 403), AccessDenied),
+        (Reply(XML.replace(b"CODE", b"InvalidClientTokenId"), 403), AuthenticationFailed),
+        (Reply(b"<html><Code>AccessDenied</Code></html>", 403), BackendUnavailable),
         (error("DecryptionFailure", CANARY), BackendUnavailable),
         (error("InvalidParameterException", CANARY), ConfigError),
         (error("ResourceNotFoundException"), SecretMissing),
