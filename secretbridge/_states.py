@@ -406,6 +406,4 @@ def _is_before(new: str | None, old: str | None) -> bool:
 
 def is_outage(outcome: Document | SecretBridgeError) -> bool:
     """Whether this says something about the store and not about one document."""
-    return (
-        isinstance(outcome, (BackendUnavailable, AuthenticationFailed)) and not outcome.concerns_one
-    )
+    return isinstance(outcome, (BackendUnavailable, AuthenticationFailed))

@@ -55,13 +55,11 @@ class SecretBridgeError(Exception):
 
     Attributes: ``message`` (what happened and why), ``reference`` (the reference concerned, parsed
     or as text, or None), ``store`` (name of the configured store, or None), ``hint`` (what to do).
-    ``is_transient`` says whether trying again later may help by itself; ``concerns_one`` that an
-    error of a kind that stores have concerns one document alone (the key that encrypts it is off),
-    so that nothing follows for the others; ``exit_code`` is what the commands end with.
+    ``is_transient`` says whether trying again later may help by itself; ``exit_code`` is what the
+    commands end with.
     """
 
     is_transient = False
-    concerns_one = False
     exit_code = 1
 
     def __init__(
@@ -176,10 +174,26 @@ class AuthenticationFailed(SecretBridgeError):
 
 
 class BackendUnavailable(SecretBridgeError):
-    """The store gave no usable answer. Transient: the last good value is served meanwhile."""
+    """The store gave no usable answer. Transient: the last good value is served meanwhile.
+
+    ``concerns_store``: False when it is surely about this document alone (its key is disabled, the
+    database behind it is down) and says nothing about the others.
+    """
 
     is_transient = True
     exit_code = 4
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        concerns_store: bool = True,
+        reference: Reference | str | None = None,
+        store: str | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message, reference=reference, store=store, hint=hint)
+        self.concerns_store = concerns_store
 
 
 class RateLimited(BackendUnavailable):
