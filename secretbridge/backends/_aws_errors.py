@@ -177,7 +177,7 @@ def is_outage(error: SecretBridgeError) -> bool:
     return (
         isinstance(error, BackendUnavailable)
         and not isinstance(error, RateLimited)
-        and not error.concerns_one
+        and error.concerns_store
     )
 
 
@@ -270,12 +270,11 @@ def _undecryptable() -> SecretBridgeError:
     # Not AccessDenied: the caller may read the secret, its value was not withdrawn, and an outage of
     # KMS looks the same. So the last good value serves on, marked and bounded. Nor does it say
     # anything about the store, which reads everything else.
-    error = BackendUnavailable(
+    return BackendUnavailable(
         "the secret cannot be decrypted with its KMS key",
+        concerns_store=False,
         hint="check that the secret's KMS key exists, is enabled, and allows kms:Decrypt",
     )
-    error.concerns_one = True
-    return error
 
 
 def _missing(refused: Refused, request: DocumentId | None) -> SecretBridgeError:

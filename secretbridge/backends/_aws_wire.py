@@ -123,14 +123,16 @@ def document_of(answer: Answer, operation: str) -> dict[str, str]:
 
 
 def _leaves(text: bytes) -> dict[str, str]:
-    """Return the leaves of ``text`` if it is XML, else nothing."""
+    """Return the leaves of ``text`` if it is an answer of AWS in XML, else nothing."""
     from xml.etree import ElementTree
 
     leaves: dict[str, str] = {}
     # What declares entities can ask for memory without end, and AWS declares none.
     if text.lstrip().startswith(b"<") and len(text) <= _LARGEST_XML and b"<!" not in text:
         with suppress(ElementTree.ParseError, UnicodeDecodeError, LookupError):
-            for element in ElementTree.fromstring(text).iter():  # noqa: S314
+            root = ElementTree.fromstring(text)  # noqa: S314
+            is_answer = root.tag.endswith(("Response", "Error"))  # and no page of a proxy
+            for element in root.iter() if is_answer else ():
                 if element.text and len(element) == 0:
                     leaves.setdefault(element.tag.rpartition("}")[2], element.text)
     return leaves

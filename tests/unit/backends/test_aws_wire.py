@@ -162,7 +162,10 @@ def test_the_text_of_a_refusal_is_found_in_both_spellings(key):
 
 
 def test_the_leaves_of_an_answer_of_sts_are_found_by_name():
-    body = b'<R xmlns="https://sts.amazonaws.com/doc/"><A><Arn>arn:1</Arn></A><Arn>arn:2</Arn></R>'
+    body = (
+        b'<XResponse xmlns="https://sts.amazonaws.com/doc/"><A><Arn>arn:1</Arn></A>'
+        b"<Arn>arn:2</Arn></XResponse>"
+    )
     assert document_of(Answer(200, {}, body, False), "X") == {"Arn": "arn:1"}
 
 
@@ -172,9 +175,10 @@ def test_the_leaves_of_an_answer_of_sts_are_found_by_name():
         b"",
         b"<a",
         b'{"Arn": "canary-3f"}',
-        b'<!DOCTYPE a [<!ENTITY b "canary-3f">]><a><Arn>&b;</Arn></a>',
-        b"<a><Arn>" + b"x" * 70_000 + b"</Arn></a>",
-        b'<?xml version="1.0" encoding="no-such"?><a><Arn>canary-3f</Arn></a>',
+        b'<!DOCTYPE a [<!ENTITY b "canary-3f">]><XResponse><Arn>&b;</Arn></XResponse>',
+        b"<XResponse><Arn>" + b"x" * 70_000 + b"</Arn></XResponse>",
+        b"<html><Arn>canary-3f</Arn></html>",
+        b'<?xml version="1.0" encoding="no-such"?><XResponse><Arn>x</Arn></XResponse>',
     ],
 )
 def test_what_is_no_answer_of_sts_has_no_leaves(body):
@@ -183,7 +187,8 @@ def test_what_is_no_answer_of_sts_has_no_leaves(body):
 
 def test_a_refusal_of_sts_has_its_code():
     body = (
-        b"<E><Error><Type>Sender</Type><Code>AccessDenied</Code><Message>no</Message></Error></E>"
+        b"<ErrorResponse><Error><Type>Sender</Type><Code>AccessDenied</Code></Error>"
+        b"</ErrorResponse>"
     )
     with pytest.raises(Refused) as caught:
         document_of(Answer(403, {}, body, False), "AssumeRole")
