@@ -97,10 +97,12 @@ class Document:
     @property
     def is_hollow(self) -> bool:
         """Whether nothing is in it: no text at all, or an object none of whose fields has a value."""
-        text = self.body[: _HOLLOW + 1].strip()
+        if self.size > _HOLLOW:
+            return False
+        text = self.body.strip()
         if not text:
-            return len(self.body) <= _HOLLOW
-        if text[:1] != b"{" or len(self.body) > _HOLLOW:
+            return True
+        if text[:1] != b"{":
             return False
         from json import loads
 
