@@ -7,6 +7,7 @@ threads. Every call ends in an event, whatever the backend does.
 
 from __future__ import annotations
 
+from ._probing import look_up
 from ._spawn import start_thread
 from .backends import Deadline, failed, unexpected
 from .document import MAX_SIZE, Document
@@ -16,7 +17,7 @@ from .events import Action, Fetch, Fetched, Renew, Renewed, Revoke, Revoked
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _thread import LockType as Lock
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from .backends import Backend
     from .reference import DocumentId
@@ -31,13 +32,15 @@ class Calls:
     """The calls of one broker. ``finish`` takes their events; ``timeout`` bounds each, in seconds.
 
     ``backend`` returns the client of a store by name and scheme, raising :class:`SecretBridgeError`
-    when it can't be made. ``lock`` is held by whoever starts a call, and never during one.
+    when it can't be made; ``cached`` the documents that are known, which spares fetching what has not
+    changed. ``lock`` is held by whoever starts a call, and never during one.
     """
 
     def __init__(
         self,
         backend: Callable[[str, str], Backend],
         finish: Callable[[Fetched | Renewed | Revoked], None],
+        cached: Callable[[Sequence[DocumentId]], Mapping[DocumentId, Document | None]],
         *,
         lock: Lock,
         clock: Callable[[], float],
@@ -45,6 +48,7 @@ class Calls:
     ) -> None:
         self._backend = backend
         self._finish = finish
+        self._cached = cached
         self._clock = clock
         self._timeout = timeout
         self.start_over(lock)
@@ -111,7 +115,8 @@ class Calls:
         ids = action.ids
         try:
             backend = self._backend(action.store, ids[0].scheme)
-            outcomes = backend.fetch(ids, Deadline(self._timeout, self._clock))
+            deadline = Deadline(self._timeout, self._clock)
+            outcomes = look_up(backend, ids, self._cached(ids), deadline)
         except SecretBridgeError as error:
             return failed(ids, error)
         except Exception as error:  # noqa: BLE001 - a plugin's bug must not end the refresher
@@ -162,9 +167,9 @@ def _store_of(action: Action) -> str:
 def _capped(id: DocumentId, outcome: Document | SecretBridgeError) -> Document | SecretBridgeError:
     if isinstance(outcome, SecretBridgeError):
         return outcome.about(str(id), id.store)
-    if len(outcome.body) > MAX_SIZE:
+    if outcome.size > MAX_SIZE:
         return SecretTooLarge(
-            f"{len(outcome.body)} bytes, more than the {MAX_SIZE} that a document may have",
+            f"{outcome.size} bytes, more than the {MAX_SIZE} that a document may have",
             reference=str(id),
             store=id.store,
             hint="keep large files elsewhere and store their key or address as the secret",

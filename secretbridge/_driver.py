@@ -77,7 +77,9 @@ class Driver:
         self._notify = notify
         self._former = former
         self._clock = clock
-        self._calls = Calls(backend, self._finish, lock=self.lock, clock=clock, timeout=timeout)
+        self._calls = Calls(
+            backend, self._finish, self._cached, lock=self.lock, clock=clock, timeout=timeout
+        )
         self._news = News(backend, self._known, self._heard, lambda: self.closed)
         self._wake = Turns(self.lock)
         self._let_go: list[DocumentId] = []
@@ -111,6 +113,21 @@ class Driver:
             if left <= 0:
                 return
             await self.turns.await_(count, left)
+
+    def settle(self, ids: Sequence[DocumentId], timeout: float) -> None:
+        """Return once no call for ``ids`` is under way or due, or after ``timeout`` seconds."""
+        end = self._clock() + timeout
+        while True:
+            with self.lock:
+                # Also what was being fetched when it was said to have changed: that comes due again.
+                entries = [entry for entry in map(self.engine.entry, ids) if entry is not None]
+                self._step(Want(entry.id for entry in entries))
+                count = self.turns.count
+                is_busy = any(entry.activity in (FETCHING, QUEUED) for entry in entries)
+            left = end - self._clock()
+            if not is_busy or left <= 0 or self.closed:
+                return
+            self.turns.wait(count, left)
 
     def _want(self, ids: Sequence[DocumentId]) -> list[Action]:
         """Decide about ``ids``; start what nobody waits for and return the rest. Lock held."""
@@ -194,6 +211,10 @@ class Driver:
             self._act(self.engine.step(self._clock(), Release([self._let_go.pop()])))
         return self._act(self.engine.step(self._clock(), event))
 
+    def _cached(self, ids: Sequence[DocumentId]) -> dict[DocumentId, Document | None]:
+        with self.lock:
+            return {e.id: e.document for e in map(self.engine.entry, ids) if e is not None}
+
     def _act(self, actions: Iterable[Action]) -> bool:
         has_fetch = False
         if self.closed:
@@ -234,7 +255,7 @@ class Driver:
         if after is before or (
             before is not None
             and after is not None
-            and before.body == after.body
+            and before.held == after.held
             and before.version == after.version
         ):
             return False

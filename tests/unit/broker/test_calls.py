@@ -35,6 +35,7 @@ def calls(store, events):
     return Calls(
         lambda name, scheme: store,
         events.append,
+        lambda ids: {},
         lock=threading.Lock(),
         clock=store._clock,
         timeout=10.0,
