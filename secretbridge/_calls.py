@@ -7,9 +7,8 @@ threads. Every call ends in an event, whatever the backend does.
 
 from __future__ import annotations
 
-import threading
-from collections import deque
-
+from ._probing import look_up
+from ._spawn import start_thread
 from .backends import Deadline, failed, unexpected
 from .document import MAX_SIZE, Document
 from .errors import IntegrityError, SecretBridgeError, SecretTooLarge
@@ -17,7 +16,8 @@ from .events import Action, Fetch, Fetched, Renew, Renewed, Revoke, Revoked
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from _thread import LockType as Lock
+    from collections.abc import Callable, Mapping, Sequence
 
     from .backends import Backend
     from .reference import DocumentId
@@ -32,29 +32,32 @@ class Calls:
     """The calls of one broker. ``finish`` takes their events; ``timeout`` bounds each, in seconds.
 
     ``backend`` returns the client of a store by name and scheme, raising :class:`SecretBridgeError`
-    when it can't be made. ``lock`` is held by whoever starts a call, and never during one.
+    when it can't be made; ``cached`` the documents that are known, which spares fetching what has not
+    changed. ``lock`` is held by whoever starts a call, and never during one.
     """
 
     def __init__(
         self,
         backend: Callable[[str, str], Backend],
         finish: Callable[[Fetched | Renewed | Revoked], None],
+        cached: Callable[[Sequence[DocumentId]], Mapping[DocumentId, Document | None]],
         *,
-        lock: threading.Lock,
+        lock: Lock,
         clock: Callable[[], float],
         timeout: float,
     ) -> None:
         self._backend = backend
         self._finish = finish
+        self._cached = cached
         self._clock = clock
         self._timeout = timeout
         self.start_over(lock)
 
-    def start_over(self, lock: threading.Lock) -> None:
+    def start_over(self, lock: Lock) -> None:
         """Have no calls under way, as in a forked child."""
         self._lock = lock
         self._busy: dict[str, int] = {}
-        self._queued: dict[str, deque[Action]] = {}
+        self._queued: dict[str, list[Action]] = {}
 
     def start(self, action: Action) -> bool:
         """Have ``action`` done by the crew of its store. Lock held.
@@ -64,17 +67,12 @@ class Calls:
         """
         store = _store_of(action)
         if self._busy.get(store, 0) >= _CREW:
-            queue = self._queued.setdefault(store, deque())
+            queue = self._queued.setdefault(store, [])
             # Somebody may wait for a value; a lease has time until it is due again.
-            queue.appendleft(action) if isinstance(action, Fetch) else queue.append(action)
+            queue.insert(0 if isinstance(action, Fetch) else len(queue), action)
             return True
-        thread = threading.Thread(
-            target=self._work, args=(store, action), name="secretbridge-call", daemon=True
-        )
         self._busy[store] = self._busy.get(store, 0) + 1
-        try:
-            thread.start()
-        except RuntimeError:
+        if start_thread(self._work, "call", store, action) is None:
             self._left(store)
             return False
         return True
@@ -88,7 +86,7 @@ class Calls:
                     self._queued.pop(store, None)
                     self._left(store)
                     return
-                action = queue.popleft()
+                action = queue.pop(0)
 
     def _left(self, store: str) -> None:
         self._busy[store] -= 1
@@ -117,7 +115,8 @@ class Calls:
         ids = action.ids
         try:
             backend = self._backend(action.store, ids[0].scheme)
-            outcomes = backend.fetch(ids, Deadline(self._timeout, self._clock))
+            deadline = Deadline(self._timeout, self._clock)
+            outcomes = look_up(backend, ids, self._cached(ids), deadline)
         except SecretBridgeError as error:
             return failed(ids, error)
         except Exception as error:  # noqa: BLE001 - a plugin's bug must not end the refresher
@@ -168,9 +167,9 @@ def _store_of(action: Action) -> str:
 def _capped(id: DocumentId, outcome: Document | SecretBridgeError) -> Document | SecretBridgeError:
     if isinstance(outcome, SecretBridgeError):
         return outcome.about(str(id), id.store)
-    if len(outcome.body) > MAX_SIZE:
+    if outcome.size > MAX_SIZE:
         return SecretTooLarge(
-            f"{len(outcome.body)} bytes, more than the {MAX_SIZE} that a document may have",
+            f"{outcome.size} bytes, more than the {MAX_SIZE} that a document may have",
             reference=str(id),
             store=id.store,
             hint="keep large files elsewhere and store their key or address as the secret",

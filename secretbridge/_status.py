@@ -31,6 +31,7 @@ def store_rows(
     """Return for each store in use who it takes us for, for how long, and what is due next.
 
     Logs in where that has not happened yet. ``who`` is never a credential; times in seconds.
+    ``news`` says how changes are noticed, where a store can tell of them by itself.
     """
     schemes = {reference.store: reference.scheme for reference in cache.names.values()}
     rows: list[dict[str, object]] = []
@@ -47,6 +48,7 @@ def store_rows(
             entries = [driver.entry(id) for id in driver.engine.ids(store)]
             times = [e.next_time() - now for e in entries if e is not None and e.document]
         row["due_in"] = min(times, default=None)
+        row["news"] = stores.news(store)
         row["error"] = error.message if error is not None else None
         rows.append(row)
     return rows
