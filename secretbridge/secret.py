@@ -200,6 +200,7 @@ class Secret:
 
         return json_schema()
 
+
 class Opened:
     """The bytes of a secret for the length of a ``with`` block; see :meth:`Secret.open`."""
 

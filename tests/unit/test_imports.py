@@ -27,7 +27,7 @@ LAYERS = (
     # Memory and system calls of this process, below everything that has values.
     "secretbridge._kernel secretbridge._regions secretbridge._protected",
     "secretbridge.reference secretbridge._schemes secretbridge.document secretbridge.secret "
-    "secretbridge._announce",
+    "secretbridge._announce secretbridge._pydantic",
     "secretbridge.engine secretbridge._agenda secretbridge._states secretbridge.events",
     # Input and output: stores, files, the configuration.
     "secretbridge.backends secretbridge.generation secretbridge.config "
@@ -55,8 +55,12 @@ EDGES = 3
 LIBRARIES: dict[str, tuple[str, ...]] = {
     # A library's types end at the module that imports it, so that it can be replaced there alone.
     "hvac": ("secretbridge.backends._vault_hvac",),
-    "requests": ("secretbridge.backends._vault_hvac",),
-    "botocore": ("secretbridge.backends._aws_botocore", "secretbridge.backends._vault_aws"),
+    "requests": ("secretbridge.backends._vault_hvac", "secretbridge.adapters._requests"),
+    "botocore": (
+        "secretbridge.backends._aws_botocore",
+        "secretbridge.backends._vault_aws",
+        "secretbridge.adapters._botocore",
+    ),
     "watchfiles": ("secretbridge.watch",),
     "cryptography": (
         "secretbridge.backends.local",
