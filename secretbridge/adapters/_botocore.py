@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import threading
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.credentials import ReadOnlyCredentials, RefreshableCredentials
 from botocore.session import Session
 
+from ..secret import Secret
 from ._login import Credential, Key, Login, bound
 
 if TYPE_CHECKING:
@@ -24,6 +27,24 @@ _REFUSED = frozenset(
     ]
 )
 """Codes with which AWS's services say that they do not accept the key, or no longer."""
+
+_sent: deque[Secret] = deque(maxlen=32)
+"""The session tokens that were used last. botocore logs the headers of requests at DEBUG."""
+
+
+class _MaskTokens(logging.Filter):
+    """Masks session tokens of ours in botocore's debug records."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.levelno <= logging.DEBUG:
+            text = record.getMessage()
+            for token in list(_sent):
+                text = text.replace(token.reveal(), "**********")
+            record.msg, record.args = text, None
+        return True
+
+
+_mask = _MaskTokens()
 
 
 class RotatingCredentials(RefreshableCredentials):  # type: ignore[misc] # it has no types
@@ -47,10 +68,14 @@ class RotatingCredentials(RefreshableCredentials):  # type: ignore[misc] # it ha
         credential: Credential = self._here.__dict__.pop("next", None) or self.login.current()
         self._here.used = credential
         assert credential.user is not None
-        handle = self._token_handle
-        token = None if handle is None else handle.reveal()
+        token = None if self._token_handle is None else self._token_handle.secret
+        if token is not None and token not in _sent:
+            _sent.append(token)
         return ReadOnlyCredentials(
-            credential.user.reveal(), credential.password.reveal(), token, None
+            credential.user.reveal(),
+            credential.password.reveal(),
+            None if token is None else token.reveal(),
+            None,
         )
 
     @property
@@ -97,6 +122,8 @@ class RotatingCredentials(RefreshableCredentials):  # type: ignore[misc] # it ha
 
 def rotating_session(credentials: RotatingCredentials, options: dict[str, Any]) -> boto3.Session:
     """Return a session of boto3 whose clients sign with ``credentials``."""
+    for name in ("botocore.auth", "botocore.endpoint", "botocore.httpsession"):
+        logging.getLogger(name).addFilter(_mask)
     core = Session()
     core._credentials = credentials
     # First, because the answer of botocore's own handlers would end it.
