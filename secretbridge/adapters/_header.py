@@ -13,7 +13,10 @@ from ._login import Credential, Key, Login
 if TYPE_CHECKING:
     from ..broker import Broker
 
-__all__ = ["Header"]
+__all__ = ["REPEATS", "Header"]
+
+REPEATS = 3
+"""How often a refused request is repeated at most: once for each rotation that falls into it."""
 
 _FIELD = re.compile(r"[!-~]([ -~]*[!-~])?")
 """What a credential may be made of (RFC 9110 section 5.5, without obs-text)."""
