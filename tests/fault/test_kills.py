@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -44,7 +45,19 @@ def test_a_kill_at_any_boundary_leaves_nothing_torn_wedged_or_orphaned(record_pr
 
 @pytest.mark.soak
 def test_a_hundred_thousand_kills_of_random_shapes(record_property):
-    found = killed("--seeds", "0:", "--kills", str(SOAK_KILLS), timeout=14_000)
-    record_property("kills", found["kills"])
-    assert found["failures"] == []
-    assert found["kills"] >= SOAK_KILLS
+    processes = os.cpu_count() or 1
+    each = str(-(-SOAK_KILLS // processes))
+    with ThreadPoolExecutor(processes) as pool:
+        found = list(
+            pool.map(
+                lambda first: killed(
+                    "--seeds", f"{first}:{processes}", "--kills", each, timeout=14_000
+                ),
+                range(processes),
+            )
+        )
+    kills = sum(part["kills"] for part in found)
+    record_property("kills", kills)
+    print(f"{kills} kills of random shapes")
+    assert [failure for part in found for failure in part["failures"]] == []
+    assert kills >= SOAK_KILLS
