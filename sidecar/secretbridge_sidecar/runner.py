@@ -21,6 +21,7 @@ from secretbridge.reference import Reference
 from secretbridge.secret import Secret
 
 from .admin import AdminServer
+from .asking import Asking
 from .log import Log
 from .render import Renderer, sidecar_of
 from .wake import Wake
@@ -125,6 +126,7 @@ class Sidecar:
                 for error in problems.values():
                     raise error
                 published = writer.publish(setup.renderer.render(secrets))
+                self._collect(writer)  # what a former call has replaced
             finally:
                 setup.broker.close(keep_leases=True)
             self._log.info("published", target=str(sidecar.target), **summary(published))
@@ -202,16 +204,19 @@ class Sidecar:
             else:
                 retry = RETRY
             times = [t for t in (wait, self._collect(writer), self._part()) if t is not None]
-            if not self._stop:
+            if not (self._stop or self._reload):
                 self._wake.wait(max(0.01, min(times)) if times else None)
 
     def _publish(self, writer: GenerationWriter) -> float | None:
         """Publish what is there if it is complete. Returns 1 when it should be tried again, or None."""
         setup = self._setup
         assert setup is not None
-        secrets, problems = setup.collect()
-        if self._stop:
+        asking = Asking(setup.collect, self._wake.poke)
+        while not (asking.is_over or self._stop or self._reload):
+            self._wake.pause()
+        if self._stop or not asking.is_over:
             return None
+        secrets, problems = asking.answer()
         self._note(problems)
         if problems:
             return None  # the broker wakes us when one of them gets its value
