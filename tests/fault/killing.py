@@ -1,7 +1,8 @@
 """Kills a writer at every boundary of what it does, and looks at what it leaves.
 
     python -m tests.fault.killing "change one"            every boundary of one shape
-    python -m tests.fault.killing "change one" --at 17    one kill again, with a traceback
+    python -m tests.fault.killing "change one" --at 17    one kill again
+    python -m tests.fault.killing "random 4711" --at 17   as it is named by a failure
     python -m tests.fault.killing --seeds 0: --kills 500  random shapes
     python -m tests.fault.killing --seeds 1:2             every second of them, for one of two processes
 
@@ -264,6 +265,12 @@ def kill_everywhere(harness: Harness, shape: Shape, limit: int | None = None) ->
     raise AssertionError("unreachable")
 
 
+def _shape(name: str) -> Shape:
+    """Return a shape by its name, which for one of random sets ends with its seed."""
+    kind, _, seed = name.partition(" ")
+    return random_shape(int(seed)) if kind == "random" else SHAPES[name]
+
+
 def memory() -> str | None:
     """Return a writable directory on a tmpfs, or None."""
     for place in (os.environ.get("XDG_RUNTIME_DIR"), "/dev/shm"):
@@ -294,10 +301,10 @@ def main() -> int:
                     break
                 total.add(kill_everywhere(harness, random_shape(seed)))
         elif arguments.at:
-            harness.kill(SHAPES[arguments.shapes[0]], arguments.at, total)
+            harness.kill(_shape(arguments.shapes[0]), arguments.at, total)
         else:
             for name in arguments.shapes or SHAPES:
-                total.add(kill_everywhere(harness, SHAPES[name]))
+                total.add(kill_everywhere(harness, _shape(name)))
     if arguments.json:
         print(json.dumps(vars(total)))
     else:
