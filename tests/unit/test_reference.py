@@ -128,9 +128,9 @@ def test_references_are_immutable():
         ("file:a?decode=", 7, "no value", "decode=VALUE"),
         ("file:a?decode=rot13", 14, "unknown decoding", "base64"),
         ("file:a?decode=hex&decode=hex", 18, "given twice", "one"),
-        ("vault:kv/a?version=0", 6, "whole number", "?version=3"),
-        ("vault:kv/a?version=-1", 6, "whole number", "?version=3"),
-        ("aws-sm:a?version=3", 7, "version id", "stage"),
+        ("vault:kv/a?version=0", 11, "whole number", "?version=3"),
+        ("vault:kv/a?optional&version=-1", 20, "whole number", "?version=3"),
+        ("aws-sm:a?version=3", 9, "version id", "stage"),
         ("aws-sm:a b", 7, "name", "ARN"),
         ("aws-sm:arn:aws:secretsmanager:eu-west-1:1:secret:x", 7, "not the ARN", "REGION"),
         (
