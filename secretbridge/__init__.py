@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from ._changes import Change, Changes
     from ._handle import Handle
+    from ._protected import MemoryProtection, memory_protection
     from ._snapshot import Snapshot
     from ._version import __version__
     from .broker import Broker
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
         UnsafeTarget,
         VersionMissing,
     )
+    from .harden import Hardening, harden_process
     from .reference import Reference
     from .secret import Secret
 
@@ -56,7 +58,9 @@ __all__ = [
     "DeadlineExceeded",
     "FieldMissing",
     "Handle",
+    "Hardening",
     "IntegrityError",
+    "MemoryProtection",
     "RateLimited",
     "Reference",
     "ReferenceSyntaxError",
@@ -80,6 +84,8 @@ __all__ = [
     "get",
     "get_many",
     "handle",
+    "harden_process",
+    "memory_protection",
     "on_change",
     "prefetch",
     "replacement",
@@ -94,6 +100,10 @@ _HOMES = {
     "Change": "_changes",
     "Changes": "_changes",
     "Handle": "_handle",
+    "Hardening": "harden",
+    "harden_process": "harden",
+    "MemoryProtection": "_protected",
+    "memory_protection": "_protected",
     "Snapshot": "_snapshot",
     "Reference": "reference",
     "Secret": "secret",

@@ -173,9 +173,9 @@ def _store_of(action: Action) -> str:
 def _capped(id: DocumentId, outcome: Document | SecretBridgeError) -> Document | SecretBridgeError:
     if isinstance(outcome, SecretBridgeError):
         return outcome.about(str(id), id.store)
-    if len(outcome.body) > MAX_SIZE:
+    if outcome.size > MAX_SIZE:
         return SecretTooLarge(
-            f"{len(outcome.body)} bytes, more than the {MAX_SIZE} that a document may have",
+            f"{outcome.size} bytes, more than the {MAX_SIZE} that a document may have",
             reference=str(id),
             store=id.store,
             hint="keep large files elsewhere and store their key or address as the secret",

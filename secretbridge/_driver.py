@@ -112,6 +112,21 @@ class Driver:
                 return
             await self.turns.await_(count, left)
 
+    def settle(self, ids: Iterable[DocumentId], timeout: float) -> None:
+        """Return once no call for ``ids`` is under way or due, or after ``timeout`` seconds."""
+        end = self._clock() + timeout
+        while True:
+            with self.lock:
+                # Also what was being fetched when it was said to have changed: that comes due again.
+                self._step(Want(ids))
+                count = self.turns.count
+                entries = [self.engine.entry(id) for id in ids]
+                is_busy = any(e is not None and e.activity in (FETCHING, QUEUED) for e in entries)
+            left = end - self._clock()
+            if not is_busy or left <= 0 or self.closed:
+                return
+            self.turns.wait(count, left)
+
     def _want(self, ids: Sequence[DocumentId]) -> list[Action]:
         """Decide about ``ids``; start what nobody waits for and return the rest. Lock held."""
         now = self._clock()
@@ -226,7 +241,7 @@ class Driver:
         if after is before or (
             before is not None
             and after is not None
-            and before.body == after.body
+            and before.held == after.held
             and before.version == after.version
         ):
             return False

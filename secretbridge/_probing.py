@@ -73,7 +73,7 @@ def _is_worth_it(document: Document | None) -> bool:
     return (
         document is not None
         and document.version is not None
-        and len(document.body) >= PROBED_SIZE
+        and document.size >= PROBED_SIZE
         and document.lease is None
         and document.lifetime is None
         and document.refresh_after is None

@@ -278,14 +278,19 @@ class Broker:
         """
         return self._subscribers.watch(keys, wake)
 
-    def refresh(self, keys: Iterable[str] | None = None) -> None:
-        """Have ``keys`` (default: all that are cached) looked up again soon, in the background."""
+    def refresh(self, keys: Iterable[str] | None = None, *, timeout: float = 0.0) -> None:
+        """Have ``keys`` (default: all that are cached) looked up again now, in the background.
+
+        With ``timeout``, wait that many seconds at most until they have been.
+        """
         if keys is None:
             with self._driver.lock:
                 ids = self._cache.ids()
         else:
             ids = [self._cache.target(key)[1] for key in keys]
         self._driver.submit(Changed(ids))
+        if timeout:
+            self._driver.settle(ids, timeout)
 
     def report_rejected(self, key: str, rejected: Secret | None = None) -> bool:
         """Say that a login with ``key`` failed: a newer value is looked for, in the background.

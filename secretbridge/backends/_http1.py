@@ -16,7 +16,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
-__all__ = ["MAX_HEAD", "Answer", "ProtocolError", "TooLargeError", "encode_request", "read_answer"]
+__all__ = [
+    "MAX_HEAD",
+    "Answer",
+    "ProtocolError",
+    "TooLargeError",
+    "encode_request",
+    "read_answer",
+    "retry_after",
+]
 
 MAX_HEAD = 64 * 1024
 """Most bytes of a status line with its header fields, and of the trailers."""
@@ -257,6 +265,26 @@ def _read_chunks(reader: _Reader, max_body: int) -> bytes:
         if trailers <= 0:
             raise ProtocolError("its trailers have no end")
     return b"".join(parts)
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Return for how many seconds an answer asks to be left alone, or None.
+
+    RFC 9110, section 10.2.3, allows seconds and a date; that is compared with the answer's own date,
+    so that a wrong clock here or there means nothing.
+    """
+    text = headers.get("retry-after", "").strip()
+    if text.isascii() and text.isdecimal() and len(text) <= 6:
+        return float(text)
+    if not text.endswith("GMT"):
+        return None
+    from email.utils import parsedate_to_datetime
+
+    try:
+        then, now = (parsedate_to_datetime(date) for date in (text, headers.get("date", "")))
+        return max(0.0, (then - now).total_seconds())
+    except (TypeError, ValueError):
+        return None
 
 
 def _too_large(limit: int) -> TooLargeError:

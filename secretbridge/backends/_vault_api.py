@@ -22,6 +22,7 @@ from ..errors import (
     SecretBridgeError,
     SecretMissing,
 )
+from ._http1 import retry_after
 from ._transport import read_json
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class Reply:
 
     def __init__(self, answer: Answer) -> None:
         self.status = answer.status
-        self.retry_after = answer.headers.get("retry-after")
+        self.retry_after = retry_after(answer.headers)
         self.text = ""
         self.content: dict[str, Any] | None = None
         if answer.body:
@@ -194,7 +195,7 @@ def _unavailable(reply: Reply) -> BackendUnavailable:
     if reply.status == 429 and not reply.says("standby"):
         return RateLimited(
             "the server's rate limit is exceeded",
-            retry_after=_seconds(reply.retry_after),
+            retry_after=reply.retry_after,
             hint="raise the quota, or refresh less often",
         )
     if reply.says("sealed"):
@@ -239,10 +240,3 @@ def unusable(what: str) -> BackendUnavailable:
         f"the server's answer cannot be used: {what}",
         hint="check that `address` is the server's own and that no proxy answers instead",
     )
-
-
-def _seconds(text: str | None) -> float | None:
-    # An HTTP date is allowed here too; Vault sends seconds (RFC 9110, section 10.2.3).
-    if text is None or not text.isascii() or not text.isdecimal() or len(text) > 6:
-        return None
-    return float(text)

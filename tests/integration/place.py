@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from secretbridge.testing import watch_for
 from secretbridge_sidecar.admin import ask
 
 __all__ = ["CANARY", "Place", "memory_directory"]
@@ -48,6 +49,7 @@ class Place:
 
     def put(self, name, text):
         """Replace a source file as a rename does, so that no reader sees half of it."""
+        watch_for(text, f"file:{name}")
         fresh = self.source / f".{name}.new"
         fresh.write_text(text)
         fresh.rename(self.source / name)

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from secretbridge.testing import watch_for
+
 __all__ = ["VaultAdmin", "write_private"]
 
 
@@ -79,6 +81,8 @@ class VaultAdmin:
     def put(self, locator: str, fields: Mapping[str, Any], *, cas: int | None = None) -> None:
         """Write a secret: ``put("kv/app/db", {"password": "x"})``."""
         mount, _, name = locator.partition("/")
+        for field, value in fields.items():
+            watch_for(str(value), f"vault:{locator}#{field}")
         if self.versions[mount] == 1:
             self.do("POST", locator, fields)
             return

@@ -14,6 +14,8 @@ import secrets
 from collections.abc import Callable
 from typing import Any
 
+from secretbridge.testing import watch_for
+
 from ._vault_engines import Certificates, Dynamic, Engine, KeyValue1, KeyValue2
 from ._vault_events import PATH as EVENTS
 from ._vault_events import event_of
@@ -222,6 +224,7 @@ class Core:
         now = self.clock()
         maximum = now + (max_ttl or 32 * DAY)
         id_ = "s." + secrets.token_urlsafe(18)
+        watch_for(id_, f"a token of Vault ({display})")
         ends = min(now + ttl, maximum)
         token = Token(id_, policies, ends, maximum, ttl, now, renewable, origin=origin)
         token.display, token.meta = display, meta or {}

@@ -368,6 +368,20 @@ def test_a_leased_secret_tells_when_it_ends(store, clock):
         assert broker.get("token").expires_at.timestamp() == 1_700_000_600.0
 
 
+def test_refresh_with_a_timeout_returns_with_the_new_value(broker, store):
+    broker.get("token")
+    store.rotate("app/token", "new")
+    broker.refresh(["token"], timeout=10.0)
+    assert broker.get("token").reveal() == "new"
+
+
+def test_refresh_with_a_timeout_does_not_wait_for_a_store_that_is_away(broker, store):
+    broker.get("token")
+    store.fail(BackendUnavailable("away"))
+    broker.refresh(["token"], timeout=10.0)
+    assert broker.get("token").stale
+
+
 def test_refresh_looks_again_without_waiting_for_the_interval(broker, store):
     broker.get("token")
     store.rotate("app/token", "two")
