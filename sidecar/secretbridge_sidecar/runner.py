@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from secretbridge.broker import Broker
 from secretbridge.config import load_config
+from secretbridge.config.apart import Reading
 from secretbridge.errors import ConfigError, SecretBridgeError, SecretMissing
 from secretbridge.generation.preflight import check_target
 from secretbridge.generation.writer import GenerationWriter
@@ -133,9 +134,12 @@ class Sidecar:
             self._log.info("published", target=str(sidecar.target), **summary(published))
             return published
 
-    def run(self) -> None:
-        """Keep the target fresh until SIGTERM or SIGINT. Raises what makes starting impossible."""
-        config = load_config(self._path)
+    def run(self, reading: Reading | None = None) -> None:
+        """Keep the target fresh until SIGTERM or SIGINT. Raises what makes starting impossible.
+
+        ``reading`` is of the same file, begun while this module was loaded.
+        """
+        config = (reading or Reading(self._path)).config()
         sidecar = sidecar_of(config)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_stop)
@@ -301,7 +305,7 @@ class Sidecar:
         old = self._setup
         assert old is not None
         try:
-            config = load_config(self._path)
+            config = Reading(self._path).config()
             self._tell(config, [])
             new = _Setup(config, self._wake.set)
             if new.sidecar.target != old.sidecar.target or new.sidecar.listen != old.sidecar.listen:
