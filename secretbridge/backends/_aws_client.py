@@ -105,7 +105,6 @@ class Client:
                 "no AWS region is configured", hint="set region: in the store's configuration"
             )
         self.region = region
-        self._is_fips = options.use_fips or self._settings.use_fips
         self.wire = Wire(self._settings.ca_file, allow_plaintext=options.allow_plaintext)
         self._credentials = Credentials(self._find_credentials, self._settings.files)
         self._who: tuple[str, str] | None = None
@@ -274,7 +273,7 @@ class Client:
         """Return the endpoint of ``service`` where the store names none itself."""
         configured = self._settings.endpoint_url(service)
         if configured is not None:
-            if self._is_fips:
+            if self._options.use_fips:
                 raise ConfigError(
                     "AWS's FIPS endpoints are asked for, and its configuration names another one",
                     hint="drop use_fips, or the AWS_ENDPOINT_URL variables",
@@ -283,8 +282,8 @@ class Client:
         own = self._options.endpoint_url
         if own is not None and own.startswith("http:"):
             return own  # an emulator: AWS offers no endpoint in the clear
-        dual_stack = self._settings.use_dual_stack
-        return endpoint(service, region, fips=self._is_fips, dual_stack=dual_stack)
+        fips = self._options.use_fips or self._settings.use_fips
+        return endpoint(service, region, fips=fips, dual_stack=self._settings.use_dual_stack)
 
     def _found_settings(self) -> Settings:
         return Environment() if is_enough(self._options) else self._library()
