@@ -16,7 +16,7 @@ from secretbridge.errors import (
 )
 from secretbridge.reference import Reference
 from secretbridge.testing import BackendContract
-from tests.servers.aws import REGION, FaultServer, clean_environment, moto_server
+from tests.servers.aws import REGION, FaultServer, clean_environment
 
 pytest.importorskip("botocore")
 
@@ -67,13 +67,6 @@ class TestOnTheFaultServer(BackendContract):
                     value["SecretBinary"] = "AAAA"  # beside SecretString: which one is meant?
 
         self.server.change_answer = change
-
-
-@pytest.fixture(scope="module")
-def moto():
-    pytest.importorskip("moto.server", reason="moto is not installed")
-    with moto_server() as url:
-        yield url
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from secretbridge.document import select
 from secretbridge.errors import SecretMissing, VersionMissing
 from secretbridge.reference import Reference
 from secretbridge.testing import BackendContract
-from tests.servers.aws import REGION, FaultServer, clean_environment, moto_server
+from tests.servers.aws import REGION, FaultServer, clean_environment
 
 pytest.importorskip("botocore")
 
@@ -61,13 +61,6 @@ class TestOnTheFaultServer(BackendContract):
                     parameter["Value"] = None
 
         self.server.change_answer = change
-
-
-@pytest.fixture(scope="module")
-def moto():
-    pytest.importorskip("moto.server", reason="moto is not installed")
-    with moto_server() as url:
-        yield url
 
 
 @pytest.fixture

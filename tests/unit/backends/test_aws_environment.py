@@ -1,6 +1,9 @@
 """What the environment says by itself, held against what botocore makes of the same variables."""
 
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -8,7 +11,7 @@ from hypothesis import strategies as st
 
 from secretbridge.backends._aws_environment import Environment, is_enough
 from secretbridge.backends._aws_options import Options
-from tests.servers.aws import ENVIRONMENT
+from tests.servers.aws import ENVIRONMENT, REGION, FaultServer
 
 pytest.importorskip("botocore")
 
@@ -128,6 +131,31 @@ def test_a_file_in_the_home_directory_is_looked_for_where_no_variable_names_one(
     (tmp_path / ".aws").mkdir()
     (tmp_path / ".aws" / "config").write_text("[default]\nregion = eu-west-1\n")
     assert not is_enough(Options(), KEYS)
+
+
+def test_a_first_fetch_of_many_secrets_loads_no_library():
+    with FaultServer(20) as server:
+        program = (
+            "import sys\n"
+            "from secretbridge.backends import Deadline, backend_class\n"
+            "from secretbridge.reference import Reference\n"
+            f"options = {{'region': '{REGION}', 'endpoint_url': '{server.url}'}}\n"
+            "store = backend_class('aws-sm').create('aws-sm', options)\n"
+            "names = [f'aws-sm:app/s{n:04}' for n in range(20)]\n"
+            "found = store.fetch([Reference.parse(n).document for n in names], Deadline(20))\n"
+            "assert all(document.body for document in found)\n"
+            "print(*{name.split('.')[0] for name in sys.modules})"
+        )
+        result = subprocess.run(
+            [sys.executable, "-c", program],
+            env={"PATH": os.environ["PATH"], **ENVIRONMENT},
+            cwd=Path(__file__).parents[3],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    loaded = set(result.stdout.split())
+    assert loaded.isdisjoint({"botocore", "boto3", "urllib3", "pydantic", "logging", "xml"})
 
 
 def test_keys_show_nothing_of_themselves():
