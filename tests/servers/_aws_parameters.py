@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from secretbridge.testing import watch_for
+
 from ._aws_secrets import ACCOUNT, REGION, Refusal
 
 KEY_IS_OFF = (
@@ -48,6 +50,7 @@ class Parameters:
         region: str = REGION,
     ) -> str:
         """Give the parameter a new version and return its ARN."""
+        watch_for(value, f"aws-ssm:{name}")
         arn = f"arn:aws:ssm:{region}:{account}:parameter/{name.removeprefix('/')}"
         parameter = self._parameters.setdefault(name, Parameter(name, arn))
         parameter.values.append(value)

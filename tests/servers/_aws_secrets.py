@@ -9,6 +9,8 @@ from hashlib import sha256
 from typing import Any
 from uuid import uuid4
 
+from secretbridge.testing import watch_for
+
 REGION = "eu-west-1"
 ACCOUNT = "123456789012"
 
@@ -62,6 +64,7 @@ class Secrets:
         stage: str = "AWSCURRENT",
     ) -> str:
         """Give the secret a new version, current if nothing else is said; return its ARN."""
+        watch_for(value, f"aws-sm:{name}")
         suffix = sha256(f"{account}{name}".encode()).hexdigest()[:6]
         arn = f"arn:aws:secretsmanager:{region}:{account}:secret:{name}-{suffix}"
         secret = self._secrets.setdefault(name, Secret(arn, name))
