@@ -5,7 +5,7 @@ import json
 import pytest
 
 from secretbridge.backends import Deadline
-from secretbridge.backends._aws_logs import quiet
+from secretbridge.backends._aws_logs import install, quiet
 from secretbridge.backends.aws import SecretsManagerBackend
 from secretbridge.document import select
 from secretbridge.errors import (
@@ -75,6 +75,7 @@ def store(moto, monkeypatch):
     """The store behind the backend's back: botocore's own client."""
     from botocore.session import Session
 
+    install()
     return Session().create_client("secretsmanager", region_name=REGION, endpoint_url=moto)
 
 

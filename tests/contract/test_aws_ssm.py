@@ -3,6 +3,7 @@
 import pytest
 
 from secretbridge.backends import Deadline
+from secretbridge.backends._aws_logs import install, quiet
 from secretbridge.backends.aws_ssm import ParameterStoreBackend
 from secretbridge.document import select
 from secretbridge.errors import SecretMissing, VersionMissing
@@ -68,6 +69,7 @@ def store(moto):
     """The store behind the backend's back: botocore's own client."""
     from botocore.session import Session
 
+    install()
     return Session().create_client("ssm", region_name=REGION, endpoint_url=moto)
 
 
@@ -105,9 +107,10 @@ class TestOnMoto(BackendContract):
         return f"/contract/{name}"
 
     def put(self, locator, body):
-        self.store.put_parameter(
-            Name=locator, Value=body.decode(), Type="SecureString", Overwrite=True
-        )
+        with quiet():  # the test's own client is bare botocore, which logs what it sends
+            self.store.put_parameter(
+                Name=locator, Value=body.decode(), Type="SecureString", Overwrite=True
+            )
 
     def remove(self, locator):
         self.store.delete_parameter(Name=locator)
