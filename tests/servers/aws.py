@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
+from ._aws_parameters import DENIED as DENIED_PARAMETER
 from ._aws_parameters import Parameters
 from ._aws_secrets import (
     ACCOUNT,
@@ -43,7 +44,16 @@ from ._aws_secrets import (
     Secrets,
 )
 
-__all__ = ["ACCOUNT", "DENIED", "MARKED", "MISSING", "MISSING_VALUE", "REGION", "FaultServer"]
+__all__ = [
+    "ACCOUNT",
+    "DENIED",
+    "DENIED_PARAMETER",
+    "MARKED",
+    "MISSING",
+    "MISSING_VALUE",
+    "REGION",
+    "FaultServer",
+]
 
 ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": "AKIAEXAMPLE",
