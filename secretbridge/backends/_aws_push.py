@@ -90,7 +90,8 @@ def _chance() -> float:
 
 
 class SqsChanges:
-    """Listens to one queue. ``dropped`` counts the messages that told of no secret."""
+    """Listens to one queue. ``dropped`` counts the messages that told of no secret; ``news`` says
+    for people how changes are noticed, None as long as the queue has not answered."""
 
     def __init__(
         self,
@@ -116,6 +117,7 @@ class SqsChanges:
         self._singly = 0
         self._handed_over_at = -GATHER
         self.dropped = 0
+        self.news: str | None = None
 
     def listen(
         self, is_stopping: Callable[[], bool], found: Callable[[Sequence[str]], None]
@@ -130,16 +132,19 @@ class SqsChanges:
         while not is_stopping():
             try:
                 messages = self._gathered(is_stopping)
+                self.news = "events"
                 if messages and not is_stopping():
                     self._hand_over(messages, found)
                 pause, told = 0.0, None
-            except ConfigError:
+            except ConfigError as error:
+                self.news = f"polling: {error.message}"
                 raise
             except SecretBridgeError as error:
                 if isinstance(error, SecretTooLarge) and not self._singly:
                     # Ten messages may be more than an answer may hold; a single one is not.
                     self._singly = _MOST
                     continue
+                self.news = f"polling: no events at the moment ({error.message})"
                 if type(error) is not told:  # once per kind, and not with each attempt
                     _report(error)
                 told = type(error)

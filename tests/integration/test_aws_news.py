@@ -202,3 +202,5 @@ def test_parameters_have_news_too(aws, server):
         assert told.get(timeout=PATIENCE) == ("key", "new")
         wait_for(lambda: aws.waiting() == 0)
         assert asked(server) == ["/app/key"]
+        [row] = broker.stores()
+        assert row["news"] == "events"

@@ -294,6 +294,21 @@ def test_an_outage_is_waited_out_with_growing_pauses(caplog):
     assert "canary" not in caplog.text
 
 
+def test_how_changes_are_noticed_is_told_for_people():
+    told = []
+
+    class Watched(Queue):
+        def call(self, *arguments):
+            told.append(source.news)
+            return super().call(*arguments)
+
+    queue = Watched([], BackendUnavailable("away"), [LABEL])
+    source = SqsChanges(queue, QUEUE, "aws-sm", sleep=lambda seconds: None)
+    source.listen(lambda: "stop" in queue.log, stop_after(queue, []))
+    assert told[:3] == [None, "events", "polling: no events at the moment (away)"]
+    assert source.news == "events"
+
+
 def test_no_pause_outlasts_the_end():
     queue = Queue(BackendUnavailable("away"))
     pauses = []
@@ -312,8 +327,10 @@ def test_messages_that_come_while_it_ends_are_left_for_the_next_process():
 
 def test_a_queue_that_does_not_exist_is_a_mistake_in_the_configuration():
     queue = Queue(Refused("ReceiveMessage", "AWS.SimpleQueueService.NonExistentQueue", ""))
+    source = SqsChanges(queue, QUEUE, "aws-sm")
     with pytest.raises(ConfigError, match="events_queue_url"):
-        listen(queue)
+        source.listen(lambda: False, lambda names: None)
+    assert source.news == "polling: there is no such queue of events"
 
 
 def test_the_queue_is_asked_in_its_own_region_and_longer_than_a_poll_takes():
