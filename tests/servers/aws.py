@@ -213,6 +213,7 @@ class FaultServer(Secrets):
         self.requests: list[Call] = []
         self.delay = 0.0
         self.clock_offset = 0.0
+        self.form_headers: list[dict[str, str]] = []
         self.expired_keys: set[str] = set()
         self.answer_form: Callable[[dict[str, str]], Reply] = sts_answer
         self.on_call: Callable[[Call], None] = lambda call: None
@@ -348,6 +349,7 @@ class FaultServer(Secrets):
         if "x-amz-target" not in headers:  # the query protocol of STS
             form = dict(parse_qsl(body.decode()))
             self.calls[form.get("Action", "")] += 1
+            self.form_headers.append(headers)
             return self.answer_form(form) if self._is_in_time(headers) else STS_SKEWED
         operation = headers["x-amz-target"].rpartition(".")[2]
         call = Call(operation, json.loads(body), headers, body)
