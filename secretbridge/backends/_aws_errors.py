@@ -154,8 +154,6 @@ class Refused(Exception):
             return None
 
 
-_UNDECRYPTABLE = "the secret cannot be decrypted with its KMS key"
-
 _SERVICES = {
     "BatchGetSecretValue": ("AWS Secrets Manager", "secretsmanager"),
     "DeleteMessageBatch": ("SQS", "sqs"),
@@ -172,7 +170,7 @@ def is_outage(error: SecretBridgeError) -> bool:
     return (
         isinstance(error, BackendUnavailable)
         and not isinstance(error, RateLimited)
-        and error.message != _UNDECRYPTABLE
+        and error.concerns_store
     )
 
 
@@ -201,7 +199,8 @@ def error_for(refused: Refused, request: DocumentId | None = None) -> SecretBrid
         # Not AccessDenied: the caller may read the secret, its value was not withdrawn, and an
         # outage of KMS looks the same. So the last good value serves on, marked and bounded.
         return BackendUnavailable(
-            _UNDECRYPTABLE,
+            "the secret cannot be decrypted with its KMS key",
+            concerns_store=False,
             hint="check that the secret's KMS key exists, is enabled, and allows kms:Decrypt",
         )
     return _unknown(refused)

@@ -191,8 +191,10 @@ class Reading:
 
 @pytest.fixture
 def reading(store: Stand) -> Iterator[Reading]:
+    backend = store.connect()
+    assert isinstance(fetch(backend, store, 20), Document)  # loads what takes its time to load
     with Broker(
-        {store.backend: store.connect()},
+        {store.backend: backend},
         {"db": store.reference},
         refresh=0.05,
         max_stale=3600.0,

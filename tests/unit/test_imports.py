@@ -25,7 +25,8 @@ SOURCES = {"secretbridge": ROOT / "secretbridge", "secretbridge_sidecar": ROOT /
 LAYERS = (
     "secretbridge.errors secretbridge._value secretbridge._version",
     "secretbridge.reference secretbridge._schemes secretbridge.document secretbridge.secret",
-    "secretbridge.engine secretbridge._agenda secretbridge._states secretbridge.events",
+    "secretbridge.engine secretbridge._agenda secretbridge._health secretbridge._retired "
+    "secretbridge._states secretbridge.events",
     # Input and output: stores, files, the configuration.
     "secretbridge.backends secretbridge.generation secretbridge.config "
     "secretbridge._find secretbridge.watch secretbridge.audit secretbridge.harden "
