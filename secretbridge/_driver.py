@@ -220,7 +220,7 @@ class Driver:
         ids = action.ids
         try:
             backend = self._backend(action.store, ids[0].scheme)
-            outcomes = backend.fetch(ids, Deadline(self._timeout, self._clock))
+            outcomes = backend.fetch(ids, self._deadline(action.patience))
         except SecretBridgeError as error:
             return failed(ids, error)
         except Exception as error:  # noqa: BLE001 - a plugin's bug must not end the refresher
@@ -240,7 +240,7 @@ class Driver:
         outcome: object = unexpected(KeyboardInterrupt(), "the call")
         try:
             backend = self._backend(action.id.store, action.id.scheme)
-            outcome = backend.renew(action.lease, Deadline(self._timeout, self._clock))
+            outcome = backend.renew(action.lease, self._deadline(action.patience))
         except SecretBridgeError as error:
             outcome = error.about(str(action.id), action.id.store)
         except Exception as error:  # noqa: BLE001
@@ -252,13 +252,17 @@ class Driver:
         error: SecretBridgeError | None = None
         try:
             backend = self._backend(action.store, "")
-            backend.revoke(action.lease, Deadline(self._timeout, self._clock))
+            backend.revoke(action.lease, self._deadline(action.patience))
         except SecretBridgeError as caught:
             error = caught.about(None)
         except Exception as caught:  # noqa: BLE001 - the store ends the lease by itself at its time
             error = unexpected(caught, "giving a lease back")
         finally:
             self._finish(Revoked(action.lease, error))
+
+    def _deadline(self, patience: float | None = None) -> Deadline:
+        seconds = self._timeout if patience is None else min(patience, self._timeout)
+        return Deadline(seconds, self._clock)
 
     def _finish(self, event: Fetched | Renewed | Revoked) -> None:
         ids: list[DocumentId] = []
