@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from . import Deadline
 
 _PORTS = {"http": 80, "https": 443}
+_MAX_CREDENTIALS = 64 * 1024
+"""Largest answer in bytes of a service that gives credentials; theirs have two kilobytes."""
 _XML_CODE = re.compile(r"<Error(?:Response)?\b.{0,500}?<Code>([A-Za-z.]{1,64})</Code>", re.DOTALL)
 """The code in an error of AWS's older form, in which emulators answer to credentials of nobody."""
 
@@ -64,8 +66,10 @@ class Wire:
             only_reads=True,  # the API is all POST; of it we call what may be called twice
         )
         operation = headers.get("X-Amz-Target")
-        if operation is not None:  # STS and others answer in other forms
+        if operation is not None:
             _check_json(answer, operation.rpartition(".")[2])
+        else:
+            _check_credentials(answer)
         return answer
 
     def after_fork(self) -> None:
@@ -94,6 +98,18 @@ class Wire:
         transport = Transport(address, ca_file=ca_file, timeout=timeout)
         # Of two threads that come here at once the second finds the first one's.
         return self._transports.setdefault((origin, timeout), transport)
+
+
+def _check_credentials(answer: Answer) -> None:
+    """Let STS and other sources of credentials say no more than credentials, and define nothing.
+
+    botocore reads their XML as it comes; entities that refer to entities grow without end.
+    """
+    if len(answer.body) > _MAX_CREDENTIALS or b"<!" in answer.body:
+        raise BackendUnavailable(
+            "the answer to a request for credentials is not one of AWS's",
+            hint="check the endpoints of STS and SSO, and proxies on the way to them",
+        )
 
 
 def text_of(value: str | bytes) -> str:

@@ -38,6 +38,8 @@ _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: [\t\x20-\x7e\x80-
 _FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\t\x20-\x7e\x80-\xff]*?)[ \t]*")
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,8})[ \t]*(?:;.*)?", re.DOTALL)
 _TARGET = re.compile(r"/[\x21-\x7e]*")
+_DOTS = re.compile(r"(?:/|%2F)(?:\.|%2E){1,2}(?=/|%2F|$)", re.IGNORECASE)
+"""Servers resolve these before they look at policies, so that a path would leave where it begins."""
 _VALUE = re.compile(r"[\t\x20-\x7e]*")
 
 
@@ -72,13 +74,16 @@ def encode_request(
 ) -> bytes:
     """Return the bytes of a request.
 
-    Raises :class:`ValueError` for a target or header that could end its line and begin another: a
-    credential read from a file is attacker-controlled input here. The error does not show it.
+    Raises :class:`ValueError` for a target that would leave its place, and for a target or header that
+    could end its line and begin another: a credential read from a file is attacker-controlled input
+    here. The error does not show it.
     """
     if not method.isascii() or not method.isalpha():
         raise ValueError("not a method")
     if not _TARGET.fullmatch(target) or "#" in target:
         raise ValueError("the path holds a character that must be percent-encoded")
+    if _DOTS.search(target.partition("?")[0]):
+        raise ValueError("the path has a segment '.' or '..'")
     lines = [f"{method} {target} HTTP/1.1"]
     for name, value in headers.items():
         if not _VALUE.fullmatch(value):

@@ -55,9 +55,10 @@ _RECEIVE = 64 * 1024
 def read_json(body: bytes) -> tuple[str, dict[str, Any]]:
     """Return the text of ``body`` and the object that it holds.
 
-    What two parsers could read differently is refused: a key that stands twice, NaN, nesting beyond
-    :data:`secretbridge.document.MAX_DEPTH`, anything that is no object. Fractions and long numbers
-    stay text. Raises :class:`ValueError` without any part of the body.
+    What two parsers could read differently is refused: a key that stands twice, NaN, anything that is
+    no object; and what would make one recurse or grow, nesting beyond
+    :data:`secretbridge.document.MAX_DEPTH` and values beyond :data:`~secretbridge.document.MAX_VALUES`.
+    Fractions and long numbers stay text. Raises :class:`ValueError` without any part of the body.
     """
     try:
         text = body.decode("utf-8")
@@ -140,7 +141,7 @@ class Transport:
         except ValueError as error:
             raise ConfigError(
                 f"the request cannot be written ({error})",
-                hint="look for stray line breaks in the credential files",
+                hint="look for stray line breaks in the credential files, and at the path",
             ) from None
         try:
             if only_reads is None:
