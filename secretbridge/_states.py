@@ -321,7 +321,7 @@ def believed(
     old = entry.document
     if isinstance(outcome, SecretBridgeError) or old is None or now >= entry.end_at:
         return outcome
-    if outcome.body != old.body and outcome.is_hollow and not old.is_hollow:
+    if outcome.held != old.held and outcome.is_hollow and not old.is_hollow:
         problem = "the store returned an empty value in the place of one that was not"
     elif _is_before(outcome.version, old.version):
         problem = f"the version went back from {old.version} to {outcome.version}"

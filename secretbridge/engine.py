@@ -305,7 +305,7 @@ class Engine:
         if document.lease is None or entry.lease is None or document.lease.id != entry.lease.id:
             self._retired.add(entry, now)
         entry.load(document, jitter, now)
-        if old is None or old.body != document.body or old.version != document.version:
+        if old is None or old.held != document.held or old.version != document.version:
             actions.append(Notify(entry.id, document))
 
     def _refused(

@@ -95,10 +95,18 @@ def encode_request(
     return "\r\n".join(lines).encode("ascii") + (body or b"")
 
 
-def read_answer(receive: Callable[[], bytes], max_body: int, *, has_body: bool = True) -> Answer:
+def read_answer(
+    receive: Callable[[], bytes],
+    max_body: int,
+    *,
+    has_body: bool = True,
+    may_switch: bool = False,
+) -> Answer:
     """Read one answer from ``receive``, which returns the next bytes, or none at the end.
 
     ``has_body`` is False for the answer to a HEAD, which states the length of what it leaves out.
+    With ``may_switch`` the server may go on in another protocol (101): ``body`` is then what has
+    been received of that.
 
     Raises :class:`ProtocolError`; whatever ``receive`` raises passes through.
     """
@@ -108,7 +116,9 @@ def read_answer(receive: Callable[[], bytes], max_body: int, *, has_body: bool =
         if status >= 200:
             break
         if status == 101:
-            raise ProtocolError("it switched to another protocol")
+            if not may_switch:
+                raise ProtocolError("it switched to another protocol")
+            return Answer(status, headers, reader.held(), True)
     else:
         raise ProtocolError("it sent interim answers without end")
     body, is_framed = b"", True
@@ -139,6 +149,10 @@ class _Reader:
     @property
     def is_empty(self) -> bool:
         return self._at == len(self._buffer)
+
+    def held(self) -> bytes:
+        """Return what has been received and not been read."""
+        return self._buffer[self._at :]
 
     def until(self, end: bytes, limit: int) -> bytes:
         """Return the bytes up to ``end`` and move past both."""

@@ -96,6 +96,10 @@ class Api:
         if namespace:
             self._headers["X-Vault-Namespace"] = namespace
 
+    def headers(self, token: str | None) -> dict[str, str]:
+        """Return what every request carries, and ``token`` where it is somebody's."""
+        return self._headers if token is None else {**self._headers, "X-Vault-Token": token}
+
     def ask(
         self,
         method: str,
@@ -106,12 +110,13 @@ class Api:
         query: Mapping[str, str] | None = None,
         body: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
+        is_fresh: bool = False,
     ) -> Reply:
         """Send one request to ``/v1/`` + ``path`` (see :func:`api_path`) and return the reply.
 
-        Raises what :meth:`Transport.request` raises.
+        ``is_fresh`` wants a new connection. Raises what :meth:`Transport.request` raises.
         """
-        sent = self._headers if token is None else {**self._headers, "X-Vault-Token": token}
+        sent = self.headers(token)
         payload = None
         if body is not None:
             payload = dumps(body).encode()
@@ -120,7 +125,9 @@ class Api:
             sent = {**sent, **headers}
         target = f"/v1/{path}?{urlencode(query)}" if query else f"/v1/{path}"
         return Reply(
-            self.transport.request(method, target, headers=sent, body=payload, deadline=deadline)
+            self.transport.request(
+                method, target, headers=sent, body=payload, deadline=deadline, is_fresh=is_fresh
+            )
         )
 
 

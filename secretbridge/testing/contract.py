@@ -47,6 +47,7 @@ from ..errors import (
 )
 from ..reference import DocumentId, Reference, find_scheme
 from ._leaks import assert_no_leak
+from .guard import watch_for
 
 if TYPE_CHECKING:
     from ..backends import Outcome
@@ -140,6 +141,7 @@ class BackendContract:
             for index in range(count)
         ]
         for locator, body in made:
+            watch_for(body, locator)
             self.put(locator, body)
         return made
 

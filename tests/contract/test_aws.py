@@ -5,6 +5,7 @@ import json
 import pytest
 
 from secretbridge.backends import Deadline
+from secretbridge.backends._aws_logs import quiet
 from secretbridge.backends.aws import SecretsManagerBackend
 from secretbridge.document import select
 from secretbridge.errors import (
@@ -118,10 +119,11 @@ class TestOnMoto(BackendContract):
             value = {"SecretString": body.decode()}
         except UnicodeDecodeError:
             value = {"SecretBinary": body}
-        try:
-            self.store.create_secret(Name=locator, **value)
-        except self.store.exceptions.ResourceExistsException:
-            self.store.put_secret_value(SecretId=locator, **value)
+        with quiet():  # the test's own client is bare botocore, which logs what it sends
+            try:
+                self.store.create_secret(Name=locator, **value)
+            except self.store.exceptions.ResourceExistsException:
+                self.store.put_secret_value(SecretId=locator, **value)
 
     def remove(self, locator):
         self.store.delete_secret(SecretId=locator, ForceDeleteWithoutRecovery=True)

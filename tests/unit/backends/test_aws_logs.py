@@ -33,6 +33,7 @@ def everything(caplog):
     return caplog
 
 
+@pytest.mark.reveals_secrets("log")
 def test_bare_botocore_logs_the_value_and_the_session_token(server, everything):
     # Why all this is needed. If this fails one day, the filter may have become superfluous.
     from botocore.session import Session

@@ -236,9 +236,7 @@ def in_parts(*parts):
 )
 def test_a_body_in_many_small_parts_takes_little_more_than_its_size(head):
     small = (
-        [b"2\r\nxy\r\n" * 1000] * 200 + [b"0\r\n\r\n"]
-        if b"chunked" in head
-        else [b"xy"] * 200_000
+        [b"2\r\nxy\r\n" * 1000] * 200 + [b"0\r\n\r\n"] if b"chunked" in head else [b"xy"] * 200_000
     )
     receive = in_parts(b"HTTP/1.1 200 OK\r\n" + head, *small)
     tracemalloc.start()

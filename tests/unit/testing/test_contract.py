@@ -241,6 +241,7 @@ class AnyOption(FakeBackend):
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
+@pytest.mark.reveals_secrets("traceback")  # pytest shows the bodies that it finds unequal
 def test_a_backend_that_breaks_a_rule_fails_its_test(kind, rule):
     backend = kind()
     with pytest.raises((AssertionError, pytest.fail.Exception)):
