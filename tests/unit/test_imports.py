@@ -56,7 +56,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     # A library's types end at the module that imports it, so that it can be replaced there alone.
     "hvac": ("secretbridge.backends._vault_hvac",),
     "requests": ("secretbridge.backends._vault_hvac",),
-    "botocore": ("secretbridge.backends._aws_botocore", "secretbridge.backends._vault_aws"),
+    "botocore": ("secretbridge.backends._aws_botocore", "secretbridge.backends._aws_prepared"),
     "watchfiles": ("secretbridge.watch",),
     "cryptography": (
         "secretbridge.backends.local",
