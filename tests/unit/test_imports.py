@@ -28,7 +28,8 @@ LAYERS = (
     "secretbridge._kernel secretbridge._regions secretbridge._protected",
     "secretbridge.reference secretbridge._schemes secretbridge.document secretbridge.secret "
     "secretbridge._announce",
-    "secretbridge.engine secretbridge._agenda secretbridge._states secretbridge.events",
+    "secretbridge.engine secretbridge._agenda secretbridge._health secretbridge._retired "
+    "secretbridge._states secretbridge.events",
     # Input and output: stores, files, the configuration.
     "secretbridge.backends secretbridge.generation secretbridge.config "
     "secretbridge._find secretbridge.watch secretbridge.audit secretbridge.harden "
@@ -55,7 +56,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     # A library's types end at the module that imports it, so that it can be replaced there alone.
     "hvac": ("secretbridge.backends._vault_hvac",),
     "requests": ("secretbridge.backends._vault_hvac",),
-    "botocore": ("secretbridge.backends._aws_botocore", "secretbridge.backends._vault_aws"),
+    "botocore": ("secretbridge.backends._aws_botocore", "secretbridge.backends._aws_prepared"),
     "watchfiles": ("secretbridge.watch",),
     "cryptography": (
         "secretbridge.backends.local",
