@@ -132,9 +132,9 @@ class Engine:
         """Return what is known of ``id``, or None."""
         return self._entries.get(id)
 
-    def ids(self, store: str) -> list[DocumentId]:
-        """Return the documents of ``store``."""
-        return list(self._store(store).ids)
+    def ids(self, store: str | None = None) -> list[DocumentId]:
+        """Return the documents of ``store``, or all of them."""
+        return list(self._entries if store is None else self._store(store).ids)
 
     @property
     def next_wake(self) -> float | None:
