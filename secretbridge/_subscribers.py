@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .document import Document, select
+from .document import Document, select_held
 from .errors import SecretBridgeError
 
 TYPE_CHECKING = False
@@ -35,7 +35,7 @@ class Subscriber:
         The first value ever seen is no change; neither is another field of the same document.
         """
         try:
-            value = select(document, self.reference)
+            value = select_held(document, self.reference)
         except SecretBridgeError:
             return False
         last, self._last = self._last, value

@@ -18,7 +18,7 @@ from ._fork import watch_forks
 from ._stores import Stores
 from ._subscribers import Subscriber
 from .backends import Deadline
-from .document import Document, select
+from .document import Document, select_held
 from .engine import FRESH, STALE, Engine, Entry, Policy, condition
 from .errors import ConfigError, DeadlineExceeded, SecretBridgeError, SecretExpired, SecretMissing
 from .events import Changed
@@ -396,7 +396,7 @@ class Broker:
         if hot is not None and now < hot[1]:
             return hot[0]
         try:
-            value = select(document, reference)
+            value = select_held(document, reference)
         except SecretBridgeError as error:
             return error.about(reference, reference.store)
         is_leased = entry.lease is not None or document.lifetime is not None
