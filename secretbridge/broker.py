@@ -29,7 +29,7 @@ from .snapshot import Snapshot
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
-    from typing import Any, Self
+    from typing import Any, NoReturn, Self
 
     from .backends import Backend
     from .config import Config
@@ -315,6 +315,9 @@ class Broker:
 
     def __repr__(self) -> str:
         return f"<Broker of {len(self._names)} names>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Broker cannot be copied into another process; make one there")
 
     # Names to documents --------------------------------------------------------------------------
 
