@@ -14,7 +14,9 @@ from .errors import IntegrityError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from datetime import datetime
-    from typing import NoReturn
+    from typing import Any, NoReturn
+
+    from pydantic_core import CoreSchema
 
     from .reference import Reference
 
@@ -185,6 +187,18 @@ class Secret:
 
     def __reduce__(self) -> NoReturn:
         self.__reduce_ex__(2)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: object, handler: object) -> CoreSchema:
+        from ._pydantic import core_schema
+
+        return core_schema()
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: object, handler: object) -> dict[str, Any]:
+        from ._pydantic import json_schema
+
+        return json_schema()
 
 
 class Opened:

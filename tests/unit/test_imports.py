@@ -26,7 +26,8 @@ LAYERS = (
     "secretbridge.errors secretbridge._value secretbridge._version "
     # Memory and system calls of this process, below everything that has values.
     "secretbridge._kernel secretbridge._regions secretbridge._protected",
-    "secretbridge.reference secretbridge._schemes secretbridge.document secretbridge.secret",
+    "secretbridge.reference secretbridge._schemes secretbridge.document secretbridge.secret "
+    "secretbridge._pydantic",
     "secretbridge.engine secretbridge._agenda secretbridge._states secretbridge.events",
     # Input and output: stores, files, the configuration.
     "secretbridge.backends secretbridge.generation secretbridge.config "
@@ -65,7 +66,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
         "secretbridge.backends",
         "secretbridge.testing",
     ),
-    "pydantic_core": ("secretbridge.config",),
+    "pydantic_core": ("secretbridge.config", "secretbridge._pydantic", "secretbridge.secret"),
     "pydantic_settings": ("secretbridge.config", "secretbridge.settings"),
     "pytest": ("secretbridge.testing",),
 }
