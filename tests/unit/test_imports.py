@@ -32,7 +32,7 @@ LAYERS = (
     # Input and output: stores, files, the configuration.
     "secretbridge.backends secretbridge.generation secretbridge.config "
     "secretbridge._find secretbridge.watch secretbridge.audit secretbridge.harden "
-    "secretbridge._landlock secretbridge.redact",
+    "secretbridge._landlock secretbridge.redact secretbridge._fingerprints secretbridge._forms",
     "secretbridge.broker secretbridge._driver secretbridge._stores secretbridge._fork "
     "secretbridge._start secretbridge._subscribers secretbridge.snapshot",
     "secretbridge",  # the package itself: the names that it offers, all of them lazily
