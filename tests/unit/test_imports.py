@@ -31,7 +31,8 @@ LAYERS = (
     "secretbridge.engine secretbridge._agenda secretbridge._states secretbridge.events",
     # Input and output: stores, files, the configuration.
     "secretbridge.backends secretbridge.generation secretbridge.config "
-    "secretbridge._find secretbridge.watch secretbridge.audit secretbridge.harden "
+    "secretbridge._find secretbridge.watch secretbridge._hub secretbridge._watchfiles_hub "
+    "secretbridge._inotify secretbridge.audit secretbridge.harden "
     "secretbridge._landlock secretbridge.redact secretbridge._fingerprints secretbridge._forms",
     "secretbridge.broker secretbridge._driver secretbridge._stores secretbridge._fork "
     "secretbridge._start secretbridge._subscribers secretbridge.snapshot",
@@ -52,7 +53,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "hvac": ("secretbridge.backends._vault_hvac",),
     "requests": ("secretbridge.backends._vault_hvac",),
     "botocore": ("secretbridge.backends._aws_client", "secretbridge.backends._vault_aws"),
-    "watchfiles": ("secretbridge.watch",),
+    "watchfiles": ("secretbridge._watchfiles_hub",),
     "cryptography": (
         "secretbridge.backends.local",
         "secretbridge.backends._local",
