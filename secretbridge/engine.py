@@ -225,8 +225,10 @@ class Engine:
         needed = []
         for id in ids:
             entry = self._entries.get(id)
-            if entry is None or entry.document is None:
+            if entry is None or (entry.document is None and entry.activity != REFUSED):
                 continue
+            if entry.activity == REFUSED:
+                entry.retry_at = now  # what was missing or denied may be there now
             entry.due_at = min(entry.due_at, now)
             entry.again = entry.activity == FETCHING  # what is under way may bring the old value
             if self._is_needed(id, now):

@@ -27,19 +27,19 @@ LAYERS = (
     # Memory and system calls of this process, below everything that has values.
     "secretbridge._kernel secretbridge._regions secretbridge._protected",
     "secretbridge.reference secretbridge._schemes secretbridge.document secretbridge.secret "
-    "secretbridge._announce",
+    "secretbridge._announce secretbridge._pydantic",
     "secretbridge.engine secretbridge._agenda secretbridge._health secretbridge._retired "
     "secretbridge._states secretbridge.events",
     # Input and output: stores, files, the configuration.
     "secretbridge.backends secretbridge.generation secretbridge.config "
-    "secretbridge._find secretbridge.watch secretbridge.audit secretbridge.harden "
-    "secretbridge._landlock secretbridge.redact",
+    "secretbridge._find secretbridge.watch secretbridge._hub secretbridge._watchfiles_hub "
+    "secretbridge._inotify secretbridge.audit secretbridge.harden "
+    "secretbridge._landlock secretbridge.redact secretbridge._fingerprints secretbridge._forms",
     "secretbridge.broker secretbridge._cache secretbridge._calls secretbridge._changes "
     "secretbridge._driver secretbridge._early secretbridge._exit secretbridge._fork "
     "secretbridge._former secretbridge._handle secretbridge._moments secretbridge._news "
     "secretbridge._prefetch secretbridge._probing secretbridge._snapshot secretbridge._spawn "
-    "secretbridge._start "
-    "secretbridge._status secretbridge._stores secretbridge._subscribers "
+    "secretbridge._start secretbridge._status secretbridge._stores secretbridge._subscribers "
     "secretbridge._turns",
     "secretbridge",  # the package itself: the names that it offers, all of them lazily
     "secretbridge_sidecar secretbridge.settings secretbridge.adapters secretbridge.cli "
@@ -58,7 +58,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "hvac": ("secretbridge.backends._vault_hvac",),
     "requests": ("secretbridge.backends._vault_hvac",),
     "botocore": ("secretbridge.backends._aws_botocore", "secretbridge.backends._aws_prepared"),
-    "watchfiles": ("secretbridge.watch",),
+    "watchfiles": ("secretbridge._watchfiles_hub",),
     "cryptography": (
         "secretbridge.backends.local",
         "secretbridge.backends._local",
@@ -72,7 +72,11 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
         "secretbridge.backends",
         "secretbridge.testing",
     ),
-    "pydantic_core": ("secretbridge.config", "secretbridge.settings", "secretbridge.secret"),
+    "pydantic_core": (
+        "secretbridge.config",
+        "secretbridge.settings",
+        "secretbridge._pydantic",
+    ),
     "pydantic_settings": ("secretbridge.config", "secretbridge.settings"),
     "pytest": ("secretbridge.testing",),
 }
