@@ -46,6 +46,7 @@ from ._states import (
     FRESH,
     IDLE,
     QUEUED,
+    REFUSED,
     REFUSED_BASE,
     REFUSED_CAP,
     RENEWING,
