@@ -67,6 +67,10 @@ BACKOFF_BASE = 0.1
 BACKOFF_CAP = 1.0
 """Seconds. The cap bounds how late a store's return is noticed; one request a second is no load."""
 
+RETRY_AFTER_CAP = 300.0
+"""Longest time in seconds for which a store may ask to be left alone: one wrong answer, perhaps of a
+proxy, must not keep us away until every value has expired."""
+
 REFUSED_BASE = 1.0
 REFUSED_CAP = 60.0
 """Seconds between questions for a document that the store refuses; readers get the kept answer.
@@ -272,9 +276,7 @@ class Store:
         base, cap = BACKOFF_BASE, BACKOFF_CAP
         if isinstance(error, AuthenticationFailed):
             base, cap = REFUSED_BASE, REFUSED_CAP
-        self.retry_at = now + delay(base, cap, self.failures, random)
-        if isinstance(error, RateLimited) and error.retry_after is not None:
-            self.retry_at = max(self.retry_at, now + error.retry_after)
+        self.retry_at = now + max(delay(base, cap, self.failures, random), asked_pause(error))
 
     def take_token(self, now: float) -> bool:
         """Whether one more retry of a single document is within the store's budget."""
@@ -355,6 +357,12 @@ def delay(base: float, cap: float, failures: int, random: Callable[[], float]) -
     return step * (0.1 + 0.9 * random())
 
 
+def asked_pause(error: SecretBridgeError) -> float:
+    """Return for how many seconds the store asks to be left alone."""
+    asked = error.retry_after if isinstance(error, RateLimited) else None
+    return 0.0 if asked is None else min(asked, RETRY_AFTER_CAP)
+
+
 def condition(entry: Entry, now: float) -> str:
     """Return what a reader may get of ``entry`` at ``now``; see the theory of operation."""
     if entry.document is None:
@@ -376,14 +384,15 @@ def believed(
 ) -> Document | SecretBridgeError:
     """Return ``outcome``, or an error for an answer that a sound store does not give.
 
-    An empty value in the place of a full one, or a version before the one that is known, is what a
-    store gives that was restored from a backup, is only half there, or is somebody else's. The last
-    good value stays until it expires; then the answer is taken as it is.
+    An empty value in the place of a full one (also an object whose fields are all empty), or a
+    version before the one that is known, is what a store gives that was restored from a backup, is
+    only half there, or is somebody else's. The last good value stays until it expires; then the
+    answer is taken as it is.
     """
     old = entry.document
     if isinstance(outcome, SecretBridgeError) or old is None or now >= entry.end_at:
         return outcome
-    if old.body and not outcome.body:
+    if outcome.held != old.held and outcome.is_hollow and not old.is_hollow:
         problem = "the store returned an empty value in the place of one that was not"
     elif _is_before(outcome.version, old.version):
         problem = f"the version went back from {old.version} to {outcome.version}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from contextlib import suppress
 
@@ -37,8 +36,6 @@ class Stores:
         self._configured = dict(configured)
         self._lock = threading.Lock()
         self._closed = False
-        # A forked child shares its parent's logins and must not end them.
-        self._owner = os.getpid()
 
     def check(self, reference: Reference) -> None:
         """Raise :class:`ConfigError` when the store that ``reference`` names is not there."""
@@ -84,15 +81,20 @@ class Stores:
         found: Identity = backend.identity(deadline)
         return found
 
+    def news(self, store: str) -> str | None:
+        """Return how changes of ``store`` are noticed, None where that is by polling as always."""
+        found: str | None = getattr(self._backends.get(store), "news", None)
+        return found
+
     def close(self, *, keep_leases: bool, deadline: Deadline) -> None:
-        """Close every client that was made; without ``keep_leases`` also end their logins."""
+        """Close every client that was made and end its login, unless a lease is kept that needs it."""
         with self._lock:
             self._closed = True
             backends, self._backends = self._backends, {}
         for backend in backends.values():
-            if not keep_leases and self._owner == os.getpid() and hasattr(backend, "release"):
+            if hasattr(backend, "release"):
                 with suppress(SecretBridgeError):  # the login ends by itself, later
-                    backend.release(deadline)
+                    backend.release(deadline, keep_leases=keep_leases)
             backend.close()
 
     def before_fork(self) -> None:
@@ -100,7 +102,10 @@ class Stores:
         self._lock.acquire()
 
     def after_fork_in_parent(self) -> None:
-        """Go on."""
+        """Go on. What the child has too is no longer ours alone to end."""
+        for backend in self._backends.values():
+            if hasattr(backend, "after_fork_in_parent"):
+                backend.after_fork_in_parent()
         self._lock.release()
 
     def after_fork_in_child(self) -> None:

@@ -8,6 +8,7 @@ that went through a float or a re-formatter is a different secret. JSON that cou
 
 from __future__ import annotations
 
+from ._protected import Protected
 from ._value import Value, assign
 from .errors import FieldMissing, IntegrityError, SecretTooLarge
 
@@ -19,6 +20,9 @@ __all__ = ["MAX_DEPTH", "MAX_SIZE", "Document", "Lease", "json_span", "select"]
 
 MAX_DEPTH = 64
 """Deepest accepted JSON nesting. CPython's parser recurses; a hostile store must not end us."""
+
+_HOLLOW = 4096
+"""Longest document in bytes that can be a hollow one; what is longer is not read to find out."""
 
 MAX_SIZE = 1 << 20
 """Largest accepted document in bytes (1 MiB): the limit of a Kubernetes Secret, 16 x AWS's."""
@@ -46,16 +50,17 @@ class Lease(Value):
 class Document:
     """One answer of a store. Immutable; its repr never shows the body.
 
-    ``body``: the whole value. ``version``: the store's name for this version, or None when it has
-    none. ``lease``: for dynamic credentials. ``lifetime``: seconds from now until the value stops
-    being valid (None: no end known). ``refresh_after``: seconds after which the store itself advises
-    to look again (KV v1's ``ttl`` field), or None. ``is_line``: the body was a text file, whose one
-    final newline belongs to the file and not to the value as text.
+    ``body``: the whole value; it rests in protected memory and is copied out at each access, ``size``
+    is its length in bytes. ``version``: the store's name for this version, or None when it has none.
+    ``lease``: for dynamic credentials. ``lifetime``: seconds from now until the value stops being
+    valid (None: no end known). ``refresh_after``: seconds after which the store itself advises to look
+    again (KV v1's ``ttl`` field), or None. ``is_line``: the body was a text file, whose one final
+    newline belongs to the file and not to the value as text.
     """
 
-    __slots__ = ("body", "is_line", "lease", "lifetime", "refresh_after", "version")
+    __slots__ = ("held", "is_line", "lease", "lifetime", "refresh_after", "version")
 
-    body: bytes
+    held: Protected
     version: str | None
     lease: Lease | None
     lifetime: float | None
@@ -64,7 +69,7 @@ class Document:
 
     def __init__(
         self,
-        body: bytes,
+        body: bytes | bytearray | memoryview | Protected,
         *,
         version: str | None = None,
         lease: Lease | None = None,
@@ -72,12 +77,40 @@ class Document:
         refresh_after: float | None = None,
         is_line: bool = False,
     ) -> None:
-        assign(self, "body", body)
+        assign(self, "held", body if isinstance(body, Protected) else Protected(body))
         assign(self, "version", version)
         assign(self, "lease", lease)
         assign(self, "lifetime", lifetime)
         assign(self, "refresh_after", refresh_after)
         assign(self, "is_line", is_line)
+
+    @property
+    def body(self) -> bytes:
+        """The whole value, copied to ordinary memory."""
+        return self.held.reveal()
+
+    @property
+    def size(self) -> int:
+        """The length of the body in bytes."""
+        return len(self.held)
+
+    @property
+    def is_hollow(self) -> bool:
+        """Whether nothing is in it: no text at all, or an object none of whose fields has a value."""
+        if self.size > _HOLLOW:
+            return False
+        text = self.body.strip()
+        if not text:
+            return True
+        if text[:1] != b"{":
+            return False
+        from json import loads
+
+        try:
+            found = loads(text)
+        except (ValueError, RecursionError):
+            return False
+        return all(value in ("", None, [], {}) for value in found.values())
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError("Document is immutable")
@@ -89,19 +122,20 @@ class Document:
         raise TypeError("a Document holds secret values and cannot be pickled")
 
 
-def select(document: Document, reference: Reference) -> bytes:
-    """Return the value that ``reference`` names within ``document``.
+def select(document: Document, reference: Reference) -> Protected:
+    """Return the value that ``reference`` names within ``document``: a part of it, or all of it.
 
     Raises :class:`FieldMissing` for an absent or null field, :class:`IntegrityError` when the
     document is no JSON although a selector was given or when ``decode`` does not fit the value.
     """
-    if reference.selector is None:
-        value = document.body
-    else:
-        value = _selected(document.body, reference.selector, reference)
+    if reference.selector is None and reference.decode is None:
+        return document.held
+    value = document.body
+    if reference.selector is not None:
+        value = _selected(value, reference.selector, reference)
     if reference.decode is not None:
         value = _decode(value, reference.decode, reference)
-    return value
+    return Protected(value)
 
 
 def json_span(text: str, path: tuple[str, ...]) -> tuple[int, int] | None:

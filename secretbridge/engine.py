@@ -55,6 +55,7 @@ from ._states import (
     Policy,
     Retired,
     Store,
+    asked_pause,
     believed,
     condition,
     delay,
@@ -62,11 +63,7 @@ from ._states import (
     withdraws,
 )
 from .document import Document, Lease
-from .errors import (
-    DeadlineExceeded,
-    RateLimited,
-    SecretBridgeError,
-)
+from .errors import DeadlineExceeded, SecretBridgeError
 from .events import (
     Action,
     Changed,
@@ -203,6 +200,9 @@ class Engine:
         for store in self._stores.values():
             store.probing = False
             store.queued.clear()
+        for entry in self._entries.values():
+            # The time that was noted is that of a call in the parent, or of a lease of its own.
+            self._agenda.put(entry)
 
     # Reading and holding -------------------------------------------------------------------------
 
@@ -312,7 +312,7 @@ class Engine:
         if document.lease is None or entry.lease is None or document.lease.id != entry.lease.id:
             self._retire(entry, now)
         entry.load(document, jitter, now)
-        if old is None or old.body != document.body or old.version != document.version:
+        if old is None or old.held != document.held or old.version != document.version:
             actions.append(Notify(entry.id, document))
 
     def _refused(
@@ -335,9 +335,8 @@ class Engine:
         entry.failures += 1
         retry_at = store.retry_at
         if not store.failures:
-            retry_at = now + delay(BACKOFF_BASE, BACKOFF_CAP, entry.failures, self._random)
-            if isinstance(error, RateLimited) and error.retry_after is not None:
-                retry_at = max(retry_at, now + error.retry_after)
+            step = delay(BACKOFF_BASE, BACKOFF_CAP, entry.failures, self._random)
+            retry_at = now + max(step, asked_pause(error))
         self._wait(entry, error, retry_at, now)
 
     def _wait(

@@ -1,13 +1,14 @@
 """The value an application holds: everything about it can be shown, except the value.
 
-The text lives in a table of this module and not in the object, so that ``vars``, ``getmembers``,
-copying, serializers and tracebacks that print locals find nothing to show. What Python cannot
-promise: after :meth:`Secret.reveal` the returned ``str`` belongs to the caller, and CPython does
-not wipe memory that it frees.
+The value rests in protected memory (:mod:`._protected`) and cannot be reached from the object, so that
+``vars``, ``getmembers``, copying, serializers and tracebacks that print locals find nothing to show.
+What Python cannot promise: after :meth:`Secret.reveal` the returned ``str`` belongs to the caller, and
+CPython does not wipe memory that it frees.
 """
 
 from __future__ import annotations
 
+from ._protected import Protected, secrets, views
 from .errors import IntegrityError
 
 TYPE_CHECKING = False
@@ -15,12 +16,13 @@ if TYPE_CHECKING:
     from datetime import datetime
     from typing import NoReturn
 
+    from pydantic_core import CoreSchema
+
     from .reference import Reference
 
 __all__ = ["Secret"]
 
 _assign = object.__setattr__
-_values: dict[int, bytes] = {}
 _hash_key: bytes | None = None
 
 
@@ -35,18 +37,28 @@ class Secret:
     tells that the store could not be asked since the value became due.
     """
 
-    __slots__ = ("__weakref__", "_expires", "_is_line", "name", "reference", "stale", "version")
+    __slots__ = (
+        "__weakref__",
+        "_expires",
+        "_held",
+        "_is_line",
+        "name",
+        "reference",
+        "stale",
+        "version",
+    )
 
     name: str
     reference: Reference
     version: str | None
     stale: bool
     _expires: float | None
+    _held: Protected
     _is_line: bool
 
     def __init__(
         self,
-        value: bytes,
+        value: bytes | Protected,
         *,
         name: str,
         reference: Reference,
@@ -56,16 +68,15 @@ class Secret:
         is_line: bool = False,
     ) -> None:
         """``expires`` is in seconds since the epoch; ``is_line`` as in :class:`Document`."""
-        _values[id(self)] = value
+        held = value if isinstance(value, Protected) else Protected(value)
+        secrets.add(held.key)
+        _assign(self, "_held", held)
         _assign(self, "name", name)
         _assign(self, "reference", reference)
         _assign(self, "version", version)
         _assign(self, "_expires", expires)
         _assign(self, "stale", stale)
         _assign(self, "_is_line", is_line)
-
-    def __del__(self) -> None:
-        _values.pop(id(self), None)
 
     def reveal(self) -> str:
         """Return the value as text.
@@ -74,19 +85,20 @@ class Secret:
         :meth:`reveal_bytes` for every byte. Raises :class:`IntegrityError` for a value that is not
         UTF-8.
         """
-        value = _values[id(self)]
+        held = self._held
         try:
-            text = value.decode("utf-8")
+            text: str | None = str(views[held.key], "utf-8")
         except UnicodeDecodeError:
-            # Raised outside the frame's handler below: the original error holds the bytes.
+            # Raised outside of the handler: the original error holds the bytes.
             text = None
         if text is None:
-            del value
             raise IntegrityError(
                 "the value is binary and has no text form",
                 reference=self.reference,
                 hint="use reveal_bytes()",
             )
+        if text < "\x01":
+            held.check()
         if self._is_line and text.endswith("\n"):
             return text[:-1]
         return text
@@ -95,7 +107,23 @@ class Secret:
 
     def reveal_bytes(self) -> bytes:
         """Return the value exactly as the store has it."""
-        return _values[id(self)]
+        return self._held.reveal()
+
+    def open(self) -> Opened:
+        """Return a context manager that yields the protected bytes themselves, without a copy.
+
+        For what accepts a buffer, such as ``hmac.digest``, ``os.write`` or a cipher of cryptography.
+        The view is read-only, cannot be used after the block, and has every byte as
+        :meth:`reveal_bytes` has.
+
+        >>> import hmac
+        >>> from secretbridge import Reference, Secret
+        >>> secret = Secret(b"key", name="key", reference=Reference.parse("file:key"))
+        >>> with secret.open() as key:
+        ...     hmac.digest(key, b"message", "sha256").hex()[:8]
+        '6e9ef29b'
+        """
+        return Opened(self._held)
 
     @property
     def expires_at(self) -> datetime | None:
@@ -111,7 +139,7 @@ class Secret:
             return NotImplemented
         from hmac import compare_digest
 
-        return compare_digest(_values[id(self)], _values[id(other)])
+        return compare_digest(views[self._held.key], views[other._held.key])
 
     def __hash__(self) -> int:
         # Keyed per process: equal secrets hash alike, and the hash tells nothing about the value.
@@ -122,7 +150,7 @@ class Secret:
             from os import urandom
 
             _hash_key = urandom(32)
-        digest = blake2b(_values[id(self)], digest_size=8, key=_hash_key).digest()
+        digest = blake2b(views[self._held.key], digest_size=8, key=_hash_key).digest()
         return int.from_bytes(digest, "big", signed=True)
 
     def __repr__(self) -> str:
@@ -151,6 +179,21 @@ class Secret:
     def __deepcopy__(self, memo: object) -> Secret:
         return self
 
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: object, handler: object) -> CoreSchema:
+        from pydantic_core import core_schema
+
+        # A secret comes from a store: text that arrives from outside is no secret yet, and would be
+        # repeated in the error of whatever stands beside it.
+        return core_schema.is_instance_schema(
+            cls,
+            serialization=core_schema.plain_serializer_function_ser_schema(str, when_used="json"),
+        )
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: object, handler: object) -> dict[str, object]:
+        return {"type": "string", "format": "password", "writeOnly": True}
+
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise TypeError(
             "a Secret cannot be pickled or copied into another process; pass its reference and "
@@ -159,3 +202,23 @@ class Secret:
 
     def __reduce__(self) -> NoReturn:
         self.__reduce_ex__(2)
+
+
+class Opened:
+    """The bytes of a secret for the length of a ``with`` block; see :meth:`Secret.open`."""
+
+    __slots__ = ("_held", "_view")
+
+    _view: memoryview
+
+    def __init__(self, held: Protected) -> None:
+        # Whoever opens a secret need not keep it, and a value nobody keeps is wiped.
+        self._held = held
+
+    def __enter__(self) -> memoryview:
+        self._held.check()
+        self._view = views[self._held.key].toreadonly()
+        return self._view
+
+    def __exit__(self, *_: object) -> None:
+        self._view.release()

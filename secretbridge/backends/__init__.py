@@ -121,11 +121,12 @@ _BUILT_IN = {
     "local": ("secretbridge.backends.local", "LocalBackend"),
     "vault": ("secretbridge.backends.vault", "VaultBackend"),
     "aws-sm": ("secretbridge.backends.aws", "SecretsManagerBackend"),
+    "aws-ssm": ("secretbridge.backends.aws_ssm", "ParameterStoreBackend"),
 }
 # Our own are listed here as well as in the entry points, because reading the entry points of an
 # environment costs 40 ms and is left to names that we do not know.
 
-_EXTRA = {"vault": "vault", "aws-sm": "aws"}
+_EXTRA = {"vault": "vault", "aws-sm": "aws", "aws-ssm": "aws"}
 
 
 def backend_names() -> list[str]:

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 _PACKAGES = ("botocore", "botocore.retries", "botocore.crt", "urllib3", "urllib3.util")
 
 _thread = threading.local()
-_installed = threading.Lock()
 
 
 class _NotOurs(logging.Filter):
@@ -39,14 +38,13 @@ def install() -> None:
     A filter on a parent logger does not see the records of its children, hence each one by name,
     also of modules that are not loaded yet. Adding a filter twice has no effect.
     """
-    with _installed:
-        for package in _PACKAGES:
-            spec = find_spec(package)
-            if spec is None:
-                continue
-            names = [module.name for module in iter_modules(spec.submodule_search_locations)]
-            for name in (package, *(f"{package}.{module}" for module in names)):
-                logging.getLogger(name).addFilter(_filter)
+    for package in _PACKAGES:
+        spec = find_spec(package)
+        if spec is None:
+            continue
+        names = [module.name for module in iter_modules(spec.submodule_search_locations)]
+        for name in (package, *(f"{package}.{module}" for module in names)):
+            logging.getLogger(name).addFilter(_filter)
 
 
 @contextmanager

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     Identity = tuple[int, int, int, int, int]
 
-__all__ = ["DIRECTORY", "identity", "open_beneath", "read_whole"]
+__all__ = ["DIRECTORY", "identity", "open_beneath", "read_whole", "wipe"]
 
 DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 """Flags for a directory to walk from: O_PATH needs search permission only, not the right to list."""
@@ -84,10 +84,11 @@ def open_beneath(base: int, path: str) -> int:
 
 
 def read_whole(
-    descriptor: int, limit: int, read: Callable[[int, int], bytes] = os.read
-) -> tuple[bytes, Identity]:
+    descriptor: int, limit: int, read: Callable[[int, list[memoryview]], int] = os.readv
+) -> tuple[memoryview, Identity]:
     """Return the content of an open regular file and the identity of what was read.
 
+    The content is in memory that the caller should :func:`wipe` after use; no other copy of it is left.
     A file that changed between the first and the last byte is read again. Raises
     :class:`SecretTooLarge` beyond ``limit`` bytes, :class:`BackendUnavailable` when the file never
     holds still, and :class:`OSError`.
@@ -95,19 +96,39 @@ def read_whole(
     for _ in range(_MAX_READS):
         before = os.fstat(descriptor)
         check_size(before.st_size, limit)
-        parts = []
-        size = 0
-        while part := read(descriptor, max(before.st_size - size, 0) + 1):
-            parts.append(part)
-            size += len(part)
-            check_size(size, limit)  # a growing file, or one whose size the kernel does not know
+        content = _read_all(descriptor, before.st_size + 1, limit, read)
         if identity(before) == identity(os.fstat(descriptor)):
-            return b"".join(parts), identity(before)
+            return content, identity(before)
+        wipe(content)
         os.lseek(descriptor, 0, os.SEEK_SET)
     raise BackendUnavailable(
         "the file keeps changing while it is read",
         hint="let its writer write a new file and rename it over the old one",
     )
+
+
+def _read_all(
+    descriptor: int, expected: int, limit: int, read: Callable[[int, list[memoryview]], int]
+) -> memoryview:
+    """Read to the end of the file, which comes before ``expected`` bytes if all is as it was."""
+    buffer = memoryview(bytearray(expected))
+    size = 0
+    while count := read(descriptor, [buffer[size:]]):
+        size += count
+        if size > limit:
+            wipe(buffer)
+        check_size(size, limit)  # a growing file, or one whose size the kernel does not know
+        if size == len(buffer):
+            larger = memoryview(bytearray(2 * size))
+            larger[:size] = buffer
+            wipe(buffer)
+            buffer = larger
+    return buffer[:size]
+
+
+def wipe(content: memoryview) -> None:
+    """Overwrite what :func:`read_whole` returned: CPython does not clear memory that it frees."""
+    content[:] = bytes(len(content))
 
 
 def identity(status: os.stat_result) -> Identity:

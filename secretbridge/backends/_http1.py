@@ -16,7 +16,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
-__all__ = ["MAX_HEAD", "Answer", "ProtocolError", "TooLargeError", "encode_request", "read_answer"]
+__all__ = [
+    "MAX_HEAD",
+    "Answer",
+    "ProtocolError",
+    "TooLargeError",
+    "encode_request",
+    "read_answer",
+    "retry_after",
+]
 
 MAX_HEAD = 64 * 1024
 """Most bytes of a status line with its header fields, and of the trailers."""
@@ -82,10 +90,18 @@ def encode_request(
     return "\r\n".join(lines).encode("ascii") + (body or b"")
 
 
-def read_answer(receive: Callable[[], bytes], max_body: int, *, has_body: bool = True) -> Answer:
+def read_answer(
+    receive: Callable[[], bytes],
+    max_body: int,
+    *,
+    has_body: bool = True,
+    may_switch: bool = False,
+) -> Answer:
     """Read one answer from ``receive``, which returns the next bytes, or none at the end.
 
     ``has_body`` is False for the answer to a HEAD, which states the length of what it leaves out.
+    With ``may_switch`` the server may go on in another protocol (101): ``body`` is then what has
+    been received of that.
 
     Raises :class:`ProtocolError`; whatever ``receive`` raises passes through.
     """
@@ -95,7 +111,9 @@ def read_answer(receive: Callable[[], bytes], max_body: int, *, has_body: bool =
         if status >= 200:
             break
         if status == 101:
-            raise ProtocolError("it switched to another protocol")
+            if not may_switch:
+                raise ProtocolError("it switched to another protocol")
+            return Answer(status, headers, reader.held(), True)
     else:
         raise ProtocolError("it sent interim answers without end")
     body, is_framed = b"", True
@@ -126,6 +144,10 @@ class _Reader:
     @property
     def is_empty(self) -> bool:
         return self._at == len(self._buffer)
+
+    def held(self) -> bytes:
+        """Return what has been received and not been read."""
+        return self._buffer[self._at :]
 
     def until(self, end: bytes, limit: int) -> bytes:
         """Return the bytes up to ``end`` and move past both."""
@@ -243,6 +265,26 @@ def _read_chunks(reader: _Reader, max_body: int) -> bytes:
         if trailers <= 0:
             raise ProtocolError("its trailers have no end")
     return b"".join(parts)
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Return for how many seconds an answer asks to be left alone, or None.
+
+    RFC 9110, section 10.2.3, allows seconds and a date; that is compared with the answer's own date,
+    so that a wrong clock here or there means nothing.
+    """
+    text = headers.get("retry-after", "").strip()
+    if text.isascii() and text.isdecimal() and len(text) <= 6:
+        return float(text)
+    if not text.endswith("GMT"):
+        return None
+    from email.utils import parsedate_to_datetime
+
+    try:
+        then, now = (parsedate_to_datetime(date) for date in (text, headers.get("date", "")))
+        return max(0.0, (then - now).total_seconds())
+    except (TypeError, ValueError):
+        return None
 
 
 def _too_large(limit: int) -> TooLargeError:

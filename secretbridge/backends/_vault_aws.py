@@ -28,7 +28,8 @@ def signed_identity(region: str | None, server_id: str | None) -> dict[str, Any]
     Without ``region`` STS's global endpoint is meant, which is what a server that is not told
     otherwise sends such requests to. Raises :class:`AuthenticationFailed` without credentials.
     """
-    url = f"https://sts.{region}.amazonaws.com/" if region else "https://sts.amazonaws.com/"
+    suffix = "amazonaws.com.cn" if (region or "").startswith("cn-") else "amazonaws.com"
+    url = f"https://sts.{region}.{suffix}/" if region else f"https://sts.{suffix}/"
     request = AWSRequest(
         method="POST",
         url=url,

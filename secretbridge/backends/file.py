@@ -21,7 +21,7 @@ from time import time
 from ..document import MAX_SIZE, Document
 from ..errors import AccessDenied, SecretBridgeError, SecretExpired, SecretMissing
 from ..reference import SCHEMES
-from ._beneath import identity, read_whole
+from ._beneath import identity, read_whole, wipe
 from ._volumes import Visit
 
 TYPE_CHECKING = False
@@ -50,6 +50,8 @@ class FileBackend:
 
     scheme: ClassVar[Scheme] = SCHEMES["file"]
     batch_size: ClassVar[int] = 1000
+    reads_together: ClassVar[bool] = True
+    """Whether all documents of one fetch are as they were at one moment."""
 
     def __init__(
         self,
@@ -129,13 +131,22 @@ class FileBackend:
 
     def _document(self, descriptor: int) -> Document:
         body, seen = read_whole(descriptor, self._max_size)
-        return Document(body, version=self._mark(body, seen), is_line=True)
+        try:
+            return Document(body, version=self._mark(body, seen), is_line=True)
+        finally:
+            wipe(body)
 
     def _version(self, descriptor: int) -> str:
         known = self._known.get(identity(os.fstat(descriptor)))
-        return known if known is not None else self._mark(*read_whole(descriptor, self._max_size))
+        if known is not None:
+            return known
+        body, seen = read_whole(descriptor, self._max_size)
+        try:
+            return self._mark(body, seen)
+        finally:
+            wipe(body)
 
-    def _mark(self, body: bytes, seen: Identity) -> str:
+    def _mark(self, body: memoryview, seen: Identity) -> str:
         """Return the version of ``body``, and remember it if the file's times can be trusted."""
         try:
             from _blake2 import blake2b  # hashlib also loads OpenSSL, which costs 4 ms

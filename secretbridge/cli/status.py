@@ -105,7 +105,7 @@ def print_stores(stores: Sequence[Mapping[str, Any]]) -> None:
         until = "" if row["until"] is None else f"for {output.duration(row['until'])} more"
         due = "" if row["due_in"] is None else f"next in {output.duration(max(0.0, row['due_in']))}"
         told = row["error"] or f"logged in as {row['who']}"
-        rows.append((row["store"], told.replace("\n", " "), until, due))
+        rows.append((row["store"], told.replace("\n", " "), until, due, row.get("news") or ""))
     if rows:
         output.write_line("")
         output.write_line(output.table(rows))

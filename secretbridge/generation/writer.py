@@ -209,7 +209,7 @@ class GenerationWriter:
 
     def _carry_out(self, plan: Plan, validate: Callable[[Generation], None] | None) -> Published:
         # A refresh that brings nothing new has the time to look at everything.
-        wrong = self._links.survey(plan.tops, rely_on_seal=not plan.is_empty)
+        wrong = self._links.survey(plan.outline.tops, rely_on_seal=not plan.is_empty)
         repaired = [name for name in wrong if name in set(self._tops)]
         changed = plan.changed()
         if plan.is_empty and self._manifest is not None:
@@ -220,7 +220,7 @@ class GenerationWriter:
             repaired += damage
         name, tampered = self._publish(plan, validate)
         self._links.mend(wrong)
-        self._links.drop_all_but(plan.tops)
+        self._links.drop_all_but(plan.outline.tops)
         self._seal()
         return Published(name, changed, plan.removed, False, dict.fromkeys(repaired + tampered))
 
@@ -248,7 +248,7 @@ class GenerationWriter:
             self._links.replace(generation, DATA_LINK)
             repaired.append(DATA_LINK)
         self._links.mend(wrong)
-        self._links.drop_all_but(plan.tops)
+        self._links.drop_all_but(plan.outline.tops)
         return Published(generation, unchanged=True, repaired=repaired)
 
     def _publish(
@@ -258,7 +258,7 @@ class GenerationWriter:
         tree = plan.tree()
         name = GENERATION_PREFIX + self._random(8).hex()
         manifest = plan.manifest(name, self._sequence + 1, self._wall())
-        body = encode(manifest)
+        body = encode(manifest, plan.outline.listing)
         self._make_room(*plan.room(tree, len(body)))
         try:
             tampered = self._attempt(manifest, plan, tree, body, validate)
@@ -323,7 +323,7 @@ class GenerationWriter:
         self._manifest = manifest
         self._sequence = manifest.sequence
         self._picture = plan.picture
-        self._tops = plan.tops
+        self._tops = plan.outline.tops
 
     def _verify(self, directory: int) -> None:
         """Make sure that ``..data`` leads to the generation open as ``directory``."""

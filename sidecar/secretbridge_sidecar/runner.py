@@ -90,6 +90,8 @@ class Sidecar:
         self._generation: str | None = None
         self._is_ready = False
         self._setup: _Setup | None = None
+        self._former: dict[_Setup, float | None] = {}
+        """Former configurations, whose leases are in the files that are published, and when they end."""
 
     # Commands ------------------------------------------------------------------------------------
 
@@ -145,6 +147,8 @@ class Sidecar:
             finally:
                 # Files that stay are used on, so what they hold has to stay valid too.
                 keeps = self._setup.sidecar.on_exit == "keep"
+                for former, ends in self._former.items():
+                    former.broker.close(keep_leases=keeps and ends is None)
                 self._setup.broker.close(keep_leases=keeps)
                 if not keeps:
                     writer.wipe()
@@ -197,7 +201,7 @@ class Sidecar:
                 retry, wait = min(retry * 2, RETRY_CAP), retry
             else:
                 retry = RETRY
-            times = [t for t in (wait, self._collect(writer)) if t is not None]
+            times = [t for t in (wait, self._collect(writer), self._part()) if t is not None]
             if not self._stop:
                 self._wake.wait(max(0.01, min(times)) if times else None)
 
@@ -226,7 +230,21 @@ class Sidecar:
             self._log.warning("repaired what somebody else changed", files=published.repaired)
         self._generation = published.generation
         self._is_ready = True
+        for former, ends in self._former.items():
+            if ends is None:
+                self._former[former] = time.monotonic() + former.sidecar.grace
         return None
+
+    def _part(self) -> float | None:
+        """Give back what former configurations leased, once nobody reads it in a file any more.
+
+        Returns the seconds until there is more to do, or None.
+        """
+        now = time.monotonic()
+        for former in [f for f, ends in self._former.items() if ends is not None and ends <= now]:
+            del self._former[former]
+            former.broker.close()
+        return min((ends - now for ends in self._former.values() if ends is not None), default=None)
 
     def _collect(self, writer: GenerationWriter) -> float | None:
         """Remove old generations. Returns the seconds until there is more to do, or None."""
@@ -278,7 +296,7 @@ class Sidecar:
         self._config_problem = None
         self._setup = new
         self._problems = {}
-        old.broker.close()
+        self._former[old] = None
         self._log.info("configuration taken", secrets=len(new.names))
 
     # Small things --------------------------------------------------------------------------------

@@ -54,12 +54,14 @@ class Place:
         fresh.write_text(text)
         fresh.rename(self.source / name)
 
-    def configure(self, *, secrets=None, files=None, listen=True, stores=None, **sidecar):
+    def configure(
+        self, *, secrets=None, files=None, listen=True, stores=None, refresh="100ms", **sidecar
+    ):
         data = {
             "stores": stores or {"file": {"backend": "file", "roots": [str(self.source)]}},
             "secrets": secrets
             or {"db_password": "file:db_password", "api_token": "file:api.json#token"},
-            "cache": {"refresh": "100ms", "max_stale": "1h"},
+            "cache": {"refresh": refresh, "max_stale": "1h"},
             "sidecar": {"target": str(self.target), **sidecar},
         }
         if files is not None:

@@ -201,6 +201,11 @@ class VaultAdmin:
         """Return the accessors of all living tokens."""
         return set(self.do("LIST", "auth/token/accessors")["data"]["keys"])
 
+    def leases(self, locator: str) -> list[str]:
+        """Return the ids of the leases of a dynamic role that the server keeps."""
+        status, content = self.request("LIST", f"sys/leases/lookup/{locator}")
+        return [f"{locator}/{key}" for key in content["data"]["keys"]] if status == 200 else []
+
     # States --------------------------------------------------------------------------------------
 
     def seal(self) -> None:

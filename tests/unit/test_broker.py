@@ -254,7 +254,6 @@ def test_a_denied_secret_is_withdrawn_at_the_next_refresh(broker, store, clock):
     broker.get("token")
     store.deny("app/token")
     clock.now += 100.0
-    broker.get("token")
 
     def denied():
         return isinstance(broker.resolve(["token"])["token"], AccessDenied)
@@ -367,6 +366,20 @@ def test_a_leased_secret_tells_when_it_ends(store, clock):
     store.lease("app/token", 600.0)
     with Broker({"fake": store}, NAMES, clock=clock, wall=lambda: 1_700_000_000.0) as broker:
         assert broker.get("token").expires_at.timestamp() == 1_700_000_600.0
+
+
+def test_refresh_with_a_timeout_returns_with_the_new_value(broker, store):
+    broker.get("token")
+    store.rotate("app/token", "new")
+    broker.refresh(["token"], timeout=10.0)
+    assert broker.get("token").reveal() == "new"
+
+
+def test_refresh_with_a_timeout_does_not_wait_for_a_store_that_is_away(broker, store):
+    broker.get("token")
+    store.fail(BackendUnavailable("away"))
+    broker.refresh(["token"], timeout=10.0)
+    assert broker.get("token").stale
 
 
 def test_refresh_looks_again_without_waiting_for_the_interval(broker, store):

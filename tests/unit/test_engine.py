@@ -293,6 +293,16 @@ def test_a_store_that_names_a_time_is_not_asked_before():
     assert world.at(29.0).step(Want([A])) == []
 
 
+def test_a_time_that_is_named_by_mistake_does_not_keep_us_away_for_long():
+    world = World()
+    world.step(Hold([A, B]))
+    world.answer((A, RateLimited("slow down", retry_after=999_999.0)), (B, Document(b"x")))
+    assert world.engine.next_wake == 100.0
+    assert world.entry().retry_at == 300.0
+    world.answer((A, RateLimited("slow down", retry_after=999_999.0)))
+    assert world.at(300.0).step(Want([A])) == [Fetch("vault", [A])]
+
+
 def test_refused_logins_are_repeated_rarely():
     world = World(random=lambda: 0.999)
     world.step(Hold([A]))
@@ -331,6 +341,9 @@ def test_retries_of_single_documents_draw_on_a_budget_of_the_store():
         (Document(b"x", version="3"), Document(b"y", version="2"), "went back from 3 to 2"),
         (Document(b"x", version="10"), Document(b"y", version="9"), "went back"),
         (Document(b"x", version="3"), Document(b"", version="4"), "empty"),
+        (Document(b"x"), Document(b" \n"), "empty"),
+        (Document(b'{"a": "x"}'), Document(b"{}"), "empty"),
+        (Document(b'{"a": "x", "b": "y"}'), Document(b'{"a": "", "b": null}'), "empty"),
     ],
 )
 def test_an_answer_that_no_sound_store_gives_leaves_the_last_good_value(before, after, words):
@@ -356,6 +369,12 @@ def test_an_answer_that_no_sound_store_gives_leaves_the_last_good_value(before, 
         (Document(b"x", version="3"), Document(b"y")),
         (Document(b"x", version="1234567890123456"), Document(b"y", version="abc")),
         (Document(b""), Document(b"")),
+        (Document(b"{}"), Document(b'{"a": ""}')),
+        (Document(b'{"a": "x", "b": "y"}'), Document(b'{"a": "", "b": "y"}')),
+        (Document(b'{"a": "x"}'), Document(b'{"a": 0}')),
+        (Document(b"x"), Document(b"{" * 4000)),
+        (Document(b"x"), Document(b'{"a": ' + b"[" * 2000 + b"]" * 2000 + b"}")),
+        (Document(b"x"), Document(b" " * 5000)),
         (Document(b"", version="1"), Document(b"x", version="2")),
     ],
 )

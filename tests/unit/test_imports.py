@@ -23,15 +23,22 @@ ROOT = Path(__file__).parents[2]
 SOURCES = {"secretbridge": ROOT / "secretbridge", "secretbridge_sidecar": ROOT / "sidecar"}
 
 LAYERS = (
-    "secretbridge.errors secretbridge._value secretbridge._version",
-    "secretbridge.reference secretbridge._schemes secretbridge.document secretbridge.secret",
+    "secretbridge.errors secretbridge._value secretbridge._version "
+    # Memory and system calls of this process, below everything that has values.
+    "secretbridge._kernel secretbridge._regions secretbridge._protected",
+    "secretbridge.reference secretbridge._schemes secretbridge.document secretbridge.secret "
+    "secretbridge._announce",
     "secretbridge.engine secretbridge._agenda secretbridge._states secretbridge.events",
     # Input and output: stores, files, the configuration.
     "secretbridge.backends secretbridge.generation secretbridge.config "
     "secretbridge._find secretbridge.watch secretbridge.audit secretbridge.harden "
-    "secretbridge.redact",
-    "secretbridge.broker secretbridge._driver secretbridge._stores secretbridge._fork "
-    "secretbridge._start secretbridge._subscribers secretbridge.snapshot",
+    "secretbridge._landlock secretbridge.redact",
+    "secretbridge.broker secretbridge._cache secretbridge._calls secretbridge._changes "
+    "secretbridge._driver secretbridge._early secretbridge._exit secretbridge._fork "
+    "secretbridge._former secretbridge._handle secretbridge._moments secretbridge._news "
+    "secretbridge._prefetch secretbridge._probing secretbridge._snapshot secretbridge._start "
+    "secretbridge._status secretbridge._stores secretbridge._subscribers "
+    "secretbridge._turns",
     "secretbridge",  # the package itself: the names that it offers, all of them lazily
     "secretbridge_sidecar secretbridge.settings secretbridge.adapters secretbridge.cli "
     "secretbridge.__main__ "
@@ -48,7 +55,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     # A library's types end at the module that imports it, so that it can be replaced there alone.
     "hvac": ("secretbridge.backends._vault_hvac",),
     "requests": ("secretbridge.backends._vault_hvac",),
-    "botocore": ("secretbridge.backends._aws_client", "secretbridge.backends._vault_aws"),
+    "botocore": ("secretbridge.backends._aws_botocore", "secretbridge.backends._vault_aws"),
     "watchfiles": ("secretbridge.watch",),
     "cryptography": (
         "secretbridge.backends.local",
@@ -63,7 +70,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
         "secretbridge.backends",
         "secretbridge.testing",
     ),
-    "pydantic_core": ("secretbridge.config",),
+    "pydantic_core": ("secretbridge.config", "secretbridge.settings", "secretbridge.secret"),
     "pydantic_settings": ("secretbridge.config", "secretbridge.settings"),
     "pytest": ("secretbridge.testing",),
 }

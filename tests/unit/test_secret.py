@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import gc
+import hmac
 import inspect
 import io
 import json
@@ -14,6 +15,8 @@ import traceback
 
 import pytest
 
+from secretbridge._protected import secrets, views
+from secretbridge.document import Document, select
 from secretbridge.errors import IntegrityError
 from secretbridge.reference import Reference
 from secretbridge.secret import Secret
@@ -155,12 +158,44 @@ def test_an_empty_secret_is_still_a_secret():
     assert make("")
 
 
-def test_the_table_of_values_does_not_outlive_the_secrets():
-    from secretbridge import secret as module
-
+def test_a_value_does_not_outlive_the_secrets_that_hold_it():
     gc.collect()  # what earlier tests left in cycles
-    before = len(module._values)
+    before = len(views), len(secrets)
     held = [make(str(n)) for n in range(100)]
-    assert len(module._values) == before + 100
+    assert (len(views), len(secrets)) == (before[0] + 100, before[1] + 100)
     held.clear()
-    assert len(module._values) == before
+    assert (len(views), len(secrets)) == before
+
+
+def test_a_secret_of_a_whole_document_shares_its_memory_and_keeps_it():
+    document = Document(CANARY.encode())
+    secret = Secret(
+        select(document, Reference.parse("file:x")), name="x", reference=Reference.parse("file:x")
+    )
+    assert secret._held is document.held
+    del document
+    assert secret.reveal() == CANARY
+
+
+def test_the_bytes_can_be_used_without_a_copy():
+    secret = make()
+    with secret.open() as view:
+        assert hmac.digest(view, b"x", "sha256") == hmac.digest(CANARY.encode(), b"x", "sha256")
+        assert view.readonly
+    with pytest.raises(ValueError, match="released"):
+        bytes(view)
+
+
+def test_opened_bytes_stay_while_the_block_lasts_although_nobody_else_keeps_the_secret():
+    with make().open() as view:
+        gc.collect()
+        assert bytes(view) == CANARY.encode()
+
+
+def test_a_value_that_was_wiped_is_an_error_and_no_secret():
+    secret = make()
+    views[secret._held.key][:] = bytes(len(CANARY))
+    for read in (secret.reveal, secret.reveal_bytes, secret.open().__enter__):
+        with pytest.raises(IntegrityError, match="wiped"):
+            read()
+    assert make("\0x").reveal() == "\0x"

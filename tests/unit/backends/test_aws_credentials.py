@@ -25,6 +25,7 @@ from tests.servers.aws import (
     clean_environment,
     error,
     moto_server,
+    sts_answer,
 )
 
 REQUESTS = [Reference.parse(f"aws-sm:s{n}").document for n in range(100)]
@@ -357,15 +358,7 @@ def test_an_sts_that_hangs_ends_with_the_deadline(sts, make):
 
 def assumed(key, action="AssumeRole"):
     """Return an answer of STS that gives the access key ``key``."""
-    return Reply(
-        f"""<{action}Response xmlns="https://sts.amazonaws.com/doc/2011-06-15/">
-        <{action}Result><Credentials><AccessKeyId>{key}</AccessKeyId>
-        <SecretAccessKey>s</SecretAccessKey><SessionToken>t</SessionToken>
-        <Expiration>2099-01-01T00:00:00Z</Expiration></Credentials><AssumedRoleUser>
-        <Arn>arn:aws:sts::{ACCOUNT}:assumed-role/app/x</Arn><AssumedRoleId>A:x</AssumedRoleId>
-        </AssumedRoleUser></{action}Result>
-        </{action}Response>""".encode()
-    )
+    return sts_answer({"Action": action}, key)
 
 
 def test_a_web_identity_token_is_read_again_each_time_that_it_is_exchanged(
@@ -397,8 +390,8 @@ def test_a_web_identity_token_is_read_again_each_time_that_it_is_exchanged(
 def test_a_forked_child_begins_without_the_parents_connections(make):
     backend = make()
     backend.fetch(REQUESTS[:1], Deadline(20))
-    client, lock = backend._client, backend._lock
+    client, lock = backend._made[0], backend._lock
     backend.after_fork()
-    assert backend._client is None
+    assert backend._made is None
     assert backend._lock is not lock
     client.close()

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from secretbridge.backends._beneath import DIRECTORY, open_beneath, read_whole
+from secretbridge.backends._beneath import DIRECTORY, open_beneath, read_whole, wipe
 from secretbridge.errors import BackendUnavailable, IntegrityError, SecretTooLarge
 
 _OPENAT2 = 437  # the same number on every architecture of Linux
@@ -112,11 +112,11 @@ def test_a_file_that_changes_while_it_is_read_is_read_again(file):
     path, descriptor = file
     calls = []
 
-    def read(fd, size):
-        calls.append(size)
+    def read(fd, buffers):
+        calls.append(buffers)
         if len(calls) == 2:
             path.write_bytes(b"new-1 new-2")
-        return os.read(fd, 6)
+        return os.readv(fd, [buffers[0][:6]])
 
     body, _ = read_whole(descriptor, 100, read)
     assert body == b"new-1 new-2"
@@ -125,10 +125,10 @@ def test_a_file_that_changes_while_it_is_read_is_read_again(file):
 def test_a_file_that_never_holds_still_is_unavailable(file):
     path, descriptor = file
 
-    def read(fd, size):
-        body = os.read(fd, size)
-        path.write_bytes(body + b"!" if len(body) < 50 else b"")
-        return body
+    def read(fd, buffers):
+        size = os.readv(fd, buffers)
+        path.write_bytes(bytes(buffers[0][:size]) + b"!" if size < 50 else b"")
+        return size
 
     with pytest.raises(BackendUnavailable, match="keeps changing"):
         read_whole(descriptor, 100, read)
@@ -141,13 +141,30 @@ def test_a_file_beyond_the_cap_is_refused_before_a_byte_is_read(file):
         read_whole(descriptor, 100, read=None)
 
 
+def test_a_file_of_unknown_size_is_read_to_its_end(directory):
+    descriptor = os.open("/proc/self/status", os.O_RDONLY)  # says that it has 0 bytes
+    try:
+        body, _ = read_whole(descriptor, 100_000)
+        assert bytes(body).startswith(b"Name:")
+        assert b"\nnonvoluntary_ctxt_switches:" in bytes(body)
+    finally:
+        os.close(descriptor)
+
+
+def test_content_can_be_wiped_where_it_was_read(file):
+    body, _ = read_whole(file[1], 100)
+    assert body == b"old-1 old-2"
+    wipe(body)
+    assert body.obj[:11] == bytes(11)
+
+
 def test_a_file_that_grows_beyond_the_cap_while_it_is_read_is_refused(file):
     path, descriptor = file
 
-    def read(fd, size):
+    def read(fd, buffers):
         with path.open("ab") as writer:
             writer.write(b"x" * 60)
-        return os.read(fd, 40)
+        return os.readv(fd, [buffers[0][:40]])
 
     with pytest.raises(SecretTooLarge):
         read_whole(descriptor, 100, read)

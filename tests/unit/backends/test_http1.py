@@ -11,6 +11,7 @@ from secretbridge.backends._http1 import (
     TooLargeError,
     encode_request,
     read_answer,
+    retry_after,
 )
 
 HONEST = (
@@ -206,3 +207,32 @@ def test_nothing_can_end_its_line_in_a_request(method, target, header):
     with pytest.raises(ValueError) as caught:
         encode_request(method, target, {"X-Vault-Token": header}, None)
     assert "canar" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("0", 0.0),
+        ("120", 120.0),
+        (" 7 ", 7.0),
+        ("Thu, 26 Nov 2026 20:00:30 GMT", 30.0),
+        ("Thu, 26 Nov 2026 19:00:00 GMT", 0.0),
+        ("Thursday, 26-Nov-26 20:00:30 GMT", 30.0),
+        ("", None),
+        ("-1", None),
+        ("1.5", None),
+        ("1e9", None),
+        ("9999999", None),
+        ("١٢", None),
+        ("soon", None),
+        ("soon GMT", None),
+    ],
+)
+def test_how_long_a_server_asks_to_be_left_alone(text, seconds):
+    headers = {"date": "Thu, 26 Nov 2026 20:00:00 GMT", "retry-after": text}
+    assert retry_after(headers) == seconds
+
+
+def test_a_date_to_come_back_at_means_nothing_beside_an_answer_without_a_date():
+    assert retry_after({"retry-after": "Thu, 26 Nov 2026 20:00:30 GMT"}) is None
+    assert retry_after({}) is None

@@ -1,0 +1,50 @@
+"""The end of the process: brokers that nobody closed give their leases back, in bounded time.
+
+The hook is registered when secretbridge is imported, and not when the first broker is made: what an
+application registers with atexit after that import runs earlier, and can still read secrets.
+"""
+
+from __future__ import annotations
+
+import weakref
+from time import monotonic
+
+from ._fork import at_worker_end
+from .backends import Deadline
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from .broker import Broker
+
+__all__ = ["close", "close_all", "close_at_exit"]
+
+EXIT_SECONDS = 1.0
+"""How long closing may take to give leases back, and as long again for logins, for all brokers
+together: orchestrators kill what does not end soon."""
+
+_open: weakref.WeakSet[Broker] = weakref.WeakSet()
+
+
+def close_at_exit(broker: Broker) -> None:
+    """Have ``broker`` closed at the end of the process, if nobody does that before."""
+    _open.add(broker)
+    at_worker_end(close_all)
+
+
+def close(brokers: Iterable[Broker], *, keep_leases: bool) -> None:
+    """Close ``brokers``, which share the time that there is."""
+    brokers = list(brokers)
+    deadline = Deadline(EXIT_SECONDS, monotonic)
+    for broker in brokers:
+        broker._stop(deadline, keep_leases=keep_leases)
+    deadline = Deadline(EXIT_SECONDS, monotonic)
+    for broker in brokers:
+        broker._disconnect(deadline, keep_leases=keep_leases)
+        _open.discard(broker)
+
+
+def close_all() -> None:
+    """Close every broker that is still open."""
+    close(_open, keep_leases=False)
