@@ -89,10 +89,10 @@ class LeakGuard:
     >>> from secretbridge.testing import LeakGuard
     >>> guard = LeakGuard()
     >>> store = {}
-    >>> value = guard.plant(lambda text: store.update(password=text), "the password")
+    >>> value = guard.plant(lambda text: store.update(password=text), "the password", plain=True)
     >>> guard.saw("log", "app, at DEBUG", f"connecting with {store}")
     >>> [str(leak) for leak in guard.leaks()]
-    ['the password was seen, JSON-escaped, in log: app, at DEBUG']
+    ['the password was seen, as it is, in log: app, at DEBUG']
     """
 
     def __init__(self) -> None:
