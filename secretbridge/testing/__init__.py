@@ -48,7 +48,7 @@ def __getattr__(name: str) -> object:
         import pytest
 
         # Before the first import, or failures would say `assert False` and nothing else.
-        pytest.register_assert_rewrite("secretbridge.testing.contract")
+        pytest.register_assert_rewrite("secretbridge.testing._contract")
     value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
     globals()[name] = value
     return value
