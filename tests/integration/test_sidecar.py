@@ -295,6 +295,18 @@ def test_healthcheck_without_a_socket_looks_at_the_target(place):
     assert "none is running" in result.stdout
 
 
+def test_a_broken_configuration_does_not_make_the_health_check_fail(place):
+    """An orchestrator would end a sidecar that serves, and could not start another one."""
+    sidecar = place.start()
+    place.configure(secrets={"db_password": "flie:db_password"})
+    assert place.call("healthcheck").returncode == 0
+    sidecar.send_signal(signal.SIGHUP)
+    place.wait(lambda: "configuration" in place.status()["problems"])
+    result = place.call("healthcheck")
+    assert result.returncode == 0
+    assert "did you mean 'file'?" in result.stdout
+
+
 def test_the_status_names_secrets_and_shows_no_value(place):
     place.start()
     status = place.status()
