@@ -196,6 +196,8 @@ class Sidecar:
                 problems.setdefault(
                     name, f"the last good value stays in use: {rows[name]['error']}"
                 )
+            if rows[name]["state"] == "empty" and rows[name]["error"] is None:
+                problems.setdefault(name, "its store has not answered yet")
             if rows[name]["state"] == "expired":
                 problems.setdefault(name, "the value is too old to be relied on")
         if self._config_problem is not None:

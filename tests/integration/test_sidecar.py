@@ -286,6 +286,14 @@ def test_it_ends_within_two_seconds_while_a_store_hangs(place, hanging):
     assert time.monotonic() - before < 2.0
 
 
+def test_the_health_names_what_a_store_that_hangs_keeps_us_waiting_for(place, hanging):
+    place.start(ready=False)
+    place.wait(lambda: hanging.heads)
+    result = place.call("healthcheck")
+    assert result.returncode == 1
+    assert result.stdout == "db_password: its store has not answered yet\n"
+
+
 def test_sighup_is_heard_while_a_store_hangs(place, hanging):
     sidecar = place.start(ready=False)
     place.wait(lambda: hanging.heads)
