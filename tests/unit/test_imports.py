@@ -67,8 +67,14 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
         "secretbridge.backends.local",
         "secretbridge.backends._local",
         "secretbridge.backends._vault_certificate",
+        "secretbridge_sidecar.formats.pkcs12",
     ),
-    "yaml": ("secretbridge.config._yaml_source",),
+    "yaml": (
+        "secretbridge.config._yaml_source",
+        "secretbridge_sidecar.formats.yaml_mapping",
+    ),
+    "tomli_w": ("secretbridge_sidecar.formats.toml_table",),
+    "javaproperties": ("secretbridge_sidecar.formats.properties",),
     # The configuration, and the model that each backend has of its own keys.
     "pydantic": (
         "secretbridge.config",
@@ -79,6 +85,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "pydantic_core": (
         "secretbridge.config",
         "secretbridge.settings",
+        "secretbridge.secret",
         "secretbridge._pydantic",
     ),
     "pydantic_settings": ("secretbridge.config", "secretbridge.settings"),

@@ -147,7 +147,7 @@ def test_references_are_immutable():
         ),
         ("aws-ssm:app/db", 8, "does not begin with '/'", "write aws-ssm:/app/db"),
         ("aws-ssm:/app/db:3", 8, "a ':'", "?version=3"),
-        ("aws-ssm:/app/db?version=new", 8, "whole number", "?version=3"),
+        ("aws-ssm:/app/db?version=new", 16, "whole number", "?version=3"),
         ("aws-ssm:/app/db?label=3rd", 8, "not a label", "begin with no digit"),
         ("aws-ssm:/app/db?label=a&version=1", 8, "both", "keep one"),
         ("aws-ssm:/app/a+b", 8, "not a name", "full ARN"),
