@@ -2,9 +2,9 @@
 
 It fails when a query failed, when a lease is left in Vault, or a user in the database. `--seconds` says
 how long the application works (60 unless told otherwise). A credential lives for 10 seconds, is kept for
-up to 30, and is then replaced by another. Needs PostgreSQL's programs (on Debian: postgresql) and `bao` or
-`vault` on the PATH. Everything happens on loopback ports and in a private directory, which is removed at
-the end.
+up to 30, and is then replaced by another. Needs PostgreSQL's programs (on Debian: postgresql) and `bao`
+or `vault` on the PATH. Everything happens on loopback ports and in a private directory, which is removed
+at the end.
 """
 
 import argparse
