@@ -19,7 +19,16 @@ if TYPE_CHECKING:
 
     from .reference import Reference
 
-__all__ = ["MAX_DEPTH", "MAX_SIZE", "MAX_VALUES", "Document", "Lease", "json_span", "select"]
+__all__ = [
+    "MAX_DEPTH",
+    "MAX_SIZE",
+    "MAX_VALUES",
+    "Document",
+    "Lease",
+    "json_span",
+    "select",
+    "select_held",
+]
 
 MAX_DEPTH = 64
 """Deepest accepted JSON nesting. CPython's parser recurses; a hostile store must not end us."""
@@ -128,20 +137,25 @@ class Document:
         raise TypeError("a Document holds secret values and cannot be pickled")
 
 
-def select(document: Document, reference: Reference) -> Protected:
-    """Return the value that ``reference`` names within ``document``: a part of it, or all of it.
+def select(document: Document, reference: Reference) -> bytes:
+    """Return the value that ``reference`` names within ``document``.
 
     Raises :class:`FieldMissing` for an absent or null field, :class:`IntegrityError` when the
     document is no JSON although a selector was given or when ``decode`` does not fit the value.
     """
-    if reference.selector is None and reference.decode is None:
-        return document.held
     value = document.body
     if reference.selector is not None:
         value = _selected(value, reference.selector, reference)
     if reference.decode is not None:
         value = _decode(value, reference.decode, reference)
-    return Protected(value)
+    return value
+
+
+def select_held(document: Document, reference: Reference) -> Protected:
+    """As :func:`select`, in protected memory; a whole document is not copied but shared."""
+    if reference.selector is None and reference.decode is None:
+        return document.held
+    return Protected(select(document, reference))
 
 
 def json_span(text: str, path: tuple[str, ...]) -> tuple[int, int] | None:

@@ -46,6 +46,7 @@ from ._states import (
     FRESH,
     IDLE,
     QUEUED,
+    REFUSED,
     REFUSED_BASE,
     REFUSED_CAP,
     RENEWING,
@@ -132,9 +133,9 @@ class Engine:
         """Return what is known of ``id``, or None."""
         return self._entries.get(id)
 
-    def ids(self, store: str) -> list[DocumentId]:
-        """Return the documents of ``store``."""
-        return list(self._store(store).ids)
+    def ids(self, store: str | None = None) -> list[DocumentId]:
+        """Return the documents of ``store``, or all of them."""
+        return list(self._entries if store is None else self._store(store).ids)
 
     @property
     def next_wake(self) -> float | None:
@@ -225,8 +226,10 @@ class Engine:
         needed = []
         for id in ids:
             entry = self._entries.get(id)
-            if entry is None or entry.document is None:
+            if entry is None or (entry.document is None and entry.activity != REFUSED):
                 continue
+            if entry.activity == REFUSED:
+                entry.retry_at = now  # what was missing or denied may be there now
             entry.due_at = min(entry.due_at, now)
             entry.again = entry.activity == FETCHING  # what is under way may bring the old value
             if self._is_needed(id, now):

@@ -21,7 +21,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 from botocore.session import Session
 
-from ..errors import SecretBridgeError
+from ..errors import ConfigError, SecretBridgeError
 from ._aws_credentials import Keys
 from ._aws_endpoints import ca_bundle
 from ._aws_environment import SERVICE_IDS, Environment
@@ -98,14 +98,18 @@ class Library:
     def _endpoint_url(self, service: str) -> str | None:
         if self._ignores_endpoints:
             return None
-        named = self._scoped.get("services")
+        of_environment = self._environment.endpoint_url(service)
+        if of_environment is not None:
+            return of_environment
+        name = self._scoped.get("services")
         sections = self._session.full_config.get("services", {})
-        section = sections.get(named, {}).get(SERVICE_IDS[service], {})
-        return (
-            self._environment.endpoint_url(service)
-            or section.get("endpoint_url")
-            or self._scoped.get("endpoint_url")
-        )
+        if name is not None and name not in sections:
+            raise ConfigError(
+                "the profile names a section of services that is not in ~/.aws/config",
+                hint="add the section, or drop the key `services` of the profile",
+            )
+        section = sections.get(name, {}).get(SERVICE_IDS[service], {})
+        return section.get("endpoint_url") or self._scoped.get("endpoint_url") or None
 
     def _found(self) -> Any:
         session, region = self._session, self._options.region or self.region

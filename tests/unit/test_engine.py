@@ -411,6 +411,15 @@ def test_a_push_makes_a_document_due_now():
     assert world.at(10.0).step(Changed([A, B])) == [Fetch("vault", [A])]
 
 
+def test_a_push_has_what_was_missing_asked_for_at_once_although_it_was_just_refused():
+    world = World()
+    world.step(Hold([A]))
+    world.answer((A, SecretMissing("gone")))
+    assert world.step(Changed([A])) == [Fetch("vault", [A])]
+    world.answer((A, Document(b"back")))
+    assert world.entry(A).document.body == b"back"
+
+
 def test_a_push_during_a_fetch_causes_another_because_the_first_may_bring_the_old_value():
     world = World()
     world.step(Hold([A]))
