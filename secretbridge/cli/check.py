@@ -95,6 +95,7 @@ def _resolve(broker: Broker, progress: output.Progress) -> Mapping[str, Outcome]
             found.append(error)
 
     worker = threading.Thread(target=work, daemon=True)
+    progress.show(f"looking up {len(names)} secrets")
     worker.start()
     while worker.is_alive():
         done = sum(row["state"] != "empty" or row["error"] is not None for row in broker.status())

@@ -5,6 +5,7 @@ A real server takes a second to start and is shared by the module; tests use loc
 
 import json
 from contextlib import ExitStack
+from typing import ClassVar
 from urllib.parse import quote
 from uuid import uuid4
 
@@ -109,6 +110,12 @@ class Contract(BackendContract):
 
     supports_binary = False
     supports_empty = False
+    tells_news = False  # OpenBao has no events
+    least_rules: ClassVar = {
+        "kv/data/*": ["read"],
+        "kv/metadata/*": ["read"],
+        "kv1/*": ["read"],
+    }
     mount = "kv"
 
     @pytest.fixture
@@ -118,14 +125,31 @@ class Contract(BackendContract):
     @pytest.fixture
     def backend(self, server, tmp_path):
         self.server = server
-        self.rules = {"kv/data/*": ["read"], "kv/metadata/*": ["read"], "kv1/*": ["read"]}
+        self.rules = dict(self.least_rules)
         self.policy = f"contract-{uuid4().hex[:8]}"
         server.policy(self.policy, self.rules)
         token = server.create_token([self.policy])
         self.least = {"address": server.address, "auth": token_file(server, tmp_path, token)}
+        self.token = token
         backend = VaultBackend.create("vault", self.least)
         yield backend
         backend.close()
+
+    def credentials(self, backend):
+        return [self.token]
+
+    def leased(self):
+        locator = self.server.dynamic_role(3600, 7200)
+        rights = {
+            locator: ["read"],
+            "sys/leases/renew": ["update"],
+            "sys/leases/revoke": ["update"],
+        }
+        self.server.policy(self.policy, {**self.rules, **rights})
+        return locator
+
+    def absent_version(self):
+        return "99" if self.has_versions else None
 
     def options(self, backend):
         return self.least
@@ -171,9 +195,24 @@ class TestInProcess(Contract):
 class TestInProcessOnVersion1(TestInProcess):
     mount = "kv1"
     has_versions = False
+    keeps_versions = False
 
     def corrupt(self, locator):
         self.server.script(locator, [Scripted(200, '{"data": "')])
+
+
+class TestInProcessAsVault(TestInProcess):
+    tells_news = True
+    least_rules: ClassVar = {
+        "kv/data/*": ["read", "subscribe"],
+        "kv/metadata/*": ["read"],
+        "sys/events/subscribe/kv*": ["read"],
+    }
+
+    @pytest.fixture
+    def server(self):
+        with VaultServer(dialect="vault", enterprise=True) as server:
+            yield server
 
 
 class TestReal(Contract):
@@ -191,6 +230,7 @@ class TestReal(Contract):
 class TestRealOnVersion1(TestReal):
     mount = "kv1"
     has_versions = False
+    keeps_versions = False
 
 
 # Reading -----------------------------------------------------------------------------------------
