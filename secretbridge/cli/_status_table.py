@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 __all__ = ["lines_of", "stores_of"]
 
-_HEADER = ("secret", "state", "version", "age", "lease", "next", "")
+_NOTE = ""
+"""The column of errors, which has no title."""
+
+_HEADER = ("secret", "state", "version", "age", "lease", "next", _NOTE)
 _GIVEN_UP_FIRST = ("lease", "version", "age", "next")
 """Columns that a narrow terminal does without, in this order; name and state stay."""
 
@@ -34,16 +37,17 @@ def lines_of(
     """
     secrets = list(state.get("secrets", ()))
     problems = [f"{name}: {text}" for name, text in state.get("problems", {}).items()]
-    below = _wrapped(problems, width) + stores_of(state.get("stores", ()), width)
-    room = len(secrets)
-    if height is not None and len(secrets) + len(below) + 1 > height:
-        below = below[: height // 3]
-        room = max(1, height - len(below) - 2)
-        secrets.sort(key=lambda row: _KINDS.get(row["state"]) == "good")
-    shown = _table(secrets[:room], style, width)
-    if room < len(secrets):
-        shown.append(f"... and {len(secrets) - room} more")
-    return [*shown, *below]
+    stores = stores_of(state.get("stores", ()), width)
+    table, notes = _table(secrets, style, width)
+    below = [*notes, *_wrapped(problems, width), *stores]
+    if height is None or len(table) + len(below) <= height:
+        return [*table, *below]
+    secrets.sort(key=lambda row: _KINDS.get(row["state"]) == "good")
+    table, notes = _table(secrets, style, width)
+    below = [*notes, *_wrapped(problems, width), *stores][: height // 3]
+    room = max(1, height - len(below) - 1)
+    left = len(table) - room
+    return [*table[:room], *([f"... and {left} more"] if left > 0 else []), *below]
 
 
 def _row(row: Mapping[str, Any]) -> dict[str, str]:
@@ -56,7 +60,7 @@ def _row(row: Mapping[str, Any]) -> dict[str, str]:
         "age": _time(row["age"]),
         "lease": _time(row.get("ends_in")),
         "next": _time(next_in),
-        "": (row["error"] or "").replace("\n", " "),
+        _NOTE: (row["error"] or "").replace("\n", " "),
     }
 
 
@@ -64,39 +68,47 @@ def _time(seconds: float | None) -> str:
     return "" if seconds is None else output.duration(max(0.0, seconds))
 
 
-def _table(secrets: Sequence[Mapping[str, Any]], style: Style, width: int | None) -> list[str]:
+def _table(
+    secrets: Sequence[Mapping[str, Any]], style: Style, width: int | None
+) -> tuple[list[str], list[str]]:
+    """Return the rows below their header, and the errors that have no place beside them."""
     rows = [{key: output.clean(cell) for key, cell in _row(row).items()} for row in secrets]
-    columns = [c for c in _HEADER if c in _HEADER[:2] or any(row[c] for row in rows)]
-    widths = {c: max(len(c), *(len(row[c]) for row in rows), 0) for c in columns}
-    notes: list[str] = []
+    widths = {
+        column: max(len(column), *(len(row[column]) for row in rows), 0)
+        for column in _HEADER
+        if column in _HEADER[:2] or any(row[column] for row in rows)
+    }
+    has_notes = _NOTE in widths
     if width is not None:
-        if "" in columns and _sum(widths) - widths[""] + _SHORTEST_NOTE > width:
-            columns.remove("")
-            del widths[""]
-            notes = [f"{row['secret']}: {row['']}" for row in rows if row[""]]
-        for column in _GIVEN_UP_FIRST:
-            if _sum(widths) > width and column in widths and (column or "" not in widths):
-                columns.remove(column)
-                del widths[column]
-        for column, shortest in (("", _SHORTEST_NOTE), ("secret", _SHORTEST_NAME)):
-            if column in widths:
-                widths[column] = max(shortest, widths[column] - max(0, _sum(widths) - width))
-    header = "  ".join(column.ljust(widths[column]) for column in columns).rstrip()
+        _narrow(widths, width)
+    header = "  ".join(column.ljust(widths[column]) for column in widths).rstrip()
     lines = [style.paint(header[:width], "head")]
     for row in rows:
-        cells = [_cell(row[column], widths[column], column, style) for column in columns]
+        cells = [_cell(row[column], widths[column], column, style) for column in widths]
         lines.append("  ".join(cells).rstrip())
-    return lines + _wrapped(notes, width)
+    notes = [f"{row['secret']}: {row[_NOTE]}" for row in rows if row[_NOTE]]
+    return lines, _wrapped(notes, width) if has_notes and _NOTE not in widths else []
 
 
-def _sum(widths: Mapping[str, int]) -> int:
-    return sum(widths.values()) + 2 * (len(widths) - 1)
+def _narrow(widths: dict[str, int], width: int) -> None:
+    """Take from ``widths`` what has no place in ``width``: notes first, then whole columns."""
+
+    def excess() -> int:
+        return sum(widths.values()) + 2 * (len(widths) - 1) - width
+
+    if _NOTE in widths and excess() > widths[_NOTE] - _SHORTEST_NOTE:
+        del widths[_NOTE]
+    for column in _GIVEN_UP_FIRST:
+        if column in widths and _NOTE not in widths and excess() > 0:
+            del widths[column]
+    for column, shortest in ((_NOTE, _SHORTEST_NOTE), ("secret", _SHORTEST_NAME)):
+        if column in widths and excess() > 0:
+            widths[column] = max(min(shortest, widths[column]), widths[column] - excess())
 
 
 def _cell(text: str, width: int, column: str, style: Style) -> str:
-    shown = (text if len(text) <= width else f"{text[: width - 1]}\N{HORIZONTAL ELLIPSIS}").ljust(
-        width
-    )
+    is_cut = len(text) > width
+    shown = f"{text[: width - 1]}\N{HORIZONTAL ELLIPSIS}" if is_cut else text.ljust(width)
     return style.paint(shown, _KINDS.get(text, "")) if column == "state" else shown
 
 
