@@ -20,6 +20,16 @@ import os
 from .._find import CONFIG_VARIABLE, find_config
 from .._value import Value, assign
 from ..errors import ConfigError
+from ._sidecar import (
+    AuditConfig,
+    ExecHook,
+    FileConfig,
+    HttpHook,
+    ListenConfig,
+    SidecarConfig,
+    SignalHook,
+    taken,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,16 +37,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ..reference import Reference
-    from ._models import (
-        AuditConfig,
-        Document,
-        ExecHook,
-        FileConfig,
-        HttpHook,
-        ListenConfig,
-        SidecarConfig,
-        SignalHook,
-    )
+    from . import _models
+    from ._models import Document
     from ._source import Source
 
 __all__ = [
@@ -242,7 +244,7 @@ def _refuse_untrusted(source: Source, document: Document, is_found_here: bool) -
     return (f"{source.name}: {cause}; {remedy}",)
 
 
-def _with_contents(sidecar: SidecarConfig, secrets: list[str]) -> SidecarConfig:
+def _with_contents(sidecar: _models.SidecarConfig, secrets: list[str]) -> SidecarConfig:
     """Fill in what each file leaves to the sidecar block: content, mode and group."""
     from ._models import FileConfig
 
@@ -259,12 +261,5 @@ def _with_contents(sidecar: SidecarConfig, secrets: list[str]) -> SidecarConfig:
         if not (file.secret or file.template or file.concat or file.format):
             update["secret"] = name
         filled[name] = file.model_copy(update=update)
-    return sidecar.model_copy(update={"files": filled})
-
-
-def __getattr__(name: str) -> object:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from . import _models
-
-    return getattr(_models, name)
+    found: SidecarConfig = taken(sidecar.model_copy(update={"files": filled}))
+    return found

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable
 
+from .._turns import Turns
 from ..broker import Broker
 
 __all__ = ["Looks", "settle", "wait_until_seen"]
@@ -48,7 +49,7 @@ class Looks:
         if frame is None:
             self._awaited.discard(ident)
             return True
-        return ident not in self._awaited and frame.f_code is threading.Condition.wait.__code__
+        return ident not in self._awaited and frame.f_code is Turns.wait.__code__
 
 
 def wait_until_seen(looks: Looks, brokers: Iterable[Broker]) -> None:

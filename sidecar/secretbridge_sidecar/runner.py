@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import signal
 import time
+from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING
 
 from secretbridge.broker import Broker
 from secretbridge.config import load_config
+from secretbridge.config.apart import Reading
 from secretbridge.errors import ConfigError, SecretBridgeError, SecretMissing
 from secretbridge.generation.preflight import check_target
 from secretbridge.generation.writer import GenerationWriter
@@ -21,6 +23,7 @@ from secretbridge.reference import Reference
 from secretbridge.secret import Secret
 
 from .admin import AdminServer
+from .asking import Asking
 from .log import Log
 from .render import Renderer, sidecar_of
 from .wake import Wake
@@ -125,14 +128,18 @@ class Sidecar:
                 for error in problems.values():
                     raise error
                 published = writer.publish(setup.renderer.render(secrets))
+                self._collect(writer)  # what a former call has replaced
             finally:
                 setup.broker.close(keep_leases=True)
             self._log.info("published", target=str(sidecar.target), **summary(published))
             return published
 
-    def run(self) -> None:
-        """Keep the target fresh until SIGTERM or SIGINT. Raises what makes starting impossible."""
-        config = load_config(self._path)
+    def run(self, reading: Reading | None = None) -> None:
+        """Keep the target fresh until SIGTERM or SIGINT. Raises what makes starting impossible.
+
+        ``reading`` is of the same file, begun while this module was loaded.
+        """
+        config = (reading or Reading(self._path)).config()
         sidecar = sidecar_of(config)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_stop)
@@ -140,20 +147,35 @@ class Sidecar:
         self._wake.by_signals()
         with self._writer(config) as writer, AdminServer(sidecar.listen, self) as admin:
             self._setup = _Setup(config, self._wake.set)
+            self._config_problem = "; ".join(config.warnings) or None
             self._take_over(writer)
             self._log.info("started", target=str(sidecar.target), socket=admin.path)
             try:
                 self._loop(writer)
             finally:
-                # Files that stay are used on, so what they hold has to stay valid too.
-                keeps = self._setup.sidecar.on_exit == "keep"
-                for former, ends in self._former.items():
-                    former.broker.close(keep_leases=keeps and ends is None)
-                self._setup.broker.close(keep_leases=keeps)
-                if not keeps:
-                    writer.wipe()
-                self._wake.close()
-                self._log.info("stopped", on_exit=self._setup.sidecar.on_exit)
+                self._end(writer)
+
+    def _end(self, writer: GenerationWriter) -> None:
+        assert self._setup is not None
+        # Files that stay are used on, so what they hold has to stay valid too.
+        keeps = self._setup.sidecar.on_exit == "keep"
+        brokers = {former.broker: keeps and ends is None for former, ends in self._former.items()}
+        brokers[self._setup.broker] = keeps
+        try:
+            if not keeps:
+                writer.wipe()  # first: it waits for nobody
+        finally:
+            # All at once, because each may wait for its stores as long as there is time at all.
+            closing = [
+                Asking(partial(broker.close, keep_leases=keeps), self._wake.poke)
+                for broker, keeps in brokers.items()
+            ]
+            while not all(each.is_over for each in closing):
+                self._wake.pause()
+            self._wake.close()
+            self._log.info("stopped", on_exit=self._setup.sidecar.on_exit)
+        for each in closing:
+            each.answer()
 
     def health(self) -> dict[str, object]:
         """Return what the admin socket tells: no values, and of secrets the names only."""
@@ -202,16 +224,19 @@ class Sidecar:
             else:
                 retry = RETRY
             times = [t for t in (wait, self._collect(writer), self._part()) if t is not None]
-            if not self._stop:
+            if not (self._stop or self._reload):
                 self._wake.wait(max(0.01, min(times)) if times else None)
 
     def _publish(self, writer: GenerationWriter) -> float | None:
         """Publish what is there if it is complete. Returns 1 when it should be tried again, or None."""
         setup = self._setup
         assert setup is not None
-        secrets, problems = setup.collect()
-        if self._stop:
+        asking = Asking(setup.collect, self._wake.poke)
+        while not (asking.is_over or self._stop or self._reload):
+            self._wake.pause()
+        if self._stop or not asking.is_over:
             return None
+        secrets, problems = asking.answer()
         self._note(problems)
         if problems:
             return None  # the broker wakes us when one of them gets its value
@@ -280,7 +305,7 @@ class Sidecar:
         old = self._setup
         assert old is not None
         try:
-            config = load_config(self._path)
+            config = Reading(self._path).config()
             self._tell(config, [])
             new = _Setup(config, self._wake.set)
             if new.sidecar.target != old.sidecar.target or new.sidecar.listen != old.sidecar.listen:
@@ -293,7 +318,7 @@ class Sidecar:
             self._config_problem = str(error)
             self._log.error("configuration not taken", reason=str(error))
             return
-        self._config_problem = None
+        self._config_problem = "; ".join(config.warnings) or None
         self._setup = new
         self._problems = {}
         self._former[old] = None

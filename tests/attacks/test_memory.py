@@ -115,6 +115,26 @@ def test_a_field_of_a_document_leaves_copies_where_it_was_parsed_unless_memory_i
         assert looked_for(found) <= 1
 
 
+LOG = """
+def logged():
+    import logging
+    from secretbridge import redact
+    logging.basicConfig(stream=open("log", "w"))
+    redact.install()
+    logging.error("hello")
+"""
+
+
+@pytest.mark.parametrize("wipes", [False, True])
+def test_looking_for_a_value_in_logs_keeps_no_copy_of_it(folder: Path, wipes: bool) -> None:
+    with child(folder, steps=LOG, environment=WIPE_ON_FREE if wipes else {}) as found:
+        found.do("held")
+        found.do("logged")
+        assert looked_for(found) <= (0 if wipes else 2)  # what its forms were computed from
+        found.do("churned")
+        assert looked_for(found) == 0
+
+
 @pytest.mark.skipif(GCORE is None, reason="gdb's gcore is not installed")
 @pytest.mark.parametrize("tier", TIERS)
 def test_a_debugger_s_core_has_no_idle_value(folder: Path, tier: str) -> None:

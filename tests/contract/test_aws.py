@@ -17,7 +17,7 @@ from secretbridge.errors import (
 )
 from secretbridge.reference import Reference
 from secretbridge.testing import BackendContract
-from tests.servers.aws import ENVIRONMENT, REGION, FaultServer, clean_environment, moto_server
+from tests.servers.aws import ENVIRONMENT, REGION, FaultServer, clean_environment
 
 pytest.importorskip("botocore")
 
@@ -74,13 +74,6 @@ class TestOnTheFaultServer(BackendContract):
                     value["SecretBinary"] = "AAAA"  # beside SecretString: which one is meant?
 
         self.server.change_answer = change
-
-
-@pytest.fixture(scope="module")
-def moto():
-    pytest.importorskip("moto.server", reason="moto is not installed")
-    with moto_server() as url:
-        yield url
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ import pytest
 
 from secretbridge.backends.local import LocalStore, create_key_file
 from secretbridge_sidecar.admin import ask
+from tests.servers.hostile import HostileServer, hang
 
 from .place import CANARY
 
@@ -203,6 +204,48 @@ def test_it_ends_within_two_seconds_and_keeps_the_files(place, number):
     assert time.monotonic() - before < 2.0
     assert place.read("db_password") == f"{CANARY}-1"
     assert not place.socket.exists()
+
+
+@pytest.fixture
+def hanging(place):
+    """A store that takes connections and says nothing, configured for one secret."""
+    with HostileServer(hang()) as store:
+        (place.root / "token").write_text("some-token")
+        (place.root / "token").chmod(0o600)
+        vault = {
+            "backend": "vault",
+            "address": store.address,
+            "auth": {"method": "token", "token_file": str(place.root / "token")},
+        }
+        place.configure(stores={"vault": vault}, secrets={"db_password": "vault:kv/db#password"})
+        yield store
+
+
+def test_it_ends_within_two_seconds_while_a_store_hangs(place, hanging):
+    sidecar = place.start(ready=False)
+    place.wait(lambda: hanging.heads)
+    before = time.monotonic()
+    sidecar.terminate()
+    assert sidecar.wait(timeout=20) == 0
+    assert time.monotonic() - before < 2.0
+
+
+def test_sighup_is_heard_while_a_store_hangs(place, hanging):
+    sidecar = place.start(ready=False)
+    place.wait(lambda: hanging.heads)
+    before = time.monotonic()
+    place.configure()
+    sidecar.send_signal(signal.SIGHUP)
+    place.wait(lambda: (place.target / "db_password").exists())
+    assert time.monotonic() - before < 5.0
+
+
+def test_a_generation_that_once_replaced_does_not_stay_for_ever(place):
+    place.configure(grace="0s")
+    for number in range(3):
+        place.put("db_password", f"{CANARY}-{number}")
+        assert place.call("once").returncode == 0
+    assert len([name for name in os.listdir(place.target) if name.startswith("..gen-")]) == 1
 
 
 def test_on_exit_wipe_leaves_no_secret_behind(place):

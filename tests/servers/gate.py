@@ -72,6 +72,8 @@ class Gate(HostileServer):
         assert parts.port is not None
         self._upstream = (parts.hostname, parts.port)
         self._faults: list[_Fault] = []
+        self._delay = 0.0
+        self._delayed: Pick = lambda request: True
         self.requests: list[Request] = []
 
     def spoil(
@@ -84,10 +86,20 @@ class Gate(HostileServer):
         """Let ``behaviour`` answer the next requests that ``where`` picks; ``times`` of them."""
         self._faults.append(_Fault(behaviour, where, times))
 
-    def heal(self) -> None:
-        """Hand everything on again, and drop the connections that a fault still holds."""
+    def delay(self, seconds: float, where: Pick = lambda request: True) -> None:
+        """Let the requests that ``where`` picks wait so long before they are handed on."""
+        self._delay, self._delayed = seconds, where
+
+    def heal(self, *, drops: bool = True) -> None:
+        """Hand everything on again, at once.
+
+        Without ``drops`` the connections that a fault holds stay as they are, as after a partition,
+        which no side tells anything of.
+        """
         self._faults.clear()
-        self.become(self._pass_on)
+        self._delay = 0.0
+        if drops:
+            self.drop_connections()
 
     def close(self) -> None:
         """Refuse connections, as a server that has ended, until :meth:`open`."""
@@ -111,6 +123,8 @@ class Gate(HostileServer):
                 self.requests.append(request)
                 behaviour = self._fault_for(request)
                 if behaviour is None:
+                    if self._delay and self._delayed(request):
+                        connection.wait(self._delay)
                     connection.send(_ask(honest, request))
                     continue
                 connection.unread()

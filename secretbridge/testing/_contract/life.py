@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import select
 import signal
@@ -56,12 +57,14 @@ class LifeRules(StoreUnderTest):
         [(locator, body)] = self._new(1)
         self._assert_document(self._fetch(backend, [locator])[0], body)
 
-        def in_child() -> bool:
+        def in_child() -> str:
             backend.after_fork()
             outcome = self._fetch(backend, [locator])[0]
-            return isinstance(outcome, Document) and self.same_body(outcome.body, body)
+            if isinstance(outcome, SecretBridgeError):
+                return f"{type(outcome).__name__}: {outcome}"
+            return "the document" if self.same_body(outcome.body, body) else "another document"
 
-        assert succeeds_in_a_fork(in_child)
+        assert told_by_a_fork(in_child) == "the document"
         self._assert_document(self._fetch(backend, [locator])[0], body)
 
     def test_a_lease_that_the_store_never_gave_cannot_be_renewed(self, backend: Backend) -> None:
@@ -209,22 +212,29 @@ def _descriptors() -> set[str]:
     return {name for name in found if not name.startswith("/proc/")}
 
 
-def succeeds_in_a_fork(check: Callable[[], bool]) -> bool:
-    """Run ``check`` in a forked child and say whether it returned True in time."""
+def told_by_a_fork(tell: Callable[[], str]) -> str:
+    """Return what ``tell`` returns in a forked child, what it raises there, or where it hangs."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
-        answer = b"raised"
-        with suppress(BaseException):
-            answer = b"ok" if check() else b"wrong outcome"
-        os.write(writing, answer)
-        os._exit(0)  # not sys.exit: the child must not run the parent's pytest to its end
+        # A lock that a thread of the parent held is never released here: then say which one.
+        faulthandler.dump_traceback_later(PATIENCE, file=writing, exit=True)
+        told = "nothing"
+        try:
+            told = tell()
+        except BaseException as error:  # noqa: BLE001 - the child must not run pytest to its end
+            told = f"{type(error).__name__} was raised"
+        os.write(writing, told.encode())
+        os._exit(0)
     os.close(writing)
+    answer = b""
     try:
-        ready, _, _ = select.select([reading], [], [], PATIENCE)
+        ready, _, _ = select.select([reading], [], [], 2 * PATIENCE)
         if not ready:
             os.kill(child, signal.SIGKILL)
-        return os.read(reading, 100) == b"ok"
+        while part := os.read(reading, 65536):
+            answer += part
+        return answer.decode(errors="replace")
     finally:
         os.close(reading)
         os.waitpid(child, 0)
