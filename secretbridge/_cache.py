@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from ._announce import announce
 from ._fork import ensure_own_process
-from .document import Document, select
+from .document import Document, select_held
 from .engine import FRESH, STALE, Policy, condition
 from .errors import ConfigError, DeadlineExceeded, SecretBridgeError, SecretExpired
 from .reference import Reference
@@ -230,7 +230,7 @@ class Cache:
         stale: bool = False,
     ) -> Outcome:
         try:
-            value = select(document, reference)
+            value = select_held(document, reference)
         except SecretBridgeError as error:
             return error.about(reference, reference.store)
         secret = Secret(

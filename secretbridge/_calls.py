@@ -115,7 +115,7 @@ class Calls:
         ids = action.ids
         try:
             backend = self._backend(action.store, ids[0].scheme)
-            deadline = Deadline(self._timeout, self._clock)
+            deadline = self._deadline(action.patience)
             outcomes = look_up(backend, ids, self._cached(ids), deadline)
         except SecretBridgeError as error:
             return failed(ids, error)
@@ -136,7 +136,7 @@ class Calls:
         outcome: object = unexpected(KeyboardInterrupt(), "the call")
         try:
             backend = self._backend(action.id.store, action.id.scheme)
-            outcome = backend.renew(action.lease, Deadline(self._timeout, self._clock))
+            outcome = backend.renew(action.lease, self._deadline(action.patience))
         except SecretBridgeError as error:
             outcome = error.about(str(action.id), action.id.store)
         except Exception as error:  # noqa: BLE001
@@ -148,13 +148,17 @@ class Calls:
         error: SecretBridgeError | None = None
         try:
             backend = self._backend(action.store, "")
-            backend.revoke(action.lease, Deadline(self._timeout, self._clock))
+            backend.revoke(action.lease, self._deadline(action.patience))
         except SecretBridgeError as caught:
             error = caught.about(None)
         except Exception as caught:  # noqa: BLE001 - the store ends the lease by itself at its time
             error = unexpected(caught, "giving a lease back")
         finally:
             self._finish(Revoked(action.lease, error))
+
+    def _deadline(self, patience: float | None) -> Deadline:
+        seconds = self._timeout if patience is None else min(patience, self._timeout)
+        return Deadline(seconds, self._clock)
 
 
 def _store_of(action: Action) -> str:

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = ["close", "close_all", "close_at_exit"]
 
-EXIT_SECONDS = 1.0
+EXIT_SECONDS = 0.75
 """How long closing may take to give leases back, and as long again for logins, for all brokers
-together: orchestrators kill what does not end soon."""
+together: orchestrators kill what does not end soon, and the sidecar has two seconds for everything."""
 
 _open: WeakSet[Broker] = WeakSet()
 

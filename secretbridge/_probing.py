@@ -11,7 +11,7 @@ A document with an end of its own is never only looked at: its fetch is what pro
 
 from __future__ import annotations
 
-from ._states import is_outage
+from ._health import is_outage
 from .errors import SecretBridgeError
 
 TYPE_CHECKING = False

@@ -32,7 +32,7 @@ TYPE_CHECKING = False
 # What a first get does not need is imported by the methods that do: each module costs a tenth of a ms.
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Mapping
-    from typing import Any, Self
+    from typing import Any, NoReturn, Self
 
     from ._changes import Changes
     from ._handle import Handle
@@ -392,6 +392,9 @@ class Broker:
 
     def __repr__(self) -> str:
         return f"<Broker of {len(self._cache.names)} names>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Broker cannot be copied into another process; make one there")
 
     # Fork ----------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ CPython does not wipe memory that it frees.
 
 from __future__ import annotations
 
-from ._protected import Protected, secrets, views
+from ._protected import Protected, mark_secret, views
 from .errors import IntegrityError
 
 TYPE_CHECKING = False
@@ -69,7 +69,7 @@ class Secret:
     ) -> None:
         """``expires`` is in seconds since the epoch; ``is_line`` as in :class:`Document`."""
         held = value if isinstance(value, Protected) else Protected(value)
-        secrets.add(held.key)
+        mark_secret(held)
         _assign(self, "_held", held)
         _assign(self, "name", name)
         _assign(self, "reference", reference)

@@ -3,8 +3,8 @@
 What must not be re-invented is botocore's: the files ``~/.aws/config`` and ``~/.aws/credentials``,
 and the chain of sources of credentials with all that they can do. What goes over the wire is ours:
 the chain gets a client of STS that sends through our transport, and where a source needs another
-service (single sign-on on a developer's machine) botocore's client hands each signed request to it.
-Only the metadata services of the platform, at their link-local addresses, are asked by botocore.
+service (single sign-on on a developer's machine, the metadata of a machine or container) botocore
+hands each request to it.
 
 Loading this module loads botocore, which costs 130 ms and 20 MiB; so it is imported when a store
 first needs it. boto3's layer of resources on top is not needed.
@@ -17,21 +17,21 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from botocore import credentials
-from botocore.awsrequest import AWSResponse
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 from botocore.session import Session
 
-from ..errors import SecretBridgeError
+from ..errors import ConfigError, SecretBridgeError
 from ._aws_credentials import Keys
 from ._aws_endpoints import ca_bundle
 from ._aws_environment import SERVICE_IDS, Environment
 from ._aws_errors import Refused
 from ._aws_library_errors import configuration_error, library_error, refusal
 from ._aws_logs import install, quiet
+from ._aws_prepared import guard_metadata, send
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from typing import Protocol
 
     from . import Deadline
@@ -68,6 +68,7 @@ class Library:
         """
         self._options = options
         self._store = store
+        self._line = line
         self._session = _translated(partial(_Session, line, profile=options.profile))
         _translated(self._read, configuration_error)
 
@@ -97,18 +98,23 @@ class Library:
     def _endpoint_url(self, service: str) -> str | None:
         if self._ignores_endpoints:
             return None
-        named = self._scoped.get("services")
+        of_environment = self._environment.endpoint_url(service)
+        if of_environment is not None:
+            return of_environment
+        name = self._scoped.get("services")
         sections = self._session.full_config.get("services", {})
-        section = sections.get(named, {}).get(SERVICE_IDS[service], {})
-        return (
-            self._environment.endpoint_url(service)
-            or section.get("endpoint_url")
-            or self._scoped.get("endpoint_url")
-        )
+        if name is not None and name not in sections:
+            raise ConfigError(
+                "the profile names a section of services that is not in ~/.aws/config",
+                hint="add the section, or drop the key `services` of the profile",
+            )
+        section = sections.get(name, {}).get(SERVICE_IDS[service], {})
+        return section.get("endpoint_url") or self._scoped.get("endpoint_url") or None
 
     def _found(self) -> Any:
         session, region = self._session, self._options.region or self.region
         chain = credentials.create_credential_resolver(session, region_name=region)
+        guard_metadata(chain.providers, self._line.limit)
         base = chain.load_credentials()
         if base is None:
             raise NoCredentialsError
@@ -152,27 +158,7 @@ class _Session(Session):  # type: ignore[misc]  # botocore has no types
         """Send a signed request. Called by botocore in place of its own HTTP session."""
         parts = urlsplit(request.url)
         endpoint = self._line.wire.endpoint(f"{parts.scheme}://{parts.netloc}")
-        headers = {name: _text(value) for name, value in request.headers.items()}
-        headers.pop("Content-Length", None)  # the transport writes this one itself
-        body = request.body
-        answer = endpoint.transport.request(
-            request.method,
-            (parts.path or "/") + (f"?{parts.query}" if parts.query else ""),
-            headers={"Host": endpoint.host, **headers},
-            body=body.encode() if isinstance(body, str) else body,
-            deadline=self._line.limit(),
-        )
-        return AWSResponse(request.url, answer.status, answer.headers, _Body(answer.body))
-
-
-class _Body:
-    """The body of an answer in the form in which botocore reads one."""
-
-    def __init__(self, content: bytes) -> None:
-        self._content = content
-
-    def stream(self, **_: object) -> Iterator[bytes]:
-        yield self._content
+        return send(request, endpoint.transport, self._line.limit(), endpoint.host)
 
 
 def _keys_of(found: Any) -> Keys:
@@ -204,7 +190,3 @@ def _translated(
         except Exception as error:  # noqa: BLE001 - what a source of credentials ran into
             failure = library_error(error)
     raise failure
-
-
-def _text(value: str | bytes) -> str:
-    return value.decode("ascii", "replace") if isinstance(value, bytes) else value

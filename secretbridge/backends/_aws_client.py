@@ -72,6 +72,10 @@ class Place(NamedTuple):
         """
         return self.client.call(self, operation, parameters, deadline, region or self.region)
 
+    def serves(self, region: str) -> bool:
+        """Whether :attr:`url` is for ``region`` too."""
+        return region == self.region or (self.url is not None and _is_emulator(self.url))
+
     @property
     def account(self) -> str | None:
         """The account that the credentials used last belong to, when they tell."""
@@ -87,8 +91,9 @@ class Client:
         options: Options,
         wall_clock: Callable[[], float],
         clock: Callable[[], float],
+        default_region: str | None = None,
     ) -> None:
-        """Read AWS's configuration; no network.
+        """Read AWS's configuration; no network. ``default_region`` is for when it names none.
 
         Raises :class:`ConfigError` when it names no region, or the profile is not there.
         """
@@ -99,13 +104,12 @@ class Client:
         self._clock_offset = 0.0
         self._call = threading.local()
         self._settings = self._found_settings()
-        region = options.region or self._settings.region
+        region = options.region or self._settings.region or default_region
         if region is None:
             raise ConfigError(
                 "no AWS region is configured", hint="set region: in the store's configuration"
             )
         self.region = region
-        self._is_fips = options.use_fips or self._settings.use_fips
         self.wire = Wire(self._settings.ca_file, allow_plaintext=options.allow_plaintext)
         self._credentials = Credentials(self._find_credentials, self._settings.files)
         self._who: tuple[str, str] | None = None
@@ -144,11 +148,21 @@ class Client:
 
         def once() -> dict[str, Any]:
             keys = self._credentials.keys(deadline)
-            url = place.url or self._url(place.service, region)
+            url = place.url if place.url is not None and place.serves(region) else None
+            url = url or self._url(place.service, region)
             answer = self._send(url, scope, headers, body, keys, place.timeout)
             return answer_of(answer, operation)
 
         return self._attempted(once, deadline)
+
+    def keys(self, deadline: Deadline) -> Keys:
+        """Return the credentials to sign with now. Raises :class:`SecretBridgeError`."""
+        failure: SecretBridgeError
+        try:
+            return self._attempted(lambda: self._credentials.keys(deadline), deadline)
+        except Refused as refused:
+            failure = error_for(refused)
+        raise failure
 
     def identity(self, deadline: Deadline) -> Identity:
         """Return whom AWS takes us for, as STS tells, and for how long the credentials last.
@@ -255,7 +269,7 @@ class Client:
         if server is None:
             return False
         offset = server - self._wall_clock()
-        if abs(offset - self._call.offset) < _LEAST_SKEW:
+        if abs(offset - getattr(self._call, "offset", offset)) < _LEAST_SKEW:
             return False
         if abs(offset - self._clock_offset) >= _LEAST_SKEW:  # else another thread was faster
             from logging import getLogger
@@ -273,18 +287,18 @@ class Client:
     def _url(self, service: str, region: str) -> str:
         """Return the endpoint of ``service`` where the store names none itself."""
         configured = self._settings.endpoint_url(service)
-        if configured is not None:
-            if self._is_fips:
+        if configured is not None and (region == self.region or _is_emulator(configured)):
+            if self._options.use_fips:
                 raise ConfigError(
                     "AWS's FIPS endpoints are asked for, and its configuration names another one",
                     hint="drop use_fips, or the AWS_ENDPOINT_URL variables",
                 )
             return configured
         own = self._options.endpoint_url
-        if own is not None and own.startswith("http:"):
-            return own  # an emulator: AWS offers no endpoint in the clear
-        dual_stack = self._settings.use_dual_stack
-        return endpoint(service, region, fips=self._is_fips, dual_stack=dual_stack)
+        if own is not None and _is_emulator(own):
+            return own
+        fips = self._options.use_fips or self._settings.use_fips
+        return endpoint(service, region, fips=fips, dual_stack=self._settings.use_dual_stack)
 
     def _found_settings(self) -> Settings:
         return Environment() if is_enough(self._options) else self._library()
@@ -304,3 +318,11 @@ class Client:
                 hint="pip install 'secretbridge[aws]'",
             ) from None
         return Library(self._options, self._store, self)
+
+
+def _is_emulator(url: str) -> bool:
+    """Whether ``url`` is in the clear, as no endpoint of AWS is: then it stands for all of AWS.
+
+    Any other is an endpoint of one service in one region.
+    """
+    return url.startswith("http:")

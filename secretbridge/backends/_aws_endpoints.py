@@ -27,8 +27,16 @@ _PLAIN_DUAL_FIPS = frozenset(("aws", "aws-us-gov"))
 
 
 def endpoint(service: str, region: str, *, fips: bool = False, dual_stack: bool = False) -> str:
-    """Return the URL of ``service`` (``secretsmanager``, ``ssm``, ``sqs``, ``sts``) in ``region``."""
+    """Return the URL of ``service`` (``secretsmanager``, ``ssm``, ``sqs``, ``sts``) in ``region``.
+
+    Raises :class:`ConfigError` when the partition of the region has no such endpoint.
+    """
     name, outputs = _partition(region)
+    if (fips and not outputs["supportsFIPS"]) or (dual_stack and not outputs["supportsDualStack"]):
+        raise ConfigError(
+            f"AWS has no {'FIPS' if fips else 'dual-stack'} endpoint in the partition of {region}",
+            hint="drop use_fips, or AWS_USE_FIPS_ENDPOINT and AWS_USE_DUALSTACK_ENDPOINT",
+        )
     domain = outputs["dnsSuffix"]
     if dual_stack and not (
         service == "secretsmanager" and name in (_PLAIN_DUAL_FIPS if fips else _PLAIN_DUAL)

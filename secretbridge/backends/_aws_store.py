@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from . import Deadline, Identity, Outcome
     from ._aws_client import Client
     from ._aws_fetch import Fetcher
+    from ._aws_push import SqsChanges
     from ._aws_regions import Regions
 
     Fetches = Fetcher | Regions
@@ -33,6 +34,8 @@ class AwsStore(ABC):
 
     scheme: ClassVar[Scheme]
     batch_size: ClassVar[int]
+    _made: tuple[Client, Fetches] | None
+    _listener: SqsChanges | None
 
     def __init__(
         self,
@@ -99,7 +102,13 @@ class AwsStore(ABC):
             )
         from ._aws_push import SqsChanges
 
-        SqsChanges(self._ready()[0], url, self.store).listen(is_stopping, found)
+        self._listener = SqsChanges(self._ready()[0], url, self.store)
+        self._listener.listen(is_stopping, found)
+
+    @property
+    def news(self) -> str | None:
+        """How changes are noticed, for people; None while nobody has asked for news."""
+        return self._listener.news if self._listener is not None else None
 
     def concerns(self, locator: str, changed: str) -> bool:
         """Whether ``changed``, a name or ARN that :meth:`changes` told, may mean ``locator``."""
@@ -141,7 +150,8 @@ class AwsStore(ABC):
 
     def _forget(self) -> None:
         self._lock = threading.Lock()
-        self._made: tuple[Client, Fetches] | None = None
+        self._made = None
+        self._listener = None
 
     def _ready(self) -> tuple[Client, Fetches]:
         made = self._made

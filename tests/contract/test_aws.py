@@ -5,7 +5,7 @@ import json
 import pytest
 
 from secretbridge.backends import Deadline
-from secretbridge.backends._aws_logs import quiet
+from secretbridge.backends._aws_logs import install, quiet
 from secretbridge.backends.aws import SecretsManagerBackend
 from secretbridge.document import select
 from secretbridge.errors import (
@@ -17,7 +17,7 @@ from secretbridge.errors import (
 )
 from secretbridge.reference import Reference
 from secretbridge.testing import BackendContract
-from tests.servers.aws import REGION, FaultServer, clean_environment, moto_server
+from tests.servers.aws import ENVIRONMENT, REGION, FaultServer, clean_environment
 
 pytest.importorskip("botocore")
 
@@ -42,6 +42,12 @@ class TestOnTheFaultServer(BackendContract):
 
     def options(self, backend):
         return {"region": REGION, "endpoint_url": self.server.url}
+
+    def credentials(self, backend):
+        return [ENVIRONMENT["AWS_SECRET_ACCESS_KEY"]]
+
+    def absent_version(self):
+        return "0" * 36
 
     def put(self, locator, body):
         try:
@@ -70,18 +76,12 @@ class TestOnTheFaultServer(BackendContract):
         self.server.change_answer = change
 
 
-@pytest.fixture(scope="module")
-def moto():
-    pytest.importorskip("moto.server", reason="moto is not installed")
-    with moto_server() as url:
-        yield url
-
-
 @pytest.fixture
 def store(moto, monkeypatch):
     """The store behind the backend's back: botocore's own client."""
     from botocore.session import Session
 
+    install()
     return Session().create_client("secretsmanager", region_name=REGION, endpoint_url=moto)
 
 
@@ -113,6 +113,9 @@ class TestOnMoto(BackendContract):
 
     def options(self, backend):
         return {"region": REGION, "endpoint_url": self.url}
+
+    def absent_version(self):
+        return "0" * 36
 
     def put(self, locator, body):
         try:

@@ -136,6 +136,8 @@ def test_workers_read_no_wrong_secret_and_see_every_rotation(tmp_path, stores):
         assert [report["wrong"] for report in reports.values()] == [0] * WORKERS
         assert [report["errors"] for report in reports.values()] == [[]] * WORKERS
         assert [report["refreshing"] for report in reports.values()] == [1] * WORKERS
+        for server in (servers["vault-plain"], servers["vault-tls"]):
+            assert server.count("GET kv/data/app/s") == COUNT * WORKERS  # nothing was cached
         for store, server in servers.items():
             write(server, "rotated", f"rotated in {store}")
         told = {f"{pid} {store} rotated in {store}" for pid in reports for store in servers}

@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
+from ._aws_parameters import DENIED as DENIED_PARAMETER
 from ._aws_parameters import Parameters
 from ._aws_secrets import (
     ACCOUNT,
@@ -43,7 +44,16 @@ from ._aws_secrets import (
     Secrets,
 )
 
-__all__ = ["ACCOUNT", "DENIED", "MARKED", "MISSING", "MISSING_VALUE", "REGION", "FaultServer"]
+__all__ = [
+    "ACCOUNT",
+    "DENIED",
+    "DENIED_PARAMETER",
+    "MARKED",
+    "MISSING",
+    "MISSING_VALUE",
+    "REGION",
+    "FaultServer",
+]
 
 ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": "AKIAEXAMPLE",
@@ -132,10 +142,19 @@ RAW = -3
 
 THROTTLED = error("ThrottlingException", "Rate exceeded")
 
+STS_SKEWED = Reply(
+    b"<ErrorResponse><Error><Type>Sender</Type><Code>SignatureDoesNotMatch</Code>"
+    b"<Message>Signature expired: it is now later</Message></Error></ErrorResponse>",
+    403,
+    {"Content-Type": "text/xml"},
+)
+
 CALLER = f"arn:aws:sts::{ACCOUNT}:assumed-role/app/i-1"
 
 
-def sts_answer(form: Mapping[str, str], key: str = "ASIAEXAMPLE", end: str = "2099-01-01") -> Reply:
+def sts_answer(
+    form: Mapping[str, str], key: str = "ASIAEXAMPLE", end: str = "2099-01-01T00:00:00Z"
+) -> Reply:
     """Answer as STS does, in XML: who calls, or credentials of a role with the access key ``key``."""
     action = form.get("Action", "")
     arn = form.get("RoleArn", CALLER)
@@ -143,7 +162,7 @@ def sts_answer(form: Mapping[str, str], key: str = "ASIAEXAMPLE", end: str = "20
     if action != "GetCallerIdentity":
         told = (
             f"<Credentials><AccessKeyId>{key}</AccessKeyId><SecretAccessKey>s</SecretAccessKey>"
-            f"<SessionToken>t</SessionToken><Expiration>{end}T00:00:00Z</Expiration></Credentials>"
+            f"<SessionToken>t</SessionToken><Expiration>{end}</Expiration></Credentials>"
             f"<AssumedRoleUser><Arn>{CALLER}</Arn><AssumedRoleId>A:x</AssumedRoleId>"
             "</AssumedRoleUser>"
         )
@@ -194,6 +213,7 @@ class FaultServer(Secrets):
         self.requests: list[Call] = []
         self.delay = 0.0
         self.clock_offset = 0.0
+        self.form_headers: list[dict[str, str]] = []
         self.expired_keys: set[str] = set()
         self.answer_form: Callable[[dict[str, str]], Reply] = sts_answer
         self.on_call: Callable[[Call], None] = lambda call: None
@@ -329,7 +349,8 @@ class FaultServer(Secrets):
         if "x-amz-target" not in headers:  # the query protocol of STS
             form = dict(parse_qsl(body.decode()))
             self.calls[form.get("Action", "")] += 1
-            return self.answer_form(form)
+            self.form_headers.append(headers)
+            return self.answer_form(form) if self._is_in_time(headers) else STS_SKEWED
         operation = headers["x-amz-target"].rpartition(".")[2]
         call = Call(operation, json.loads(body), headers, body)
         self.calls[operation] += 1
@@ -365,11 +386,17 @@ class FaultServer(Secrets):
             return error(
                 "ExpiredTokenException", "The security token included in the request is expired"
             )
-        if self.clock_offset:
-            signed = time.mktime(time.strptime(call.headers["x-amz-date"], "%Y%m%dT%H%M%SZ"))
-            if abs(signed - time.timezone - time.time() - self.clock_offset) > 300:
-                return error("InvalidSignatureException", "Signature expired: it is now later")
+        if not self._is_in_time(call.headers):
+            return error("InvalidSignatureException", "Signature expired: it is now later")
         return None
+
+    def _is_in_time(self, headers: Mapping[str, str]) -> bool:
+        """Whether the request is signed within five minutes of this server's clock."""
+        stamp = headers.get("x-amz-date")
+        if not self.clock_offset or stamp is None:
+            return True
+        signed = time.mktime(time.strptime(stamp, "%Y%m%dT%H%M%SZ")) - time.timezone
+        return abs(signed - time.time() - self.clock_offset) <= 300
 
     def _answer_of(self, call: Call) -> dict[str, Any] | Refusal:
         answers = {

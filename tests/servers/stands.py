@@ -22,6 +22,7 @@ from typing import Any
 
 from secretbridge.backends import Backend
 from secretbridge.backends.aws import SecretsManagerBackend
+from secretbridge.backends.aws_ssm import ParameterStoreBackend
 from secretbridge.backends.vault import VaultBackend
 
 from . import aws
@@ -30,7 +31,7 @@ from .gate import Gate, Request, say
 from .hostile import Behaviour
 from .vault import VaultServer
 
-__all__ = ["STANDS", "Stand", "stand"]
+__all__ = ["STANDS", "Stand", "VaultStand", "stand"]
 
 
 class Stand:
@@ -119,6 +120,10 @@ class VaultStand(Stand):
             "role_id_file": str(write_private(folder / "role_id", role_id)),
             "secret_id_file": str(write_private(folder / "secret_id", server.secret_id("app"))),
         }
+
+    def know(self, token: str) -> None:
+        """Let ``token`` be one of root's."""
+        self.server.do("POST", "auth/token/create", {"id": token, "policies": ["root"]})
 
     def client(self, **options: Any) -> Backend:
         return VaultBackend.create("vault", self.options(**options))
@@ -235,6 +240,45 @@ class AwsStand(Stand):
         write_private(self.folder / "credentials.new", text).replace(self.folder / "credentials")
 
 
+class AwsSsmStand(AwsStand):
+    """AWS Parameter Store, with credentials from the same file."""
+
+    reference = "aws-ssm:/app/db#password"
+    backend = "aws-ssm"
+    operation = "GetParameter"
+    versions_are_counted = True
+
+    def words(self) -> Mapping[str, Behaviour]:
+        denied = aws.DENIED_PARAMETER.format(self.operation, "/app/db")
+        return {
+            **super().words(),
+            "denied": refused("AccessDeniedException", denied),
+            "missing": refused("ParameterNotFound", ""),
+        }
+
+    def client(self, **options: Any) -> Backend:
+        return ParameterStoreBackend.create("aws-ssm", self.options(**options))
+
+    def put(self, value: str) -> None:
+        self.server.parameters.put("/app/db", json.dumps({"password": value}))
+
+    def put_empty(self) -> None:
+        self.server.parameters.put("/app/db", "")
+
+    def restore_backup(self, value: str) -> None:
+        self.delete()
+        self.put(value)
+
+    def delete(self) -> None:
+        self.server.parameters.remove("/app/db")
+
+    def deny(self) -> None:
+        self.server.parameters.denied.add("/app/db")
+
+    def allow(self) -> None:
+        self.server.parameters.denied.discard("/app/db")
+
+
 def refused(code: str, message: str, status: int = 400) -> Behaviour:
     return say(status, {"__type": code, "message": message})
 
@@ -251,7 +295,17 @@ def _aws_sm(folder: Path) -> Iterator[Stand]:
         yield made
 
 
-STANDS: dict[str, Callable[[Path], Any]] = {"vault": _vault, "aws-sm": _aws_sm}
+@contextmanager
+def _aws_ssm(folder: Path) -> Iterator[Stand]:
+    with aws.FaultServer() as server, AwsSsmStand(server, folder) as made:
+        yield made
+
+
+STANDS: dict[str, Callable[[Path], Any]] = {
+    "vault": _vault,
+    "aws-sm": _aws_sm,
+    "aws-ssm": _aws_ssm,
+}
 """By name: what makes one, given a folder for its credentials."""
 
 

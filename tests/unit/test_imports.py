@@ -28,17 +28,19 @@ LAYERS = (
     "secretbridge._kernel secretbridge._regions secretbridge._protected",
     "secretbridge.reference secretbridge._schemes secretbridge.document secretbridge.secret "
     "secretbridge._announce secretbridge._pydantic",
-    "secretbridge.engine secretbridge._agenda secretbridge._states secretbridge.events",
+    "secretbridge.engine secretbridge._agenda secretbridge._health secretbridge._retired "
+    "secretbridge._states secretbridge.events",
     # Input and output: stores, files, the configuration.
     "secretbridge.backends secretbridge.generation secretbridge.config "
-    "secretbridge._find secretbridge.watch secretbridge.audit secretbridge.harden "
-    "secretbridge._landlock secretbridge.redact",
+    "secretbridge._find secretbridge.watch secretbridge._hub secretbridge._watchfiles_hub "
+    "secretbridge._inotify secretbridge.audit secretbridge.harden "
+    "secretbridge._landlock secretbridge.redact secretbridge._fingerprints secretbridge._forms",
     "secretbridge.broker secretbridge._cache secretbridge._calls secretbridge._changes "
     "secretbridge._driver secretbridge._early secretbridge._exit secretbridge._fork "
-    "secretbridge._former secretbridge._handle secretbridge._moments secretbridge._news "
+    "secretbridge._former secretbridge._handle secretbridge._imports secretbridge._moments "
+    "secretbridge._news "
     "secretbridge._prefetch secretbridge._probing secretbridge._snapshot secretbridge._spawn "
-    "secretbridge._start "
-    "secretbridge._status secretbridge._stores secretbridge._subscribers "
+    "secretbridge._start secretbridge._status secretbridge._stores secretbridge._subscribers "
     "secretbridge._turns",
     "secretbridge",  # the package itself: the names that it offers, all of them lazily
     "secretbridge_sidecar secretbridge.settings secretbridge.adapters secretbridge.cli "
@@ -58,16 +60,22 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "requests": ("secretbridge.backends._vault_hvac", "secretbridge.adapters._requests"),
     "botocore": (
         "secretbridge.backends._aws_botocore",
-        "secretbridge.backends._vault_aws",
+        "secretbridge.backends._aws_prepared",
         "secretbridge.adapters._botocore",
     ),
-    "watchfiles": ("secretbridge.watch",),
+    "watchfiles": ("secretbridge._watchfiles_hub",),
     "cryptography": (
         "secretbridge.backends.local",
         "secretbridge.backends._local",
         "secretbridge.backends._vault_certificate",
+        "secretbridge_sidecar.formats.pkcs12",
     ),
-    "yaml": ("secretbridge.config._yaml_source",),
+    "yaml": (
+        "secretbridge.config._yaml_source",
+        "secretbridge_sidecar.formats.yaml_mapping",
+    ),
+    "tomli_w": ("secretbridge_sidecar.formats.toml_table",),
+    "javaproperties": ("secretbridge_sidecar.formats.properties",),
     # The configuration, and the model that each backend has of its own keys.
     "pydantic": (
         "secretbridge.config",

@@ -384,6 +384,28 @@ def test_a_web_identity_token_is_read_again_each_time_that_it_is_exchanged(
     assert exchanged == ["first", "second"]
 
 
+def test_a_container_is_asked_with_its_token_read_again_each_time(server, make, no_keys, tmp_path):
+    # How a task of ECS and a pod of EKS get the credentials of their role.
+    token = tmp_path / "token"
+    keys = iter(["ASIA1", "ASIA2"])
+
+    def answer(form):
+        found = {"AccessKeyId": next(keys), "SecretAccessKey": "s", "Token": "t"}
+        return Reply(json.dumps({**found, "Expiration": "2099-01-01T00:00:00Z"}).encode())
+
+    server.answer_form = answer
+    no_keys.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", f"{server.url}/v1/credentials")
+    no_keys.setenv("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", str(token))
+    backend = make()
+    token.write_text("first")
+    assert kinds(backend.fetch(REQUESTS[:1], Deadline(20))) == {Document}
+    token.write_text("second")
+    server.expired_keys.add("ASIA1")
+    assert kinds(backend.fetch(REQUESTS[:1], Deadline(20))) == {Document}
+    assert [headers["authorization"] for headers in server.form_headers] == ["first", "second"]
+    assert [call.access_key for call in server.requests] == ["ASIA1", "ASIA1", "ASIA2"]
+
+
 # A fork.
 
 

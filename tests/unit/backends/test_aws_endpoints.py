@@ -31,6 +31,7 @@ REGIONS = [
 @pytest.mark.parametrize("service", MODELS)
 def test_every_address_is_the_one_of_botocores_rules(service):
     from botocore.endpoint_provider import EndpointProvider
+    from botocore.exceptions import EndpointResolutionError
 
     rules = json.loads(
         gzip.decompress((DATA / MODELS[service] / "endpoint-rule-set-1.json.gz").read_bytes())
@@ -42,8 +43,26 @@ def test_every_address_is_the_one_of_botocores_rules(service):
                 asked = {"Region": region, "UseFIPS": fips, "UseDualStack": dual_stack}
                 if service == "sts":
                     asked["UseGlobalEndpoint"] = False
-                theirs = provider.resolve_endpoint(**asked).url
-                assert endpoint(service, region, fips=fips, dual_stack=dual_stack) == theirs
+                try:
+                    theirs = provider.resolve_endpoint(**asked).url
+                except EndpointResolutionError:
+                    theirs = None
+                try:
+                    ours = endpoint(service, region, fips=fips, dual_stack=dual_stack)
+                except ConfigError:
+                    ours = None
+                assert (asked, ours) == (asked, theirs)
+
+
+def test_a_partition_without_such_an_endpoint_is_told(monkeypatch):
+    # As they all were in one of the two ways when they began.
+    partition = {"id": "aws", "regionRegex": "^mars", "regions": {}}
+    partition["outputs"] = {"supportsFIPS": False, "supportsDualStack": False, "dnsSuffix": "x"}
+    monkeypatch.setattr(_aws_endpoints, "_partitions", lambda: [partition])
+    assert endpoint("ssm", "mars-1") == "https://ssm.mars-1.x"
+    for asked in ({"fips": True}, {"dual_stack": True}):
+        with pytest.raises(ConfigError, match="mars-1"):
+            endpoint("ssm", "mars-1", **asked)
 
 
 def test_the_authorities_are_those_that_botocore_trusts():

@@ -252,6 +252,31 @@ def test_an_arn_of_another_region_is_asked_there(server, fetch):
     assert regions == {"a": REGION, far: "us-east-1"}
 
 
+@pytest.mark.parametrize("where", ["option", "variable"])
+def test_an_endpoint_of_one_region_is_not_asked_for_an_arn_of_another(monkeypatch, where):
+    clean_environment(monkeypatch)
+    url = "https://vpce-1.secretsmanager.eu-west-1.vpce.example"
+    options = {"region": REGION}
+    if where == "option":
+        options["endpoint_url"] = url
+    else:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_SECRETS_MANAGER", url)
+    asked = []
+
+    def endpoint(self, url):
+        asked.append(url)
+        raise BackendUnavailable("not asked here", hint="this is a test")
+
+    monkeypatch.setattr("secretbridge.backends._aws_wire.Wire.endpoint", endpoint)
+    backend = SecretsManagerBackend.create("aws-sm", options)
+    arn = "arn:aws:secretsmanager:{}:123456789012:secret:far-AbCdEf"
+    for region in (REGION, "us-east-1"):
+        request = Reference.parse(f"aws-sm:{arn.format(region)}").document
+        backend.fetch([request], Deadline(20))
+    backend.close()
+    assert asked == [url, "https://secretsmanager.us-east-1.amazonaws.com"]
+
+
 def test_values_as_large_as_the_service_allows_come_whole(server, fetch):
     large = {name: ("\x01" if name == "a" else "x") * 65536 for name in ("a", "b", "c")}
     for name, value in large.items():

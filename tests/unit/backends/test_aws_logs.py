@@ -85,6 +85,19 @@ def test_information_and_warnings_stay_visible(everything):
     assert everything.messages == ["found credentials", "refresh failed"]
 
 
+def test_a_warning_of_ours_has_no_traceback(everything):
+    # The chain of credentials logs a failed refresh with one; its frames hold tokens.
+    install()
+    with quiet():
+        try:
+            raise ValueError(CANARY)
+        except ValueError:
+            logging.getLogger("botocore.credentials").warning("refresh failed", exc_info=True)
+    [record] = everything.records
+    assert record.exc_info is None
+    assert CANARY not in everything.text
+
+
 def test_a_quiet_block_within_another_does_not_end_it(everything):
     install()
     with quiet():
