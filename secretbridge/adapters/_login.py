@@ -70,6 +70,9 @@ class Login:
     its client. ``broker`` is the one behind :func:`secretbridge.get` when it is left out.
     """
 
+    password: Handle
+    user: Handle | None
+
     def __init__(
         self,
         password: Key,

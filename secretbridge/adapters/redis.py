@@ -40,6 +40,8 @@ class CredentialProvider(_Provider):
     :func:`client_options` does not depend on that, and overcomes a refusal within one connection.
     """
 
+    login: Login
+
     def __init__(
         self,
         password: Key,
