@@ -229,9 +229,9 @@ def _default_broker() -> Broker:
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    value = getattr(import_module(f".{_HOMES.get(name, 'errors')}", __name__), name)
+    # Not importlib.import_module: the module importlib takes longer to import than this one.
+    home = __import__(f"{__name__}.{_HOMES.get(name, 'errors')}", fromlist=(name,))
+    value = getattr(home, name)
     globals()[name] = value
     return value
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from ._announce import announce
 from ._fork import ensure_own_process
-from .document import Document, select
+from .document import Document, select_held
 from .engine import FRESH, STALE, Policy, condition
 from .errors import ConfigError, DeadlineExceeded, SecretBridgeError, SecretExpired
 from .reference import Reference
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Cache"]
 
-_MAX_HOT = 100_000
-"""Cached keys at most. References that an application builds at run time must not grow without end."""
+_MAX_KNOWN = 100_000
+"""Known documents at most: what an application builds at run time must not grow without end."""
 
 
 class Cache:
@@ -55,7 +55,7 @@ class Cache:
         timeout: float,
     ) -> None:
         self.hot: dict[str, tuple[Secret, float]] = {}
-        self.names = dict(names)
+        self.names = names
         self.policy = policy
         self.closed = False
         self._policies = dict(policies)
@@ -65,7 +65,7 @@ class Cache:
         self._clock = clock
         self._wall = wall
         self._timeout = timeout
-        self._known: dict[str, Target] = {}
+        self._parsed: dict[str, Reference] = {}
         self._keys: dict[DocumentId, tuple[str, ...]] = {}
 
     # Names to documents --------------------------------------------------------------------------
@@ -80,28 +80,34 @@ class Cache:
         return self._target(key)
 
     def _target(self, key: str) -> Target:
-        known = self._known.get(key)
-        if known is not None:
-            return known
-        if self.closed:
-            raise ConfigError("this broker is closed", hint="keep it open as long as it is used")
-        reference = self.names.get(key)
-        if reference is None:
-            if ":" not in key:
-                # The key is not repeated: what is neither a name nor a reference may be a value.
-                raise ConfigError("no secret of this name is configured", hint=self._suggest(key))
-            reference = Reference.parse(key)
+        reference = self.names.get(key) or self._parsed.get(key)
+        if reference is None or self.closed:
+            reference = self._parse(key)
         id = reference.document
-        self._stores.check(reference)
+        if key not in self._keys.get(id, ()):
+            self._stores.check(reference)
+            self._add(key, reference, id)
+        return reference, id
+
+    def _parse(self, key: str) -> Reference:
+        if self.closed:
+            raise _closed()
+        if ":" not in key:
+            # The key is not repeated: what is neither a name nor a reference may be a value.
+            raise ConfigError("no secret of this name is configured", hint=self._suggest(key))
+        return Reference.parse(key)
+
+    def _add(self, key: str, reference: Reference, id: DocumentId) -> None:
         with self._driver.lock:
-            if len(self._known) >= _MAX_HOT:
-                self._known.clear()
+            if len(self._keys) >= _MAX_KNOWN:
+                self._parsed.clear()
                 self._keys.clear()
                 self.hot.clear()
+                self._driver.forget_idle()
             self._driver.engine.add(id, self._policies.get(key, self.policy))
             self._keys[id] = tuple({*self._keys.get(id, ()), key})
-            self._known[key] = reference, id
-        return reference, id
+            if key not in self.names:
+                self._parsed[key] = reference
 
     def targets(self, keys: Iterable[str]) -> tuple[dict[str, Outcome], dict[str, Target]]:
         """Return the errors and the targets of ``keys``."""
@@ -119,7 +125,7 @@ class Cache:
         """Forget everything; whoever asks from now on is told that the broker is closed."""
         with self._driver.lock:
             self.closed = True
-            self._known.clear()
+            self._parsed.clear()
             self._keys.clear()
             self.hot.clear()
 
@@ -224,7 +230,7 @@ class Cache:
         stale: bool = False,
     ) -> Outcome:
         try:
-            value = select(document, reference)
+            value = select_held(document, reference)
         except SecretBridgeError as error:
             return error.about(reference, reference.store)
         secret = Secret(
@@ -241,6 +247,8 @@ class Cache:
 
     def _explain(self, reference: Reference, entry: Entry | None, now: float) -> SecretBridgeError:
         """Return why there is no value to serve, as an error of its own for this reader."""
+        if self.closed:
+            return _closed()
         if entry is not None and entry.document is not None:
             because = f" ({entry.error.message})" if entry.error is not None else ""
             return SecretExpired(
@@ -263,3 +271,7 @@ class Cache:
         for id in ids:
             for key in self._keys.get(id, ()):
                 self.hot.pop(key, None)
+
+
+def _closed() -> ConfigError:
+    return ConfigError("this broker is closed", hint="keep it open as long as it is used")

@@ -7,10 +7,8 @@ threads. Every call ends in an event, whatever the backend does.
 
 from __future__ import annotations
 
-import threading
-from collections import deque
-
 from ._probing import look_up
+from ._spawn import start_thread
 from .backends import Deadline, failed, unexpected
 from .document import MAX_SIZE, Document
 from .errors import IntegrityError, SecretBridgeError, SecretTooLarge
@@ -18,6 +16,7 @@ from .events import Action, Fetch, Fetched, Renew, Renewed, Revoke, Revoked
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from _thread import LockType as Lock
     from collections.abc import Callable, Mapping, Sequence
 
     from .backends import Backend
@@ -43,7 +42,7 @@ class Calls:
         finish: Callable[[Fetched | Renewed | Revoked], None],
         cached: Callable[[Sequence[DocumentId]], Mapping[DocumentId, Document | None]],
         *,
-        lock: threading.Lock,
+        lock: Lock,
         clock: Callable[[], float],
         timeout: float,
     ) -> None:
@@ -54,11 +53,11 @@ class Calls:
         self._timeout = timeout
         self.start_over(lock)
 
-    def start_over(self, lock: threading.Lock) -> None:
+    def start_over(self, lock: Lock) -> None:
         """Have no calls under way, as in a forked child."""
         self._lock = lock
         self._busy: dict[str, int] = {}
-        self._queued: dict[str, deque[Action]] = {}
+        self._queued: dict[str, list[Action]] = {}
 
     def start(self, action: Action) -> bool:
         """Have ``action`` done by the crew of its store. Lock held.
@@ -68,17 +67,12 @@ class Calls:
         """
         store = _store_of(action)
         if self._busy.get(store, 0) >= _CREW:
-            queue = self._queued.setdefault(store, deque())
+            queue = self._queued.setdefault(store, [])
             # Somebody may wait for a value; a lease has time until it is due again.
-            queue.appendleft(action) if isinstance(action, Fetch) else queue.append(action)
+            queue.insert(0 if isinstance(action, Fetch) else len(queue), action)
             return True
-        thread = threading.Thread(
-            target=self._work, args=(store, action), name="secretbridge-call", daemon=True
-        )
         self._busy[store] = self._busy.get(store, 0) + 1
-        try:
-            thread.start()
-        except RuntimeError:
+        if start_thread(self._work, "call", store, action) is None:
             self._left(store)
             return False
         return True
@@ -92,7 +86,7 @@ class Calls:
                     self._queued.pop(store, None)
                     self._left(store)
                     return
-                action = queue.popleft()
+                action = queue.pop(0)
 
     def _left(self, store: str) -> None:
         self._busy[store] -= 1
@@ -121,7 +115,7 @@ class Calls:
         ids = action.ids
         try:
             backend = self._backend(action.store, ids[0].scheme)
-            deadline = Deadline(self._timeout, self._clock)
+            deadline = self._deadline(action.patience)
             outcomes = look_up(backend, ids, self._cached(ids), deadline)
         except SecretBridgeError as error:
             return failed(ids, error)
@@ -142,7 +136,7 @@ class Calls:
         outcome: object = unexpected(KeyboardInterrupt(), "the call")
         try:
             backend = self._backend(action.id.store, action.id.scheme)
-            outcome = backend.renew(action.lease, Deadline(self._timeout, self._clock))
+            outcome = backend.renew(action.lease, self._deadline(action.patience))
         except SecretBridgeError as error:
             outcome = error.about(str(action.id), action.id.store)
         except Exception as error:  # noqa: BLE001
@@ -154,13 +148,17 @@ class Calls:
         error: SecretBridgeError | None = None
         try:
             backend = self._backend(action.store, "")
-            backend.revoke(action.lease, Deadline(self._timeout, self._clock))
+            backend.revoke(action.lease, self._deadline(action.patience))
         except SecretBridgeError as caught:
             error = caught.about(None)
         except Exception as caught:  # noqa: BLE001 - the store ends the lease by itself at its time
             error = unexpected(caught, "giving a lease back")
         finally:
             self._finish(Revoked(action.lease, error))
+
+    def _deadline(self, patience: float | None) -> Deadline:
+        seconds = self._timeout if patience is None else min(patience, self._timeout)
+        return Deadline(seconds, self._clock)
 
 
 def _store_of(action: Action) -> str:

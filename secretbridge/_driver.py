@@ -7,11 +7,11 @@ One daemon thread keeps time for held documents; without held documents there is
 
 from __future__ import annotations
 
-import threading
-from collections import deque
+from _thread import allocate_lock, get_ident
 
 from ._calls import Calls
 from ._news import News
+from ._spawn import start_thread
 from ._states import DUE, FETCHING, FRESH, QUEUED, STALE, condition
 from ._turns import Turns
 from .engine import Engine, Entry
@@ -22,6 +22,7 @@ from .events import (
     Event,
     Fetch,
     Fetched,
+    Forget,
     Hold,
     Notify,
     Release,
@@ -34,6 +35,7 @@ from .events import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from threading import Thread
 
     from ._former import Former
     from .backends import Backend, Deadline
@@ -67,7 +69,7 @@ class Driver:
         timeout: float,
     ) -> None:
         self.engine = engine
-        self.lock = threading.Lock()
+        self.lock = allocate_lock()
         self.turns = Turns(self.lock)
         self.closed = False
         self._backend = backend
@@ -79,10 +81,10 @@ class Driver:
             backend, self._finish, self._cached, lock=self.lock, clock=clock, timeout=timeout
         )
         self._news = News(backend, self._known, self._heard, lambda: self.closed)
-        self._wake = threading.Condition(self.lock)
-        self._let_go: deque[DocumentId] = deque()
+        self._wake = Turns(self.lock)
+        self._let_go: list[DocumentId] = []
         self._has_holders = False
-        self._thread: threading.Thread | None = None
+        self._thread: Thread | None = None
 
     # Reading -------------------------------------------------------------------------------------
 
@@ -112,16 +114,16 @@ class Driver:
                 return
             await self.turns.await_(count, left)
 
-    def settle(self, ids: Iterable[DocumentId], timeout: float) -> None:
+    def settle(self, ids: Sequence[DocumentId], timeout: float) -> None:
         """Return once no call for ``ids`` is under way or due, or after ``timeout`` seconds."""
         end = self._clock() + timeout
         while True:
             with self.lock:
                 # Also what was being fetched when it was said to have changed: that comes due again.
-                self._step(Want(ids))
+                entries = [entry for entry in map(self.engine.entry, ids) if entry is not None]
+                self._step(Want(entry.id for entry in entries))
                 count = self.turns.count
-                entries = [self.engine.entry(id) for id in ids]
-                is_busy = any(e is not None and e.activity in (FETCHING, QUEUED) for e in entries)
+                is_busy = any(entry.activity in (FETCHING, QUEUED) for entry in entries)
             left = end - self._clock()
             if not is_busy or left <= 0 or self.closed:
                 return
@@ -131,7 +133,11 @@ class Driver:
         """Decide about ``ids``; start what nobody waits for and return the rest. Lock held."""
         now = self._clock()
         foreground: list[Action] = []
-        for action in self.engine.step(now, Want(ids)):
+        # Closing, or making room for other documents, may have been faster than this reader.
+        known = [id for id in ids if self.engine.entry(id) is not None]
+        if self.closed or not known:
+            return foreground
+        for action in self.engine.step(now, Want(known)):
             if isinstance(action, Fetch) and not all(self._servable(id, now) for id in action.ids):
                 foreground.append(action)
             else:
@@ -162,17 +168,18 @@ class Driver:
     def hold(self, ids: Sequence[DocumentId]) -> None:
         """Keep ``ids`` fresh until :meth:`release`."""
         with self.lock:
+            if self.closed:
+                return
             self._has_holders = True
             self._ensure_thread()
             self._step(Hold(ids))
             for store, scheme in {(id.store, id.scheme) for id in ids}:
                 self._news.listen(store, scheme)
-            self._wake.notify_all()
+            self._wake.move()
 
     def release(self, ids: Sequence[DocumentId]) -> None:
         """Undo one :meth:`hold`."""
-        if not self.closed:
-            self.submit(Release(ids))
+        self.submit(Release(ids))
 
     def let_go(self, id: DocumentId) -> None:
         """Undo one :meth:`hold` of ``id`` with the next step; takes no lock, for finalizers."""
@@ -182,8 +189,13 @@ class Driver:
         """Take in ``event`` and start what the engine decides; return whether that is a fetch."""
         with self.lock:
             started = self._step(event)
-            self._wake.notify_all()
+            self._wake.move()
         return started
+
+    def forget_idle(self) -> None:
+        """Forget the documents that nobody holds, values and all. Lock held."""
+        entries = [(id, self.engine.entry(id)) for id in self.engine.ids()]
+        self._step(Forget(id for id, entry in entries if entry is not None and not entry.holders))
 
     def entry(self, id: DocumentId) -> Entry | None:
         """Return what the engine knows of ``id``. Read its fields under :attr:`lock`."""
@@ -193,8 +205,10 @@ class Driver:
 
     def _step(self, event: Event) -> bool:
         """One step of the engine; what it asks for is started. Lock held."""
+        if self.closed and not isinstance(event, (Fetched, Renewed, Revoked)):
+            return False
         while self._let_go and not self.closed:
-            self._act(self.engine.step(self._clock(), Release([self._let_go.popleft()])))
+            self._act(self.engine.step(self._clock(), Release([self._let_go.pop()])))
         return self._act(self.engine.step(self._clock(), event))
 
     def _cached(self, ids: Sequence[DocumentId]) -> dict[DocumentId, Document | None]:
@@ -227,7 +241,7 @@ class Driver:
             self._former.expire(now)
             self._settled(ids)
             self.turns.move()
-            self._wake.notify_all()
+            self._wake.move()
         if changed:
             self._notify(changed)
 
@@ -264,41 +278,38 @@ class Driver:
 
     def _ensure_thread(self) -> None:
         if self._thread is None and self._has_holders and not self.closed:
-            thread = threading.Thread(
-                target=self._keep_time, name="secretbridge-refresh", daemon=True
-            )
-            try:
-                thread.start()
-            except RuntimeError:
-                return  # as in Calls.start; whoever holds next tries again
-            self._thread = thread
+            # None when no thread can be started, as in Calls.start: whoever holds next tries again.
+            self._thread = start_thread(self._keep_time, "refresh")
 
     def _keep_time(self) -> None:
-        with self.lock:
-            while not self.closed:
+        while True:
+            with self.lock:
+                if self.closed:
+                    return
+                count = self._wake.count
                 self._step(Tick())
                 now = self._clock()
                 self._former.expire(now)
                 times = (self.engine.next_wake, self._former.next_time())
                 at = min((time for time in times if time is not None), default=None)
-                self._wake.wait(None if at is None else max(0.0, at - now))
+            self._wake.wait(count, None if at is None else at - now)
 
     def close(self, deadline: Deadline, *, keep_leases: bool) -> None:
-        """Stop the time-keeping thread, give leases back, and forget all values.
-
-        Calls that are under way end by themselves.
-        """
+        """Stop the time-keeping thread and give leases back. Calls under way end by themselves."""
         with self.lock:
             if self.closed:
                 return
             self.closed = True
             thread, self._thread = self._thread, None
             self.turns.move()
-            self._wake.notify_all()
-        if thread is not None and thread is not threading.current_thread():
+            self._wake.move()
+        if thread is not None and thread.ident != get_ident():
             thread.join(timeout=1.0)
         if not keep_leases:
             self._give_back(deadline)
+
+    def forget_all(self) -> None:
+        """Forget all values; only a closed driver can."""
         with self.lock:
             self.engine = Engine(lambda: 0.0)
             self._former.clear()
@@ -341,9 +352,9 @@ class Driver:
 
     def after_fork_in_child(self) -> None:
         """Start over with fresh locks; threads exist in the parent only."""
-        self.lock = threading.Lock()
+        self.lock = allocate_lock()
         self.turns = Turns(self.lock)
-        self._wake = threading.Condition(self.lock)
+        self._wake = Turns(self.lock)
         self._calls.start_over(self.lock)
         self._thread = None
         self.engine.after_fork()

@@ -6,7 +6,7 @@ application registers with atexit after that import runs earlier, and can still 
 
 from __future__ import annotations
 
-import weakref
+from _weakrefset import WeakSet
 from time import monotonic
 
 from ._fork import at_worker_end
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 __all__ = ["close", "close_all", "close_at_exit"]
 
-EXIT_SECONDS = 1.0
+EXIT_SECONDS = 0.75
 """How long closing may take to give leases back, and as long again for logins, for all brokers
-together: orchestrators kill what does not end soon."""
+together: orchestrators kill what does not end soon, and the sidecar has two seconds for everything."""
 
-_open: weakref.WeakSet[Broker] = weakref.WeakSet()
+_open: WeakSet[Broker] = WeakSet()
 
 
 def close_at_exit(broker: Broker) -> None:
@@ -33,12 +33,15 @@ def close_at_exit(broker: Broker) -> None:
     at_worker_end(close_all)
 
 
-def close(brokers: Iterable[Broker], *, keep_leases: bool) -> None:
-    """Close ``brokers``, which share the time that there is."""
+def close(brokers: Iterable[Broker], *, keep_leases: bool, at_exit: bool = False) -> None:
+    """Close ``brokers``, which share the time that there is.
+
+    ``at_exit``: threads that outlive the main one for a moment still get what is cached.
+    """
     brokers = list(brokers)
     deadline = Deadline(EXIT_SECONDS, monotonic)
     for broker in brokers:
-        broker._stop(deadline, keep_leases=keep_leases)
+        broker._stop(deadline, keep_leases=keep_leases, forget=not at_exit)
     deadline = Deadline(EXIT_SECONDS, monotonic)
     for broker in brokers:
         broker._disconnect(deadline, keep_leases=keep_leases)
@@ -47,4 +50,4 @@ def close(brokers: Iterable[Broker], *, keep_leases: bool) -> None:
 
 def close_all() -> None:
     """Close every broker that is still open."""
-    close(_open, keep_leases=False)
+    close(_open, keep_leases=False, at_exit=True)

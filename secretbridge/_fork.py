@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import os
 import sys
-import weakref
 from _thread import allocate_lock, get_ident
+from _weakrefset import WeakSet
+
+from ._imports import abandon_imports
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = ["at_worker_end", "ensure_own_process", "watch_forks"]
 
-_watched: weakref.WeakSet[ForkAware] = weakref.WeakSet()
+_watched: WeakSet[ForkAware] = WeakSet()
 _resting: list[ForkAware] = []
 _turn = allocate_lock()
 """Held during a fork: two threads that fork at once must not share the list of who is at rest."""
@@ -95,6 +97,7 @@ def _in_parent() -> None:
 
 def _in_child() -> None:
     global _turn, _pid, _forker
+    abandon_imports()
     _pid = os.getpid()
     _turn = allocate_lock()
     _forker = None

@@ -126,7 +126,8 @@ class Handle:
             self._unheld.pop()  # atomic: of two threads one does it
         except IndexError:
             return
-        self._broker._driver.hold([self._id])
+        # Asked for once more: a document that nobody holds may have been forgotten since.
+        self._broker._driver.hold([self._broker._cache.target(self.name)[1]])
         self._hot = self._broker._hot
 
     def __del__(self) -> None:

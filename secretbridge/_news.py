@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-
+from ._spawn import start_thread
 from .errors import SecretBridgeError
 
 TYPE_CHECKING = False
@@ -49,14 +48,8 @@ class News:
             self._start(store, scheme)
 
     def _start(self, store: str, scheme: str) -> None:
-        thread = threading.Thread(
-            target=self._hear, args=(store, scheme), name="secretbridge-news", daemon=True
-        )
-        try:
-            thread.start()
-        except RuntimeError:
-            # No thread can be started any more; the refresh interval goes on without news.
-            self._listening.pop(store, None)
+        if start_thread(self._hear, "news", store, scheme) is None:
+            del self._listening[store]  # the refresh interval goes on without news
 
     def _hear(self, store: str, scheme: str) -> None:
         try:

@@ -11,7 +11,7 @@ A document with an end of its own is never only looked at: its fetch is what pro
 
 from __future__ import annotations
 
-from ._states import is_outage
+from ._health import is_outage
 from .errors import SecretBridgeError
 
 TYPE_CHECKING = False
@@ -38,7 +38,9 @@ def look_up(
 
     ``known``: the documents that we have.
     """
-    looked_at = [id for id in ids if _is_worth_it(known.get(id))]
+    # Looking at one document and then fetching another is reading at two moments.
+    is_apart = not getattr(backend, "reads_together", False)
+    looked_at = [id for id in ids if is_apart and _is_worth_it(known.get(id))]
     found = _unchanged(backend, looked_at, known, deadline) if looked_at else {}
     rest = [id for id in ids if id not in found]
     if not rest:

@@ -20,11 +20,21 @@ from ._value import Value, assign
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ._regions import Tier
 
     Buffer = bytes | bytearray | memoryview
 
-__all__ = ["MemoryProtection", "Protected", "memory_protection", "secrets", "views"]
+__all__ = [
+    "MemoryProtection",
+    "Protected",
+    "mark_secret",
+    "memory_protection",
+    "secrets",
+    "stamp",
+    "views",
+]
 
 _SMALLEST, _LARGEST = 16 * 1024, 1024 * 1024
 """Bytes of a region for many values. They grow with what is held."""
@@ -38,10 +48,14 @@ views: dict[int, memoryview] = {}
 secrets: set[int] = set()
 """The keys of those that are values of secrets, and not merely documents that hold some."""
 
+stamp: list[int] = [0]
+"""A number that is another one after each change of :data:`secrets`."""
+
 _zero_first: set[int] = set()
 """The keys of values whose first byte is NUL, as that of wiped memory is."""
 
-_new_key = count(1).__next__
+_new_key = count(1).__next__  # one step, whatever other threads do
+_new_stamp = count(1).__next__
 
 
 class Protected:
@@ -109,14 +123,27 @@ class Protected:
         self,
         # Bound here, because globals may be gone when the interpreter ends.
         _views: dict[int, memoryview] = views,
-        _marks: tuple[set[int], ...] = (secrets, _zero_first),
+        _secrets: set[int] = secrets,
+        _zero_first: set[int] = _zero_first,
+        _stamp: list[int] = stamp,
+        _new_stamp: Callable[[], int] = _new_stamp,
     ) -> None:
         key = getattr(self, "key", 0)
         view = _views.pop(key, None)
-        for mark in _marks:
-            mark.discard(key)
+        _zero_first.discard(key)
+        if key in _secrets:
+            _secrets.discard(key)
+            _stamp[0] = _new_stamp()
         if view is not None:
             view.obj.wipe(view)  # type: ignore[attr-defined]  # it is a Region
+
+
+def mark_secret(held: Protected) -> None:
+    """Note that ``held`` is the value of a secret."""
+    if held.key not in secrets:
+        secrets.add(held.key)
+        # Another number even if two threads are here at once, whichever of them is last.
+        stamp[0] = _new_stamp()
 
 
 class MemoryProtection(Value):

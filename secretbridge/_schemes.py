@@ -33,7 +33,8 @@ class Scheme(Value):
     scheme has. With ``segments`` the locator is a path: ``.``, ``..`` and empty segments are
     refused, because they would let a reference leave the place it names. ``absolute`` allows one
     leading slash. ``check`` looks at the decoded locator and the decoded options; it returns None
-    or a pair of texts, what is wrong and what to write instead. ``example`` is shown in remedies.
+    or a pair of texts, what is wrong and what to write instead; if the first begins with the name of
+    an option, that is where the mistake is said to be. ``example`` is shown in remedies.
     """
 
     __slots__ = ("absolute", "check", "example", "name", "options", "segments")

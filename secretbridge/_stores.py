@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from contextlib import suppress
+from _thread import allocate_lock
 
 from .backends import backend_class
 from .errors import ConfigError, SecretBridgeError
@@ -34,7 +33,7 @@ class Stores:
     ) -> None:
         self._backends = dict(backends)
         self._configured = dict(configured)
-        self._lock = threading.Lock()
+        self._lock = allocate_lock()
         self._closed = False
 
     def check(self, reference: Reference) -> None:
@@ -93,8 +92,10 @@ class Stores:
             backends, self._backends = self._backends, {}
         for backend in backends.values():
             if hasattr(backend, "release"):
-                with suppress(SecretBridgeError):  # the login ends by itself, later
+                try:  # noqa: SIM105 - contextlib takes longer to import than a first get
                     backend.release(deadline, keep_leases=keep_leases)
+                except SecretBridgeError:
+                    pass  # the login ends by itself, later
             backend.close()
 
     def before_fork(self) -> None:
@@ -110,6 +111,6 @@ class Stores:
 
     def after_fork_in_child(self) -> None:
         """Start over: every client drops its connections."""
-        self._lock = threading.Lock()
+        self._lock = allocate_lock()
         for backend in self._backends.values():
             backend.after_fork()

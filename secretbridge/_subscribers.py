@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-import threading
-import weakref
+from _weakref import ref
 
 from ._changes import Change, Changes
+from ._spawn import start_thread
 from .secret import Secret
 
 TYPE_CHECKING = False
@@ -49,7 +49,6 @@ class Subscribers:
         self._cache = cache
         self._subscribers: dict[DocumentId, list[_Subscriber]] = {}
         self._watchers: dict[DocumentId, list[Callable[[], object]]] = {}
-        self._streams: weakref.WeakSet[Changes] = weakref.WeakSet()
         self._untold: dict[DocumentId, None] = {}
         self._is_telling = False
 
@@ -91,7 +90,7 @@ class Subscribers:
         """Return a stream of the changes of ``keys``."""
         driver = self._driver
         changes = Changes(lambda: driver.turns, lambda: driver.closed)
-        there = weakref.ref(changes)  # a stream that was dropped leaves with the next change
+        there = ref(changes)  # a stream that was dropped leaves with the next change
 
         def tell(change: Change) -> bool:
             stream = there()
@@ -136,12 +135,8 @@ class Subscribers:
     def _start_telling(self) -> None:
         if not self._untold or self._is_telling:
             return
-        thread = threading.Thread(target=self._tell_all, name="secretbridge-notify", daemon=True)
-        try:
-            thread.start()
-        except RuntimeError:
-            return  # no thread can be started any more; the next change tries again
-        self._is_telling = True
+        # Without a thread, the next change tries again.
+        self._is_telling = start_thread(self._tell_all, "notify") is not None
 
     def _tell_all(self) -> None:
         while True:

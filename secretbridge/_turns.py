@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import threading
+from _thread import allocate_lock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from _thread import LockType as Lock
     from asyncio import AbstractEventLoop, Future
     from collections.abc import Generator
     from typing import TypeVar
@@ -13,6 +14,10 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 __all__ = ["Turns"]
+
+_LONGEST = 86_400.0
+"""Seconds of one wait at most: whoever waits looks again after it. The kernel takes no more than
+some centuries, and an interval may be set to any number."""
 
 
 class Turns:
@@ -23,15 +28,18 @@ class Turns:
     that guards what is waited for.
     """
 
-    def __init__(self, lock: threading.Lock) -> None:
+    def __init__(self, lock: Lock) -> None:
         self.count = 0
-        self._moved = threading.Condition(lock)
+        self._lock = lock
+        self._threads: list[Lock] = []
         self._tasks: list[tuple[AbstractEventLoop, Future[None]]] = []
 
     def move(self) -> None:
         """Something happened: wake everybody. Lock held."""
         self.count += 1
-        self._moved.notify_all()
+        threads, self._threads = self._threads, []
+        for waiter in threads:
+            waiter.release()
         tasks, self._tasks = self._tasks, []
         for loop, moved in tasks:
             try:
@@ -41,20 +49,30 @@ class Turns:
 
     def nudge(self) -> None:
         """As :meth:`move`, by one who does not hold the lock."""
-        with self._moved:
+        with self._lock:
             self.move()
 
     def wait(self, count: int, seconds: float | None) -> None:
         """Return once the counter is past ``count`` or ``seconds`` are over (None: never)."""
-        with self._moved:
-            if self.count == count:
-                self._moved.wait(seconds)
+        # As threading.Condition does it, whose module takes longer to import than a first get.
+        waiter = allocate_lock()
+        waiter.acquire()
+        with self._lock:
+            if self.count != count:
+                return
+            self._threads.append(waiter)
+        try:
+            waiter.acquire(timeout=-1 if seconds is None else min(max(0.0, seconds), _LONGEST))
+        finally:
+            with self._lock:
+                if waiter in self._threads:
+                    self._threads.remove(waiter)
 
     async def await_(self, count: int, seconds: float | None) -> None:
         """As :meth:`wait`, in a task."""
         from asyncio import get_running_loop, timeout
 
-        with self._moved:
+        with self._lock:
             if self.count != count:
                 return
             loop = get_running_loop()

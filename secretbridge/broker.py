@@ -19,11 +19,6 @@ from ._early import Early
 from ._exit import close, close_at_exit
 from ._fork import ensure_own_process, watch_forks
 from ._former import Former
-from ._handle import Handle
-from ._moments import Moments
-from ._prefetch import rounds
-from ._snapshot import Snapshot
-from ._status import secret_rows, store_rows
 from ._stores import Stores
 from ._subscribers import Subscribers
 from .backends import Deadline
@@ -34,11 +29,15 @@ from .reference import Reference
 from .secret import Secret
 
 TYPE_CHECKING = False
+# What a first get does not need is imported by the methods that do: each module costs a tenth of a ms.
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Mapping
-    from typing import Any, Self
+    from typing import Any, NoReturn, Self
 
     from ._changes import Changes
+    from ._handle import Handle
+    from ._moments import Moments
+    from ._snapshot import Snapshot
     from .backends import Backend
     from .config import Config
 
@@ -120,9 +119,6 @@ class Broker:
         self._hot = self._cache.hot
         self._subscribers = Subscribers(self._driver, self._cache)
         self._early = Early(self._driver, self._cache, floor=refresh_floor, clock=clock)
-        self._moments = Moments(
-            self._driver, self._cache, self._stores, clock=clock, timeout=timeout
-        )
         watch_forks(self)
         close_at_exit(self)
 
@@ -158,9 +154,12 @@ class Broker:
         Raises the :class:`SecretBridgeError` that says why there is none; a cached value is served
         while its store is away, within ``max_stale``.
         """
-        hot = self._hot.get(key)
-        if hot is not None and self._clock() < hot[1]:
-            return hot[0]
+        try:
+            hot = self._hot[key]
+            if self._clock() < hot[1]:
+                return hot[0]
+        except KeyError:
+            pass
         outcome = self.resolve((key,))[key]
         if isinstance(outcome, SecretBridgeError):
             raise outcome
@@ -205,6 +204,8 @@ class Broker:
         ``progress(done, total)`` is called first with 0, then whenever more of the keys are there or
         have failed. Raises the first error, after everything that can be fetched has been.
         """
+        from ._prefetch import rounds
+
         outcomes: dict[str, Secret | SecretBridgeError] = {}
         for part in rounds(self._cache, keys, progress, outcomes):
             outcomes |= self.resolve(part)
@@ -214,6 +215,8 @@ class Broker:
         self, keys: Iterable[str] | None = None, progress: Progress | None = None
     ) -> None:
         """As :meth:`prefetch`, for asyncio."""
+        from ._prefetch import rounds
+
         outcomes: dict[str, Secret | SecretBridgeError] = {}
         for part in rounds(self._cache, keys, progress, outcomes):
             outcomes |= await self.aresolve(part)
@@ -225,21 +228,34 @@ class Broker:
         Fields of one document are of one version, and files of one volume of one generation: a
         certificate and its key always match, whatever rotates meanwhile. Raises the first error.
         """
+        from ._snapshot import Snapshot
+
         keys = list(self._cache.names if keys is None else keys)
         self.resolve(keys)
-        return Snapshot(_values(self._driver.turns.run(self._moments.of(keys))))
+        return Snapshot(_values(self._driver.turns.run(self._moments().of(keys))))
 
     async def asnapshot(self, keys: Iterable[str] | None = None) -> Snapshot:
         """As :meth:`snapshot`, for asyncio."""
+        from ._snapshot import Snapshot
+
         keys = list(self._cache.names if keys is None else keys)
         await self.aresolve(keys)
-        return Snapshot(_values(await self._driver.turns.arun(self._moments.of(keys))))
+        return Snapshot(_values(await self._driver.turns.arun(self._moments().of(keys))))
+
+    def _moments(self) -> Moments:
+        from ._moments import Moments
+
+        return Moments(
+            self._driver, self._cache, self._stores, clock=self._clock, timeout=self._timeout
+        )
 
     def handle(self, key: str) -> Handle:
         """Bind ``key`` once, for the parts of an application that live longer than one value.
 
         Asks no store. Raises :class:`SecretBridgeError` for an unknown name or a bad reference.
         """
+        from ._handle import Handle
+
         return Handle(self, key)
 
     def names(self) -> list[str]:
@@ -335,6 +351,8 @@ class Broker:
 
     def status(self) -> list[dict[str, object]]:
         """Return for each configured name what is known without asking any store. No values."""
+        from ._status import secret_rows
+
         return secret_rows(self._driver, self._cache, self._clock())
 
     def stores(self) -> list[dict[str, object]]:
@@ -343,6 +361,8 @@ class Broker:
         Logs in where that has not happened yet. ``who`` is never a credential; times in seconds.
         ``news`` says how changes are noticed, where a store can tell of them by itself.
         """
+        from ._status import store_rows
+
         deadline = Deadline(self._timeout, self._clock)
         return store_rows(self._driver, self._cache, self._stores, deadline, self._clock())
 
@@ -354,10 +374,12 @@ class Broker:
         """
         close([self], keep_leases=keep_leases)
 
-    def _stop(self, deadline: Deadline, *, keep_leases: bool) -> None:
+    def _stop(self, deadline: Deadline, *, keep_leases: bool, forget: bool) -> None:
         ensure_own_process()
-        self._cache.close()
         self._driver.close(deadline, keep_leases=keep_leases)
+        if forget:
+            self._cache.close()
+            self._driver.forget_all()
 
     def _disconnect(self, deadline: Deadline, *, keep_leases: bool) -> None:
         self._stores.close(keep_leases=keep_leases, deadline=deadline)
@@ -370,6 +392,9 @@ class Broker:
 
     def __repr__(self) -> str:
         return f"<Broker of {len(self._cache.names)} names>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Broker cannot be copied into another process; make one there")
 
     # Fork ----------------------------------------------------------------------------------------
 

@@ -14,12 +14,27 @@ from .errors import FieldMissing, IntegrityError, SecretTooLarge
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from re import Pattern
+
     from .reference import Reference
 
-__all__ = ["MAX_DEPTH", "MAX_SIZE", "Document", "Lease", "json_span", "select"]
+__all__ = [
+    "MAX_DEPTH",
+    "MAX_SIZE",
+    "MAX_VALUES",
+    "Document",
+    "Lease",
+    "json_span",
+    "select",
+    "select_held",
+]
 
 MAX_DEPTH = 64
 """Deepest accepted JSON nesting. CPython's parser recurses; a hostile store must not end us."""
+
+MAX_VALUES = 100_000
+"""Most values in accepted JSON. Empty lists take 3 bytes each as text and 64 as objects."""
 
 _HOLLOW = 4096
 """Longest document in bytes that can be a hollow one; what is longer is not read to find out."""
@@ -122,29 +137,35 @@ class Document:
         raise TypeError("a Document holds secret values and cannot be pickled")
 
 
-def select(document: Document, reference: Reference) -> Protected:
-    """Return the value that ``reference`` names within ``document``: a part of it, or all of it.
+def select(document: Document, reference: Reference) -> bytes:
+    """Return the value that ``reference`` names within ``document``.
 
     Raises :class:`FieldMissing` for an absent or null field, :class:`IntegrityError` when the
     document is no JSON although a selector was given or when ``decode`` does not fit the value.
     """
-    if reference.selector is None and reference.decode is None:
-        return document.held
     value = document.body
     if reference.selector is not None:
         value = _selected(value, reference.selector, reference)
     if reference.decode is not None:
         value = _decode(value, reference.decode, reference)
-    return Protected(value)
+    return value
+
+
+def select_held(document: Document, reference: Reference) -> Protected:
+    """As :func:`select`, in protected memory; a whole document is not copied but shared."""
+    if reference.selector is None and reference.decode is None:
+        return document.held
+    return Protected(select(document, reference))
 
 
 def json_span(text: str, path: tuple[str, ...]) -> tuple[int, int] | None:
     """Return where in ``text`` the value at ``path`` stands, or None when it is absent.
 
     The whole text is checked: one JSON value, no duplicate keys, no NaN or Infinity, at most
-    :data:`MAX_DEPTH` levels. Raises :class:`ValueError` without any part of the text in it.
+    :data:`MAX_DEPTH` levels and :data:`MAX_VALUES` values. Raises :class:`ValueError` without any part
+    of the text in it.
     """
-    _check_depth(text)
+    _check_shape(text)
     start = _skip(text, 0)
     end = _scan(text, start)
     if _skip(text, end) != len(text):
@@ -237,27 +258,38 @@ def _skip(text: str, at: int) -> int:
     return at
 
 
-def _check_depth(text: str) -> None:
-    # Counting brackets is enough for nearly every document; only a suspicious one is walked.
-    if text.count("{") + text.count("[") <= MAX_DEPTH:
+def _check_shape(text: str) -> None:
+    """Refuse what would grow or recurse while it is parsed."""
+    # Counting characters is enough for nearly every document; only a suspicious one is walked.
+    if text.count("{") + text.count("[") <= MAX_DEPTH and text.count(",") <= MAX_VALUES:
         return
-    depth = 0
-    in_string = False
-    skip_next = False
-    for char in text:
-        if skip_next:
-            skip_next = False
-        elif in_string:
-            skip_next = char == "\\"
-            in_string = char != '"'
-        elif char == '"':
-            in_string = True
-        elif char in "{[":
+    depth = values = 0
+    for mark in _marks(text):
+        if mark in "{[":
             depth += 1
             if depth > MAX_DEPTH:
                 raise ValueError(f"nested deeper than {MAX_DEPTH} levels")
-        elif char in "}]":
+        elif mark in "}]":
             depth -= 1
+            continue
+        values += 1
+        if values > MAX_VALUES:
+            raise ValueError(f"more than {MAX_VALUES} values")
+
+
+def _marks(text: str) -> Iterator[str]:
+    """Return the brackets and commas of ``text`` that stand outside of strings."""
+    global _mark
+    if _mark is None:
+        from re import DOTALL, compile
+
+        # A string that does not end is one match as well: searched from each of its quotes again, a
+        # text of quotes would take the square of its length.
+        _mark = compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?|[][{},]', DOTALL)
+    return (found[0] for found in _mark.finditer(text) if found[0][0] != '"')
+
+
+_mark: Pattern[str] | None = None
 
 
 def _unique(pairs: list[tuple[str, object]]) -> None:

@@ -202,6 +202,7 @@ class _Parser:
             raise TypeError(f"a reference is text, not {type(text).__name__}")
         self.text = text
         self.scheme: Scheme | None = None
+        self._option_at: dict[str, int] = {}
 
     def fail(
         self, message: str, position: int, hint: str, *, show: bool = True
@@ -236,7 +237,8 @@ class _Parser:
         if scheme.check is not None:
             problem = scheme.check(locator, dict(options))
             if problem is not None:
-                raise self.fail(problem[0], locator_start, problem[1])
+                about = problem[0].partition(" ")[0]
+                raise self.fail(problem[0], self._option_at.get(about, locator_start), problem[1])
         return Reference(scheme.name, store, locator, options, selector)
 
     def _scheme(self) -> Scheme:
@@ -316,6 +318,7 @@ class _Parser:
                     position,
                     _suggest(name, self.scheme.options, f"options of {self.scheme.name} are"),
                 )
+            self._option_at[name] = position
             if name in found:
                 raise self.fail(f"option {name!r} given twice", position, "keep one of them")
             if name == "optional":

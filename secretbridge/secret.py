@@ -8,13 +8,13 @@ CPython does not wipe memory that it frees.
 
 from __future__ import annotations
 
-from ._protected import Protected, secrets, views
+from ._protected import Protected, mark_secret, views
 from .errors import IntegrityError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from datetime import datetime
-    from typing import NoReturn
+    from typing import Any, NoReturn
 
     from pydantic_core import CoreSchema
 
@@ -69,7 +69,7 @@ class Secret:
     ) -> None:
         """``expires`` is in seconds since the epoch; ``is_line`` as in :class:`Document`."""
         held = value if isinstance(value, Protected) else Protected(value)
-        secrets.add(held.key)
+        mark_secret(held)
         _assign(self, "_held", held)
         _assign(self, "name", name)
         _assign(self, "reference", reference)
@@ -179,21 +179,6 @@ class Secret:
     def __deepcopy__(self, memo: object) -> Secret:
         return self
 
-    @classmethod
-    def __get_pydantic_core_schema__(cls, source: object, handler: object) -> CoreSchema:
-        from pydantic_core import core_schema
-
-        # A secret comes from a store: text that arrives from outside is no secret yet, and would be
-        # repeated in the error of whatever stands beside it.
-        return core_schema.is_instance_schema(
-            cls,
-            serialization=core_schema.plain_serializer_function_ser_schema(str, when_used="json"),
-        )
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, schema: object, handler: object) -> dict[str, object]:
-        return {"type": "string", "format": "password", "writeOnly": True}
-
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise TypeError(
             "a Secret cannot be pickled or copied into another process; pass its reference and "
@@ -202,6 +187,18 @@ class Secret:
 
     def __reduce__(self) -> NoReturn:
         self.__reduce_ex__(2)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: object, handler: object) -> CoreSchema:
+        from ._pydantic import core_schema
+
+        return core_schema()
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: object, handler: object) -> dict[str, Any]:
+        from ._pydantic import json_schema
+
+        return json_schema()
 
 
 class Opened:

@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from redis.credentials import CredentialProvider as _Provider
-from redis.exceptions import AuthenticationError
+from redis.exceptions import AuthenticationError, ConnectionError
 
 from ._login import Credential, Key, Login
 
@@ -90,7 +90,12 @@ def client_options(
         def attempt(credential: Credential) -> None:
             connection.credential_provider = _One(provider, credential)
             try:
+                # A refusal closes the socket; sending would open it again by calling us.
+                if connection._sock is None:
+                    connection._sock = connection._connect()
                 connection.on_connect()
+            except OSError as error:
+                raise ConnectionError(f"{type(error).__name__} while connecting again") from None
             finally:
                 connection.credential_provider = provider
 
@@ -113,7 +118,11 @@ def async_client_options(
         async def attempt(credential: Credential) -> None:
             connection.credential_provider = _One(provider, credential)
             try:
+                if not connection.is_connected:
+                    await connection._connect()
                 await connection.on_connect()
+            except OSError as error:
+                raise ConnectionError(f"{type(error).__name__} while connecting again") from None
             finally:
                 connection.credential_provider = provider
 

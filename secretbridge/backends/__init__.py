@@ -141,12 +141,11 @@ def backend_class(name: str) -> type[Backend]:
 
     Raises :class:`ConfigError` when there is none, or when what it needs is not installed.
     """
-    from importlib import import_module
-
     try:
         if name in _BUILT_IN:
             module, attribute = _BUILT_IN[name]
-            found: type[Backend] = getattr(import_module(module), attribute)
+            # Not importlib.import_module: importing importlib would cost a first get half a ms.
+            found: type[Backend] = getattr(__import__(module, fromlist=(attribute,)), attribute)
             return found
         from importlib.metadata import entry_points
 

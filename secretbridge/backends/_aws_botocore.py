@@ -3,8 +3,8 @@
 What must not be re-invented is botocore's: the files ``~/.aws/config`` and ``~/.aws/credentials``,
 and the chain of sources of credentials with all that they can do. What goes over the wire is ours:
 the chain gets a client of STS that sends through our transport, and where a source needs another
-service (single sign-on on a developer's machine) botocore's client hands each signed request to it.
-Only the metadata services of the platform, at their link-local addresses, are asked by botocore.
+service (single sign-on on a developer's machine, the metadata of a machine or container) botocore
+hands each request to it.
 
 Loading this module loads botocore, which costs 130 ms and 20 MiB; so it is imported when a store
 first needs it. boto3's layer of resources on top is not needed.
@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from botocore import credentials
-from botocore.awsrequest import AWSResponse
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 from botocore.session import Session
@@ -29,9 +28,10 @@ from ._aws_environment import SERVICE_IDS, Environment
 from ._aws_errors import Refused
 from ._aws_library_errors import configuration_error, library_error, refusal
 from ._aws_logs import install, quiet
+from ._aws_prepared import guard_metadata, send
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from typing import Protocol
 
     from . import Deadline
@@ -68,6 +68,7 @@ class Library:
         """
         self._options = options
         self._store = store
+        self._line = line
         self._session = _translated(partial(_Session, line, profile=options.profile))
         _translated(self._read, configuration_error)
 
@@ -113,6 +114,7 @@ class Library:
     def _found(self) -> Any:
         session, region = self._session, self._options.region or self.region
         chain = credentials.create_credential_resolver(session, region_name=region)
+        guard_metadata(chain.providers, self._line.limit)
         base = chain.load_credentials()
         if base is None:
             raise NoCredentialsError
@@ -156,27 +158,7 @@ class _Session(Session):  # type: ignore[misc]  # botocore has no types
         """Send a signed request. Called by botocore in place of its own HTTP session."""
         parts = urlsplit(request.url)
         endpoint = self._line.wire.endpoint(f"{parts.scheme}://{parts.netloc}")
-        headers = {name: _text(value) for name, value in request.headers.items()}
-        headers.pop("Content-Length", None)  # the transport writes this one itself
-        body = request.body
-        answer = endpoint.transport.request(
-            request.method,
-            (parts.path or "/") + (f"?{parts.query}" if parts.query else ""),
-            headers={"Host": endpoint.host, **headers},
-            body=body.encode() if isinstance(body, str) else body,
-            deadline=self._line.limit(),
-        )
-        return AWSResponse(request.url, answer.status, answer.headers, _Body(answer.body))
-
-
-class _Body:
-    """The body of an answer in the form in which botocore reads one."""
-
-    def __init__(self, content: bytes) -> None:
-        self._content = content
-
-    def stream(self, **_: object) -> Iterator[bytes]:
-        yield self._content
+        return send(request, endpoint.transport, self._line.limit(), endpoint.host)
 
 
 def _keys_of(found: Any) -> Keys:
@@ -208,7 +190,3 @@ def _translated(
         except Exception as error:  # noqa: BLE001 - what a source of credentials ran into
             failure = library_error(error)
     raise failure
-
-
-def _text(value: str | bytes) -> str:
-    return value.decode("ascii", "replace") if isinstance(value, bytes) else value

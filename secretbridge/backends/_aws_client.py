@@ -91,8 +91,9 @@ class Client:
         options: Options,
         wall_clock: Callable[[], float],
         clock: Callable[[], float],
+        default_region: str | None = None,
     ) -> None:
-        """Read AWS's configuration; no network.
+        """Read AWS's configuration; no network. ``default_region`` is for when it names none.
 
         Raises :class:`ConfigError` when it names no region, or the profile is not there.
         """
@@ -103,7 +104,7 @@ class Client:
         self._clock_offset = 0.0
         self._call = threading.local()
         self._settings = self._found_settings()
-        region = options.region or self._settings.region
+        region = options.region or self._settings.region or default_region
         if region is None:
             raise ConfigError(
                 "no AWS region is configured", hint="set region: in the store's configuration"
@@ -153,6 +154,15 @@ class Client:
             return answer_of(answer, operation)
 
         return self._attempted(once, deadline)
+
+    def keys(self, deadline: Deadline) -> Keys:
+        """Return the credentials to sign with now. Raises :class:`SecretBridgeError`."""
+        failure: SecretBridgeError
+        try:
+            return self._attempted(lambda: self._credentials.keys(deadline), deadline)
+        except Refused as refused:
+            failure = error_for(refused)
+        raise failure
 
     def identity(self, deadline: Deadline) -> Identity:
         """Return whom AWS takes us for, as STS tells, and for how long the credentials last.

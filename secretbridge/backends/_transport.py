@@ -276,7 +276,7 @@ class Transport:
         except ValueError as error:
             raise ConfigError(
                 f"the request cannot be written ({error})",
-                hint="look for stray line breaks in the credential files",
+                hint="look for stray line breaks in the credential files, and at the path",
             ) from None
 
     # Errors --------------------------------------------------------------------------------------

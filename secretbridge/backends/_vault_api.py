@@ -208,7 +208,9 @@ def _unavailable(reply: Reply) -> BackendUnavailable:
             hint="set `address` to the active node, or to the cluster's load balancer",
         )
     return BackendUnavailable(
-        f"the server failed (HTTP {reply.status})", hint="its log names the cause"
+        f"the server failed (HTTP {reply.status})",
+        concerns_store=reply.concerns_the_store,
+        hint="its log names the cause",
     )
 
 

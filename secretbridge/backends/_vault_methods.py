@@ -205,7 +205,7 @@ class Aws(MethodLogin):
                 f"the auth method aws needs the module {missing!r}, which is not installed",
                 hint="pip install 'secretbridge[vault,aws]'",
             )
-        body = signed_identity(self._region, self._server_id)
+        body = signed_identity(self._region, self._server_id, deadline)
         if self._role is not None:
             body["role"] = self._role
         return self.log_in(api, deadline, clock, body)

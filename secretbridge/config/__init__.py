@@ -20,6 +20,16 @@ import os
 from .._find import CONFIG_VARIABLE, find_config
 from .._value import Value, assign
 from ..errors import ConfigError
+from ._sidecar import (
+    AuditConfig,
+    ExecHook,
+    FileConfig,
+    HttpHook,
+    ListenConfig,
+    SidecarConfig,
+    SignalHook,
+    taken,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,16 +37,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ..reference import Reference
-    from ._models import (
-        AuditConfig,
-        Document,
-        ExecHook,
-        FileConfig,
-        HttpHook,
-        ListenConfig,
-        SidecarConfig,
-        SignalHook,
-    )
+    from . import _models
+    from ._models import Document
     from ._source import Source
 
 __all__ = [
@@ -51,6 +53,7 @@ __all__ = [
     "SidecarConfig",
     "SignalHook",
     "StoreConfig",
+    "admin_socket",
     "find_config",
     "load_config",
 ]
@@ -168,6 +171,27 @@ def load_config(
     return outcome
 
 
+def admin_socket(
+    path: str | os.PathLike[str] | None = None, *, environ: Mapping[str, str] = os.environ
+) -> str | None:
+    """Return ``sidecar.listen.socket`` of a configuration, whatever else is wrong with it, or None.
+
+    For those who ask a sidecar that runs: it lives with a former state of the file, if this one is
+    broken, and it is asked often. Raises :class:`ConfigError` for a file that cannot be read at all.
+    """
+    name = find_config(environ) if path is None else os.fspath(path)
+    if name is None:
+        return None
+    from ._source import read
+    from ._values import resolve_path
+
+    source = read(name)
+    found: object = source.data
+    for key in ("sidecar", "listen", "socket"):
+        found = found.get(key) if isinstance(found, dict) else None
+    return str(resolve_path(found, source.directory)) if isinstance(found, str) and found else None
+
+
 def _outcome(name: str, is_found_here: bool) -> Config | ConfigError:
     try:
         return _load(name, is_found_here)
@@ -242,7 +266,7 @@ def _refuse_untrusted(source: Source, document: Document, is_found_here: bool) -
     return (f"{source.name}: {cause}; {remedy}",)
 
 
-def _with_contents(sidecar: SidecarConfig, secrets: list[str]) -> SidecarConfig:
+def _with_contents(sidecar: _models.SidecarConfig, secrets: list[str]) -> SidecarConfig:
     """Fill in what each file leaves to the sidecar block: content, mode and group."""
     from ._models import FileConfig
 
@@ -259,12 +283,5 @@ def _with_contents(sidecar: SidecarConfig, secrets: list[str]) -> SidecarConfig:
         if not (file.secret or file.template or file.concat or file.format):
             update["secret"] = name
         filled[name] = file.model_copy(update=update)
-    return sidecar.model_copy(update={"files": filled})
-
-
-def __getattr__(name: str) -> object:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from . import _models
-
-    return getattr(_models, name)
+    found: SidecarConfig = taken(sidecar.model_copy(update={"files": filled}))
+    return found

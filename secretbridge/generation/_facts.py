@@ -11,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["TargetFacts", "examine"]
+__all__ = ["TargetFacts", "examine", "filesystem_of"]
 
 
 class TargetFacts(Value):
@@ -93,6 +93,20 @@ def examine(descriptor: int, path: str, *, proc: str = "/proc", sys: str = "/sys
         mounts_inside=[m.point for m in mounts if m.point.startswith(place)],
         is_parent_open=bool(parent.st_mode & 0o002) and not parent.st_mode & S_ISVTX,
     )
+
+
+def filesystem_of(path: str, *, proc: str = "/proc") -> str | None:
+    """Return the type of the file system that ``path`` is on, or None when it cannot be told."""
+    try:
+        descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        device = os.fstat(descriptor).st_dev
+        mount = _mount_of(descriptor, device, _mounts(f"{proc}/self/mountinfo"), proc)
+        return mount.filesystem if mount else None
+    finally:
+        os.close(descriptor)
 
 
 class _Mount(Value):

@@ -111,7 +111,9 @@ class LeakWatch:
         if call.when == "teardown":
             guard.stop()
         reported = item.stash.setdefault(_REPORTED, set())
-        found = [leak for leak in guard.leaks(self._allowed(item)) if leak not in reported]
+        # Before the test's fixtures end what it has started and remove what it has written.
+        leaks = guard.leaks(self._allowed(item), looks_around=call.when == "call")
+        found = [leak for leak in leaks if leak not in reported]
         if found:
             reported.update(found)
             self._leaking += 1

@@ -31,9 +31,8 @@ _PEM = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----\s+(.*?)-----END \1-----", re.DO
 def spellings(value: bytes) -> dict[bytes, str]:
     """Return the forms in which the beginning of ``value`` may turn up, each with what it is called."""
     head = _head(value)
-    found: dict[bytes, str] = {
-        head: "as it is" if head == value else f"by its first {HEAD} characters"
-    }
+    found: dict[bytes, str] = {value: "as it is"}
+    found.setdefault(head, f"by its first {HEAD} characters")
 
     def add(form: str | bytes, name: str) -> None:
         raw = form.encode("utf-8", "surrogateescape") if isinstance(form, str) else form

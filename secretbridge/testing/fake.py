@@ -153,6 +153,23 @@ class FakeBackend:
                 lifetime=self._items[locator].lifetime,
             )
 
+    def body(self, locator: str) -> bytes | None:
+        """Return the newest version of a document, or None when there is none."""
+        with self._lock:
+            item = self._items.get(locator)
+            return item.bodies[-1] if item is not None and item.bodies else None
+
+    def move(
+        self, locator: str, to: FakeBackend, new: str, change: Callable[[bytes], bytes]
+    ) -> None:
+        """Bring a document with all that was said of it to ``new`` in ``to``; ``change`` its bodies."""
+        with self._lock:
+            item = self._items.pop(locator, None)
+        if item is not None:
+            item.bodies = [change(body) for body in item.bodies]
+            with to._lock:
+                to._items.setdefault(new, item)
+
     def remove(self, locator: str) -> None:
         """Forget the document as if it had never been there."""
         with self._lock:
@@ -197,6 +214,11 @@ class FakeBackend:
         with self._lock:
             self._items[locator].lease = (duration, renewable)
 
+    def is_leased(self, locator: str) -> bool:
+        """Say whether ``locator`` is handed out under leases."""
+        with self._lock:
+            return locator in self._items and self._items[locator].lease is not None
+
     def expire(self, locator: str) -> None:
         """End every lease of ``locator`` now: renewing one says :class:`SecretExpired`."""
         with self._lock:
@@ -204,6 +226,11 @@ class FakeBackend:
             for lease_id, (owner, _) in list(self._leases.items()):
                 if owner == locator:
                     self._leases[lease_id] = (owner, now)
+
+    @property
+    def is_held(self) -> bool:
+        """Whether calls are held right now; see :meth:`hold`."""
+        return self._held
 
     @contextmanager
     def hold(self) -> Iterator[None]:

@@ -89,10 +89,10 @@ class LeakGuard:
     >>> from secretbridge.testing import LeakGuard
     >>> guard = LeakGuard()
     >>> store = {}
-    >>> value = guard.plant(lambda text: store.update(password=text), "the password")
+    >>> value = guard.plant(lambda text: store.update(password=text), "the password", plain=True)
     >>> guard.saw("log", "app, at DEBUG", f"connecting with {store}")
     >>> [str(leak) for leak in guard.leaks()]
-    ['the password was seen, JSON-escaped, in log: app, at DEBUG']
+    ['the password was seen, as it is, in log: app, at DEBUG']
     """
 
     def __init__(self) -> None:
@@ -208,11 +208,15 @@ class LeakGuard:
 
     # The verdict.
 
-    def leaks(self, allowed: Iterable[str] = ()) -> list[Leak]:
-        """Return every leak that was seen, apart from those in the channels ``allowed``."""
+    def leaks(self, allowed: Iterable[str] = (), *, looks_around: bool = True) -> list[Leak]:
+        """Return every leak that was seen, apart from those in the channels ``allowed``.
+
+        With ``looks_around`` also those in the processes and the files as they are now.
+        """
         from ._taps import processes
 
-        found = [*self._found, *self._search([*self._seen, *processes(), *self._files()])]
+        seen = [*self._seen, *processes(), *self._files()] if looks_around else self._seen
+        found = [*self._found, *self._search(seen)]
         left_out = set(allowed)
         return [leak for leak in dict.fromkeys(found) if leak.channel not in left_out]
 

@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from .guard import LeakGuard
+    from collections.abc import Iterator
 
-__all__ = ["no_secret_leaks"]
+    from .guard import LeakGuard
+    from .stand_in import FakeSecrets
+
+__all__ = ["no_secret_leaks", "secretbridge_fake"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -45,6 +48,15 @@ def pytest_configure(config: pytest.Config) -> None:
         from ._leak_watch import LeakWatch
 
         config.pluginmanager.register(LeakWatch(config, everywhere=True), LeakWatch.NAME)
+
+
+@pytest.fixture
+def secretbridge_fake() -> Iterator[FakeSecrets]:
+    """Stand in for every store of this process: see :class:`secretbridge.testing.FakeSecrets`."""
+    from .stand_in import FakeSecrets
+
+    with FakeSecrets() as fake:
+        yield fake
 
 
 @pytest.fixture

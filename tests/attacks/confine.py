@@ -37,3 +37,10 @@ def allow_no_locked_memory(limit: int = 0) -> None:
     words = list(struct.unpack("6I", sets.raw))
     words[0] &= ~(1 << _CAP_IPC_LOCK)
     assert libc.capset(header, struct.pack("6I", *words)) == 0
+
+
+def drop_capabilities() -> None:
+    """Give up every capability, as a container does that drops all of them."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    header = struct.pack("Ii", 0x20080522, 0)
+    assert libc.capset(header, struct.pack("6I", *[0] * 6)) == 0

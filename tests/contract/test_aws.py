@@ -17,7 +17,7 @@ from secretbridge.errors import (
 )
 from secretbridge.reference import Reference
 from secretbridge.testing import BackendContract
-from tests.servers.aws import REGION, FaultServer, clean_environment
+from tests.servers.aws import ENVIRONMENT, REGION, FaultServer, clean_environment
 
 pytest.importorskip("botocore")
 
@@ -42,6 +42,12 @@ class TestOnTheFaultServer(BackendContract):
 
     def options(self, backend):
         return {"region": REGION, "endpoint_url": self.server.url}
+
+    def credentials(self, backend):
+        return [ENVIRONMENT["AWS_SECRET_ACCESS_KEY"]]
+
+    def absent_version(self):
+        return "0" * 36
 
     def put(self, locator, body):
         try:
@@ -107,6 +113,9 @@ class TestOnMoto(BackendContract):
 
     def options(self, backend):
         return {"region": REGION, "endpoint_url": self.url}
+
+    def absent_version(self):
+        return "0" * 36
 
     def put(self, locator, body):
         try:

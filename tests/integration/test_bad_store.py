@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 
 import pytest
 
@@ -127,3 +128,12 @@ def test_a_configuration_that_everybody_may_write_is_not_believed_silently(place
     place.config.chmod(0o666)
     result = place.call("once")
     assert "every user may write it" in result.stderr
+
+
+def test_a_configuration_that_everybody_may_write_shows_in_the_health(place):
+    place.config.chmod(0o666)
+    sidecar = place.start()
+    assert "every user may write it" in place.call("healthcheck").stdout
+    place.config.chmod(0o640)
+    sidecar.send_signal(signal.SIGHUP)
+    place.wait(lambda: place.status()["problems"] == {})

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 
 import pytest
 
 from tests.servers._vault_admin import write_private
+from tests.servers.gate import Gate
+from tests.servers.hostile import hang
 from tests.servers.vault import VaultServer
 
 REVOKING = {"sys/leases/revoke": ["update"]}
@@ -20,13 +23,13 @@ def server():
         yield server
 
 
-def configure(place, server, secrets, rules, **sidecar):
+def configure(place, server, secrets, rules, address=None, **sidecar):
     """Let ``place`` read ``secrets`` by AppRole, with a role that has ``rules``."""
     server.policy("app", rules)
     role_id = write_private(place.root / "role", server.approle("app", ["app"]))
     secret_id = write_private(place.root / "secret", server.secret_id("app"))
     auth = {"method": "approle", "role_id_file": str(role_id), "secret_id_file": str(secret_id)}
-    stores = {"vault": {"backend": "vault", "address": server.address, "auth": auth}}
+    stores = {"vault": {"backend": "vault", "address": address or server.address, "auth": auth}}
     place.configure(secrets=secrets, stores=stores, refresh="1h", **sidecar)
 
 
@@ -88,6 +91,35 @@ def test_a_sidecar_that_wipes_its_files_leaves_no_lease_and_no_token(place, serv
     assert process.wait(20) == 0
     assert alive(server) == set()
     assert logins(server) == []
+
+
+def test_it_wipes_at_once_and_ends_within_two_seconds_though_its_leases_cannot_be_given_back(
+    place, server
+):
+    """Twice the time was taken when the configuration had been read again shortly before."""
+    locator = server.dynamic_role(ttl=600, max_ttl=6000)
+    user = {"user": f"vault:{locator}#username"}
+    with Gate(server.address) as gate:
+        for secrets in (user, {**user, "same": f"vault:{locator}#username"}):
+            configure(
+                place,
+                server,
+                secrets,
+                {"database/creds/*": ["read"], **REVOKING},
+                address=gate.address,
+                on_exit="wipe",
+            )
+            if not place.running:
+                process = place.start()
+        process.send_signal(signal.SIGHUP)
+        place.wait(lambda: "same" in os.listdir(place.target))
+        gate.spoil(hang())
+        before = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        place.wait(lambda: os.listdir(place.target) == [])
+        assert time.monotonic() - before < 0.5
+        assert process.wait(20) == 0
+        assert time.monotonic() - before < 2.0
 
 
 def test_a_sidecar_that_keeps_its_files_keeps_what_they_need_and_no_more(place, server):

@@ -72,6 +72,8 @@ class Gate(HostileServer):
         assert parts.port is not None
         self._upstream = (parts.hostname, parts.port)
         self._faults: list[_Fault] = []
+        self._delay = 0.0
+        self._delayed: Pick = lambda request: True
         self.requests: list[Request] = []
 
     def spoil(
@@ -84,10 +86,20 @@ class Gate(HostileServer):
         """Let ``behaviour`` answer the next requests that ``where`` picks; ``times`` of them."""
         self._faults.append(_Fault(behaviour, where, times))
 
-    def heal(self) -> None:
-        """Hand everything on again, and drop the connections that a fault still holds."""
+    def delay(self, seconds: float, where: Pick = lambda request: True) -> None:
+        """Let the requests that ``where`` picks wait so long before they are handed on."""
+        self._delay, self._delayed = seconds, where
+
+    def heal(self, *, drops: bool = True) -> None:
+        """Hand everything on again, at once.
+
+        Without ``drops`` the connections that a fault holds stay as they are, as after a partition,
+        which no side tells anything of.
+        """
         self._faults.clear()
-        self.become(self._pass_on)
+        self._delay = 0.0
+        if drops:
+            self.drop_connections()
 
     def close(self) -> None:
         """Refuse connections, as a server that has ended, until :meth:`open`."""
@@ -104,13 +116,15 @@ class Gate(HostileServer):
 
     def _pass_on(self, connection: Connection) -> None:
         host, port = self._upstream
-        honest = http.client.HTTPConnection(host, port, timeout=60)
+        honest = _Upstream(host, port, timeout=60)
         with contextlib.closing(honest):
             while connection.read_request():
                 request = _parsed(connection)
                 self.requests.append(request)
                 behaviour = self._fault_for(request)
                 if behaviour is None:
+                    if self._delay and self._delayed(request):
+                        connection.wait(self._delay)
                     connection.send(_ask(honest, request))
                     continue
                 connection.unread()
@@ -127,6 +141,10 @@ class Gate(HostileServer):
                     fault.times -= 1
                 return fault.behaviour
         return None
+
+
+class _Upstream(http.client.HTTPConnection):
+    debuglevel = 0  # also where a test has the standard library's clients print what they send
 
 
 def _parsed(connection: Connection) -> Request:

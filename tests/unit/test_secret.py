@@ -16,7 +16,7 @@ import traceback
 import pytest
 
 from secretbridge._protected import secrets, views
-from secretbridge.document import Document, select
+from secretbridge.document import Document, select_held
 from secretbridge.errors import IntegrityError
 from secretbridge.reference import Reference
 from secretbridge.secret import Secret
@@ -170,7 +170,9 @@ def test_a_value_does_not_outlive_the_secrets_that_hold_it():
 def test_a_secret_of_a_whole_document_shares_its_memory_and_keeps_it():
     document = Document(CANARY.encode())
     secret = Secret(
-        select(document, Reference.parse("file:x")), name="x", reference=Reference.parse("file:x")
+        select_held(document, Reference.parse("file:x")),
+        name="x",
+        reference=Reference.parse("file:x"),
     )
     assert secret._held is document.held
     del document

@@ -1,5 +1,7 @@
 """The HTTP/1.1 reader: every framing that servers use, and none that is unclear."""
 
+import tracemalloc
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -207,6 +209,42 @@ def test_nothing_can_end_its_line_in_a_request(method, target, header):
     with pytest.raises(ValueError) as caught:
         encode_request(method, target, {"X-Vault-Token": header}, None)
     assert "canar" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/..", "/v1/kv/data/../../sys", "/a/./b", "/a/%2e%2E/b", "/a%2f..%2Fb", "/a/.%2e?x=1", "/./"],
+)
+def test_a_path_does_not_leave_where_it_begins(path):
+    with pytest.raises(ValueError, match="segment"):
+        encode_request("GET", path, {}, None)
+
+
+@pytest.mark.parametrize("path", ["/a..b", "/...", "/a/..b", "/.hidden", "/a%2e%2e", "/x?y=/../z"])
+def test_dots_within_a_name_are_part_of_it(path):
+    assert encode_request("GET", path, {}, None).startswith(f"GET {path} ".encode())
+
+
+def in_parts(*parts):
+    return iter([*parts, b""]).__next__
+
+
+@pytest.mark.parametrize(
+    "head",
+    [b"Content-Length: 400000\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n", b"\r\n"],
+    ids=["length", "chunked", "to the end"],
+)
+def test_a_body_in_many_small_parts_takes_little_more_than_its_size(head):
+    small = (
+        [b"2\r\nxy\r\n" * 1000] * 200 + [b"0\r\n\r\n"] if b"chunked" in head else [b"xy"] * 200_000
+    )
+    receive = in_parts(b"HTTP/1.1 200 OK\r\n" + head, *small)
+    tracemalloc.start()
+    answer = read_answer(receive, 400_000)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(answer.body) == 400_000
+    assert peak < 2.5 * 400_000
 
 
 @pytest.mark.parametrize(

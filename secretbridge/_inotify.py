@@ -1,0 +1,95 @@
+"""inotify(7) through the C library: one descriptor, read by one thread."""
+
+from __future__ import annotations
+
+import os
+import struct
+
+from ._kernel import checked, library
+from ._value import Value, assign
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["Event", "Inotify"]
+
+_CLOSE_WRITE, _MOVED_TO, _CREATE, _DELETE = 0x8, 0x80, 0x100, 0x200
+_DELETE_SELF, _MOVE_SELF, _UNMOUNT = 0x400, 0x800, 0x2000
+_OVERFLOW, _IGNORED = 0x4000, 0x8000
+_ONLYDIR = 0x01000000
+_MASK = _CLOSE_WRITE | _MOVED_TO | _CREATE | _DELETE | _DELETE_SELF | _MOVE_SELF | _ONLYDIR
+
+_HEADER = struct.Struct("iIII")
+_BUFFER = 64 * 1024
+
+
+class Event(Value):
+    """Something happened: to ``name`` in the directory of ``watch``, or to that directory itself.
+
+    ``is_gone``: the watch has ended. ``is_moved``: the directory has another path now. ``is_overflow``:
+    events were lost, and nobody knows whose.
+    """
+
+    __slots__ = ("mask", "name", "watch")
+
+    watch: int
+    mask: int
+    name: str
+
+    def __init__(self, watch: int, mask: int, name: str) -> None:
+        assign(self, "watch", watch)
+        assign(self, "mask", mask)
+        assign(self, "name", name)
+
+    @property
+    def is_gone(self) -> bool:
+        return bool(self.mask & _IGNORED)
+
+    @property
+    def is_moved(self) -> bool:
+        return bool(self.mask & _MOVE_SELF)
+
+    @property
+    def is_overflow(self) -> bool:
+        return bool(self.mask & _OVERFLOW)
+
+
+class Inotify:
+    """The descriptor. Every method but :meth:`read` may be called from any thread."""
+
+    def __init__(self) -> None:
+        """Raise :class:`OSError`: EMFILE when the user has no instance left, ENOSYS without inotify."""
+        self._descriptor = checked(library().inotify_init1(os.O_CLOEXEC))
+
+    def add(self, directory: str) -> int:
+        """Watch ``directory`` and return the number of the watch, the same for the same directory.
+
+        Raises :class:`OSError`: ENOENT, ENOTDIR, EACCES, or ENOSPC when no watch is left.
+        """
+        return checked(library().inotify_add_watch(self._descriptor, os.fsencode(directory), _MASK))
+
+    def remove(self, watch: int) -> None:
+        """End a watch; an event tells of it. One that has ended already is no error."""
+        library().inotify_rm_watch(self._descriptor, watch)
+
+    def read(self) -> list[Event]:
+        """Return what happened, waiting for something to happen."""
+        return list(_events(os.read(self._descriptor, _BUFFER)))
+
+    def interrupt(self) -> None:
+        """Have a waiting :meth:`read` return: the end of a watch is an event."""
+        self.remove(self.add("/"))
+
+    def close(self) -> None:
+        """Give the descriptor back. Nobody may be reading."""
+        os.close(self._descriptor)
+
+
+def _events(buffer: bytes) -> Iterator[Event]:
+    at = 0
+    while at < len(buffer):
+        watch, mask, _, length = _HEADER.unpack_from(buffer, at)
+        at += _HEADER.size
+        yield Event(watch, mask, os.fsdecode(buffer[at : at + length].rstrip(b"\0")))
+        at += length
