@@ -230,13 +230,19 @@ class Entry:
             self.renew_at = min(self.renew_at, self.end_at - full * 0.9 * LAST_SHARE)
 
     def describe(self, now: float) -> dict[str, object]:
-        """Return what people want to know; ages in seconds, no values."""
+        """Return what people want to know; times in seconds from ``now``, no values.
+
+        ``ends_in`` and ``renew_in`` are for what is valid for a time only, such as a lease.
+        """
         document = self.document
+        has_end = document is not None and (self.lease is not None or document.lifetime is not None)
         return {
             "state": condition(self, now),
             "version": document.version if document is not None else None,
             "age": now - self.fetched_at if document is not None else None,
             "due_in": self.due_at - now if document is not None else None,
+            "ends_in": self.end_at - now if has_end else None,
+            "renew_in": None if self.renew_at is None else self.renew_at - now,
             "activity": self.activity,
             "error": self.error.message if self.error is not None else None,
         }
