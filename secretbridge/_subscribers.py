@@ -97,11 +97,11 @@ class Subscribers:
             if stream is None:
                 return False
             with driver.lock:
-                stream.put(change)
+                stream._put(change)
                 driver.turns.move()
             return True
 
-        changes.begin([self.subscribe(key, tell) for key in keys])
+        changes._begin([self.subscribe(key, tell) for key in keys])
         return changes
 
     def watch(self, keys: Iterable[str], wake: Callable[[], object]) -> Callable[[], None]:
