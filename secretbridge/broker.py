@@ -157,9 +157,9 @@ class Broker:
         while its store is away, within ``max_stale``.
         """
         try:
-            hot = self._hot[key]
-            if self._clock() < hot[1]:
-                return hot[0]
+            secret = self._hot[key]
+            if self._clock() < secret._until:
+                return secret
         except KeyError:
             pass
         outcome = self.resolve((key,))[key]
@@ -177,8 +177,8 @@ class Broker:
     async def aget(self, key: str) -> Secret:
         """As :meth:`get`, for asyncio: a cached value without a thread, else without blocking."""
         hot = self._hot.get(key)
-        if hot is not None and self._clock() < hot[1]:
-            return hot[0]
+        if hot is not None and self._clock() < hot._until:
+            return hot
         outcome = (await self.aresolve((key,)))[key]
         if isinstance(outcome, SecretBridgeError):
             raise outcome
