@@ -103,8 +103,14 @@ def _in_child() -> None:
     _forker = None
     _resting.clear()
     # All of them, not those that were at rest: without the hook before the fork none was.
+    errors = []
     for aware in list(_watched):
-        aware.after_fork_in_child()
+        try:
+            aware.after_fork_in_child()
+        except Exception as error:  # noqa: BLE001 - a plugin's fault must not lock up the others
+            errors.append(error)
+    if errors:
+        raise errors[0]  # Python prints it, and goes on
 
 
 _is_noted = False

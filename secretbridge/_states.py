@@ -161,7 +161,7 @@ class Entry:
         if self.document is not None and self.stale_since is None:
             self.stale_since = now
 
-    def after_fork(self) -> None:
+    def after_fork(self, jitter: float) -> None:
         """In a forked child: forget the call that is under way, and the lease, of the parent's."""
         self.is_in_line = False
         if self.activity in (FETCHING, RENEWING, QUEUED):
@@ -171,6 +171,8 @@ class Entry:
             # The parent may give it back at any time, so the child soon gets one of its own.
             self.lease = self.renew_at = None
             self.due_at = 0.0
+        # Or all workers of a server would ask at the same moment as their parent, for ever.
+        self.due_at -= 0.1 * jitter * max(0.0, self.due_at - self.fetched_at)
 
     def load(self, document: Document, jitter: float, now: float) -> None:
         """Take in a new value, and decide when it becomes due and when it ends."""

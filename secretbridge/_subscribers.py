@@ -81,7 +81,7 @@ class Subscribers:
             try:
                 callback(change.secret)
             except Exception as error:  # noqa: BLE001 - an application's callback may raise anything
-                _report(key, error)
+                _report(f"the on_change callback of {key}", error)
             return True
 
         return self.subscribe(key, tell)
@@ -97,11 +97,11 @@ class Subscribers:
             if stream is None:
                 return False
             with driver.lock:
-                stream.put(change)
+                stream._put(change)
                 driver.turns.move()
             return True
 
-        changes.begin([self.subscribe(key, tell) for key in keys])
+        changes._begin([self.subscribe(key, tell) for key in keys])
         return changes
 
     def watch(self, keys: Iterable[str], wake: Callable[[], object]) -> Callable[[], None]:
@@ -130,7 +130,10 @@ class Subscribers:
             self._untold |= dict.fromkeys(id for id in ids if self._subscribers.get(id))
             self._start_telling()
         for wake in dict.fromkeys(wakes):
-            wake()
+            try:
+                wake()
+            except Exception as error:  # noqa: BLE001 - it is not this reader's fault
+                _report("a watcher", error)
 
     def _start_telling(self) -> None:
         if not self._untold or self._is_telling:
@@ -213,7 +216,7 @@ class _InLoop:
             try:
                 await self._callback(secret)
             except Exception as error:  # noqa: BLE001
-                _report(self._key, error)
+                _report(f"the on_change callback of {self._key}", error)
 
 
 def _is_in_loop(tell: Tell) -> bool:
@@ -229,10 +232,8 @@ def _is_coroutine_function(callback: Callable[..., object]) -> bool:
     return iscoroutinefunction(callback) or iscoroutinefunction(call)
 
 
-def _report(key: str, error: Exception) -> None:
+def _report(who: str, error: Exception) -> None:
     from logging import getLogger
 
     # The type alone: the text and the frames of an application's error may hold the value.
-    getLogger("secretbridge").error(
-        "the on_change callback of %s raised %s", key, type(error).__name__
-    )
+    getLogger("secretbridge").error("%s raised %s", who, type(error).__name__)

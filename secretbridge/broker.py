@@ -136,6 +136,8 @@ class Broker:
             secrets={name: entry.reference for name, entry in config.secrets.items()},
             refresh=config.cache.refresh,
             max_stale=config.cache.max_stale,
+            grace=config.cache.grace,
+            refresh_floor=config.cache.refresh_floor,
             policies={
                 name: Policy(
                     config.cache.refresh if entry.refresh is None else entry.refresh,
@@ -155,9 +157,9 @@ class Broker:
         while its store is away, within ``max_stale``.
         """
         try:
-            hot = self._hot[key]
-            if self._clock() < hot[1]:
-                return hot[0]
+            secret = self._hot[key]
+            if self._clock() < secret._until:
+                return secret
         except KeyError:
             pass
         outcome = self.resolve((key,))[key]
@@ -175,8 +177,8 @@ class Broker:
     async def aget(self, key: str) -> Secret:
         """As :meth:`get`, for asyncio: a cached value without a thread, else without blocking."""
         hot = self._hot.get(key)
-        if hot is not None and self._clock() < hot[1]:
-            return hot[0]
+        if hot is not None and self._clock() < hot._until:
+            return hot
         outcome = (await self.aresolve((key,)))[key]
         if isinstance(outcome, SecretBridgeError):
             raise outcome
@@ -350,7 +352,12 @@ class Broker:
     # What is going on ----------------------------------------------------------------------------
 
     def status(self) -> list[dict[str, object]]:
-        """Return for each configured name what is known without asking any store. No values."""
+        """Return for each configured name what is known without asking any store. No values.
+
+        Each row has ``name``, ``reference``, ``state`` (``fresh``, ``due``, ``stale``, ``expired`` or
+        ``empty``), ``version``, ``age``, ``due_in`` and ``ends_in`` (seconds; the last one for leases
+        and certificates only), ``activity``, ``held`` (kept fresh in the background) and ``error``.
+        """
         from ._status import secret_rows
 
         return secret_rows(self._driver, self._cache, self._clock())

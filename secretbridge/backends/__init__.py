@@ -38,6 +38,8 @@ class Deadline:
 
     __slots__ = ("_clock", "at")
 
+    at: float
+
     def __init__(self, seconds: float, clock: Callable[[], float] | None = None) -> None:
         """End ``seconds`` from now on ``clock`` (default: :func:`time.monotonic`)."""
         if clock is None:

@@ -85,6 +85,24 @@ def test_what_was_being_fetched_for_a_handle_is_fetched_in_the_child_at_once(sto
         assert in_child(child) == "t0ken"
 
 
+def test_children_do_not_all_refresh_at_the_moment_of_their_parent(store, clock):
+    with Broker({"fake": store}, NAMES, clock=clock, random=lambda: 0.5) as broker:
+        broker.get("token")
+        due_in = broker.status()[2]["due_in"]
+        child = in_child(lambda: broker.status()[2]["due_in"])
+        assert 0.9 * due_in <= float(child) < due_in
+
+
+def test_a_backend_that_breaks_after_a_fork_does_not_take_the_other_brokers_along(store):
+    def broken():
+        raise RuntimeError
+
+    bad = FakeBackend()
+    bad.after_fork = broken
+    with Broker({"fake": bad}), Broker({"fake": store}, NAMES) as broker, Broker({"fake": bad}):
+        assert in_child(lambda: broker.get("token").reveal()) == "t0ken"
+
+
 def test_a_grandchild_starts_over_as_well(store):
     with Broker({"fake": store}, NAMES, refresh=0.02) as broker:
         broker.on_change("token", print)
