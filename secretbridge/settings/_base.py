@@ -18,6 +18,8 @@ from ._reading import Reading
 from ._sources import SecretSettingsSource, Unless
 
 if TYPE_CHECKING:
+    from typing import Self
+
     from ..broker import Broker
 
 __all__ = ["BaseSettings"]
@@ -56,6 +58,11 @@ class BaseSettings(pydantic_settings.BaseSettings):
             super().__init__(**values)
         self._reading = reading
         self._arguments = values
+
+    @classmethod
+    def from_broker(cls, broker: Broker, **values: Any) -> Self:
+        """As with ``_broker=broker``, in a form that type checkers know."""
+        return cls(**{"_broker": broker, **values})
 
     @classmethod
     def settings_customise_sources(
@@ -121,13 +128,14 @@ class BaseSettings(pydantic_settings.BaseSettings):
         reported to the log ``secretbridge``.
         """
 
-        def take(_: Secret) -> None:
+        def take(_: Secret | None) -> None:
             changed = self._rebuild()
             if changed and callback is not None:
                 callback(changed)
 
         ends = [self._reading.broker.on_change(key, take) for key in self._reading.keys]
         ends += self._reading.watch_directories(take)
+        take(None)  # what changed before anybody listened
 
         def end() -> None:
             for each in ends:
