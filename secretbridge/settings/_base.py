@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import pydantic_settings
-from pydantic import PrivateAttr, ValidationInfo, ValidatorFunctionWrapHandler, field_validator
+from pydantic import (
+    BaseModel,
+    PrivateAttr,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+)
 from pydantic_settings import PydanticBaseSettingsSource
 
 from ..secret import Secret
@@ -98,12 +105,9 @@ class BaseSettings(pydantic_settings.BaseSettings):
         """Let a plain field take a secret that came out of ``secrets_dir``."""
         if not isinstance(value, (Secret, dict)):
             return handler(value)
-        field = cls.model_fields[info.field_name or ""]
+        kind, model = _openings(cls)[info.field_name or ""]
         if isinstance(value, Secret):
-            is_opened_inside = source_of(field) is not None  # by its own metadata
-            kind = Kind.SECRET if is_opened_inside else kind_of(field.annotation)
             return convert(value, kind, handler)
-        model = None if source_of(field) is not None else model_in(field.annotation)
         return handler(value) if model is None else open_inside(value, model, handler)
 
     def reload(self, *, timeout: float = _SECONDS) -> frozenset[str]:
@@ -162,6 +166,20 @@ class BaseSettings(pydantic_settings.BaseSettings):
         for name, field in fields.items():
             if source_of(field) is not None and field.repr is False:
                 yield name, _Mask()
+
+
+@lru_cache(maxsize=256)
+def _openings(cls: type[BaseModel]) -> dict[str, tuple[Kind, type[BaseModel] | None]]:
+    """Return what each field of a class makes of a secret, and the model that it is, if it is one.
+
+    A ``from_secret`` field is opened by its own metadata, so here it is left as it is.
+    """
+    return {
+        name: (Kind.SECRET, None)
+        if source_of(field) is not None
+        else (kind_of(field.annotation), model_in(field.annotation))
+        for name, field in cls.model_fields.items()
+    }
 
 
 class _Mask:
