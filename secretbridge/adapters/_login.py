@@ -76,8 +76,8 @@ class Login:
         timeout: float = 5.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.password = bound(password, broker)
-        self.user = None if user is None else bound(user, broker)
+        self.password: Handle = bound(password, broker)
+        self.user: Handle | None = None if user is None else bound(user, broker)
         self._timeout = timeout
         self._clock = clock
         self._told: Secret | None = None

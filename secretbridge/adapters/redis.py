@@ -40,7 +40,7 @@ class CredentialProvider(_Provider):
         user: Key | None = None,
         broker: Broker | None = None,
     ) -> None:
-        self.login = Login(password, user=user, broker=broker)
+        self.login: Login = Login(password, user=user, broker=broker)
         self._username = username
 
     def get_credentials(self) -> tuple[str] | tuple[str, str]:

@@ -45,7 +45,7 @@ class Deadline:
 
             clock = monotonic
         self._clock = clock
-        self.at = clock() + seconds
+        self.at: float = clock() + seconds
 
     def remaining(self) -> float:
         """Return the seconds left; raise :class:`DeadlineExceeded` when there are none."""

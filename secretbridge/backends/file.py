@@ -72,7 +72,7 @@ class FileBackend:
         if roots is None:
             credentials = environ.get("CREDENTIALS_DIRECTORY")
             roots = ["/run/secrets", *([credentials] if credentials else [])]
-        self.roots = tuple(os.path.abspath(root) for root in roots)
+        self.roots: tuple[str, ...] = tuple(os.path.abspath(root) for root in roots)
         self._allow_absolute = allow_absolute
         self._max_size = max_size
         self._clock = clock

@@ -58,7 +58,7 @@ class FakeSecrets:
     """
 
     def __init__(self) -> None:
-        self.clock = FakeClock(self._advance)
+        self.clock: FakeClock = FakeClock(self._advance)
         self._stores: dict[str, FakeBackend] = {}
         self._names: dict[str, Reference] = {}
         self._clients: weakref.WeakKeyDictionary[Broker, Client] = weakref.WeakKeyDictionary()
