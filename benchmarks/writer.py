@@ -88,6 +88,7 @@ class InC:
         folder.mkdir(0o700)
         self._library = library
         self._contents = contents
+        self._path = os.fsencode(folder)
         self._root = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         count = len(contents.names)
         self._names = (ctypes.c_char_p * count)(*map(str.encode, contents.names))
@@ -121,6 +122,7 @@ class InC:
         start = time.perf_counter()
         error = self._library.publish(
             self._root,
+            self._path,
             generation,
             self._generation,
             count,
@@ -147,6 +149,7 @@ class BareLoop:
     def __init__(self, folder: Path, contents: Contents) -> None:
         folder.mkdir(0o700)
         self._contents = contents
+        self._path = folder
         self._root = os.open(folder, _DIRECTORY)
         self._names = [name.encode() for name in contents.names]
         self._manifest = encode(Manifest("..gen-" + "0" * 16, 1, 1.7e9, {0o440: contents.names}))
@@ -178,6 +181,8 @@ class BareLoop:
         names, root = self._names, self._root
         values = [self._contents.value(number) for number in range(changed)]
         start = time.perf_counter()
+        os.fstat(root)
+        os.lstat(self._path)
         os.fstat(root)
         os.urandom(8)
         os.fstatvfs(root)

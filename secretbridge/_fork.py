@@ -15,6 +15,8 @@ import sys
 from _thread import allocate_lock, get_ident
 from _weakrefset import WeakSet
 
+from ._imports import abandon_imports
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -95,6 +97,7 @@ def _in_parent() -> None:
 
 def _in_child() -> None:
     global _turn, _pid, _forker
+    abandon_imports()
     _pid = os.getpid()
     _turn = allocate_lock()
     _forker = None

@@ -73,11 +73,11 @@ class Watch:
         if not self._is_closed:
             self._listen()
 
-    def wait(self, timeout: float | None = None) -> frozenset[str]:
-        """Wait, and return the directories to look at.
+    def wait(self, timeout: float | None = None) -> frozenset[str] | None:
+        """Wait, and return the directories in which something happened.
 
-        Those in which something happened; all of them when it is time to look anyway; none after
-        :meth:`wake`, after ``timeout`` seconds, or when the watch is closed.
+        None when it is time to look at all of them anyway; no directory after :meth:`wake`, after
+        ``timeout`` seconds, or when the watch is closed.
         """
         self._go_on_after_fork()
         patience = self._patience()
@@ -92,7 +92,7 @@ class Watch:
             self._listen()  # an instance may have become free
         else:
             self._hub.verify(self._interests)
-        return frozenset(self._interests)
+        return None
 
     def wake(self) -> None:
         """Have whoever waits return at once."""

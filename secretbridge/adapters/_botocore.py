@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import threading
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.credentials import ReadOnlyCredentials, RefreshableCredentials
 from botocore.session import Session
 
-from ._login import Credential, Key, Login, bound
+from ..secret import Secret
+from ._login import Credential, Key, Login, bound, without_frames
 
 if TYPE_CHECKING:
     from ..broker import Broker
@@ -24,6 +27,24 @@ _REFUSED = frozenset(
     ]
 )
 """Codes with which AWS's services say that they do not accept the key, or no longer."""
+
+_sent: deque[Secret] = deque(maxlen=32)
+"""The session tokens that were used last. botocore logs the headers of requests at DEBUG."""
+
+
+class _MaskTokens(logging.Filter):
+    """Masks session tokens of ours in botocore's debug records, and leaves out the frames of errors."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.levelno <= logging.DEBUG and _sent:
+            text = record.getMessage()
+            for token in list(_sent):
+                text = text.replace(token.reveal(), "**********")
+            record.msg, record.args, record.exc_info = text, None, None
+        return True
+
+
+_mask = _MaskTokens()
 
 
 class RotatingCredentials(RefreshableCredentials):  # type: ignore[misc] # it has no types
@@ -47,10 +68,14 @@ class RotatingCredentials(RefreshableCredentials):  # type: ignore[misc] # it ha
         credential: Credential = self._here.__dict__.pop("next", None) or self.login.current()
         self._here.used = credential
         assert credential.user is not None
-        handle = self._token_handle
-        token = None if handle is None else handle.reveal()
+        token = None if self._token_handle is None else self._token_handle.secret
+        if token is not None and token not in _sent:
+            _sent.append(token)
         return ReadOnlyCredentials(
-            credential.user.reveal(), credential.password.reveal(), token, None
+            credential.user.reveal(),
+            credential.password.reveal(),
+            None if token is None else token.reveal(),
+            None,
         )
 
     @property
@@ -95,10 +120,29 @@ class RotatingCredentials(RefreshableCredentials):  # type: ignore[misc] # it ha
         return f"<RotatingCredentials with {self.login.password.name}>"
 
 
+class _Quiet:
+    """Raises what a call raises without the frames in which the signed headers stand."""
+
+    def _make_api_call(self, *arguments: Any, **options: Any) -> Any:
+        try:
+            return super()._make_api_call(*arguments, **options)  # type: ignore[misc]
+        except Exception as error:  # noqa: BLE001
+            problem = without_frames(error)
+        raise problem
+
+
+def _make_quiet(base_classes: list[type], **_: Any) -> None:
+    base_classes.insert(0, _Quiet)
+
+
 def rotating_session(credentials: RotatingCredentials, options: dict[str, Any]) -> boto3.Session:
     """Return a session of boto3 whose clients sign with ``credentials``."""
+    for name in ("botocore.auth", "botocore.endpoint", "botocore.httpsession"):
+        logging.getLogger(name).addFilter(_mask)
     core = Session()
     core._credentials = credentials
+    events = core.get_component("event_emitter")
     # First, because the answer of botocore's own handlers would end it.
-    core.get_component("event_emitter").register_first("needs-retry", credentials.after)
+    events.register_first("needs-retry", credentials.after)
+    events.register("creating-client-class", _make_quiet)
     return boto3.Session(botocore_session=core, **options)

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from base64 import b64encode
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
+from ..errors import IntegrityError
 from ._login import Credential, Key, Login
 
 if TYPE_CHECKING:
     from ..broker import Broker
 
-__all__ = ["Header"]
+__all__ = ["REPEATS", "Header"]
+
+REPEATS = 3
+"""How often a refused request is repeated at most: once for each rotation that falls into it."""
+
+_FIELD = re.compile(r"[!-~]([ -~]*[!-~])?")
+"""What a credential may be made of (RFC 9110 section 5.5, without obs-text)."""
 
 
 class Header:
@@ -40,11 +48,22 @@ class Header:
         self._refused = frozenset(refused)
 
     def value(self, credential: Credential) -> str:
-        """Return the header's value for ``credential``."""
+        """Return the header's value for ``credential``.
+
+        Raises :class:`IntegrityError` for one that no header can hold: clients refuse it too, and
+        repeat it in their message.
+        """
         password = credential.password.reveal()
         username = self._username if credential.user is None else credential.user.reveal()
         if username is not None:
             return f"Basic {b64encode(f'{username}:{password}'.encode()).decode()}"
+        if not _FIELD.fullmatch(password):
+            del password
+            raise IntegrityError(
+                "the value cannot stand in a header: it has other characters than visible ASCII",
+                reference=credential.password.reference,
+                hint="store the token alone, without line breaks; add ?decode=... if it is encoded",
+            )
         return f"{self._scheme} {password}" if self._scheme else password
 
     def is_refused(self, status: int) -> bool:

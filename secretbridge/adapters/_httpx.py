@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from ._header import Header
+from ._header import REPEATS, Header
 from ._login import Credential, Key, without_frames
 
 if TYPE_CHECKING:
@@ -21,13 +21,14 @@ _HOME = "secretbridge_home"
 
 
 class HttpxAuth(httpx.Auth):
-    """Sends the current value of a secret in a header; a refused request is repeated once.
+    """Sends the current value of a secret in a header; a refused request is repeated.
 
     ``value`` names the secret. ``scheme`` stands before it (empty: nothing does), ``header`` names the
     header; with ``user`` (a secret) or ``username`` (plain text) it is Basic. ``refused`` are the codes
     that say that the credential was not accepted: then the store is asked for a newer one, and the
-    request repeated with that, or with the former one within its grace. A body that is a stream cannot
-    be repeated; its response is returned as it is.
+    request repeated once with that, or with the former one within its grace; again only if there was a
+    further rotation meanwhile. A body that is a stream cannot be repeated; its response is returned as
+    it is.
     """
 
     def __init__(
@@ -55,23 +56,36 @@ class HttpxAuth(httpx.Auth):
         self, request: httpx.Request
     ) -> Generator[httpx.Request, httpx.Response, None]:
         """Add the header; after a refusal, once more with another value."""
-        credential = self._header.login.current()
-        response = yield self._with_header(request, credential)
-        if self._header.is_refused(response.status_code) and _is_repeatable(request):
-            other = self._header.login.other_than(credential)
-            if other is not None:
-                yield self._with_header(request, other)
+        credential: Credential | None = self._header.login.current()
+        tried: list[Credential] = []
+        while credential is not None and credential not in tried:
+            tried.append(credential)
+            response = yield self._with_header(request, credential)
+            if not self._is_to_be_repeated(request, response, tried):
+                return
+            credential = self._header.login.other_than(credential)
 
     async def async_auth_flow(
         self, request: httpx.Request
     ) -> AsyncGenerator[httpx.Request, httpx.Response]:
         """As :meth:`sync_auth_flow`."""
-        credential = await self._header.login.acurrent()
-        response = yield self._with_header(request, credential)
-        if self._header.is_refused(response.status_code) and _is_repeatable(request):
-            other = await self._header.login.aother_than(credential)
-            if other is not None:
-                yield self._with_header(request, other)
+        credential: Credential | None = await self._header.login.acurrent()
+        tried: list[Credential] = []
+        while credential is not None and credential not in tried:
+            tried.append(credential)
+            response = yield self._with_header(request, credential)
+            if not self._is_to_be_repeated(request, response, tried):
+                return
+            credential = await self._header.login.aother_than(credential)
+
+    def _is_to_be_repeated(
+        self, request: httpx.Request, response: httpx.Response, tried: list[Credential]
+    ) -> bool:
+        return (
+            self._header.is_refused(response.status_code)
+            and _is_repeatable(request)
+            and len(tried) <= REPEATS
+        )
 
     def _with_header(self, request: httpx.Request, credential: Credential) -> httpx.Request:
         request.headers[self._header.name] = self._header.value(credential)

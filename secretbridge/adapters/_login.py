@@ -33,6 +33,9 @@ T = TypeVar("T")
 Key = str | Handle
 """What a secret is named by: a name of the configuration, a reference, or a handle."""
 
+_DEFAULT_TIMEOUT = 5.0
+"""Seconds within which a refusal is overcome or raised."""
+
 _FIRST_PAUSE = 0.05
 _LONGEST_PAUSE = 1.0
 """Seconds between two rounds of attempts."""
@@ -63,8 +66,8 @@ class Credential(Value):
 class Login:
     """The credential of one consumer. ``password`` and ``user`` name secrets, best of one document.
 
-    ``timeout`` bounds in seconds what is done about a refusal; an attempt itself is bounded by its
-    client. ``broker`` is the one behind :func:`secretbridge.get` when it is left out.
+    ``timeout`` bounds in seconds what is done about a refusal (five); an attempt itself is bounded by
+    its client. ``broker`` is the one behind :func:`secretbridge.get` when it is left out.
     """
 
     def __init__(
@@ -73,12 +76,12 @@ class Login:
         *,
         user: Key | None = None,
         broker: Broker | None = None,
-        timeout: float = 5.0,
+        timeout: float | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.password: Handle = bound(password, broker)
         self.user: Handle | None = None if user is None else bound(user, broker)
-        self._timeout = timeout
+        self._timeout = _DEFAULT_TIMEOUT if timeout is None else timeout
         self._clock = clock
         self._told: Secret | None = None
         self._futile: tuple[Credential, float] | None = None
@@ -160,11 +163,12 @@ class Login:
                 try:
                     result = await attempt(credential)
                 except Exception as error:  # noqa: BLE001 - whatever it is, it may hold the value
+                    is_refused = is_refusal(error)
                     problem = without_frames(error, credential)
                 else:
                     self._tell_success(credential, began)
                     return result
-                if not is_refusal(problem):
+                if not is_refused:
                     raise problem
             began = self._clock() if began is None else began
             left = 0.0 if self._is_futile(refused) else began + self._timeout - self._clock()
@@ -241,6 +245,9 @@ def without_frames(error: Exception, *credentials: Credential) -> Exception:
     error.__traceback__ = error.__cause__ = error.__context__ = None
     values = [text for credential in credentials for text in _texts(credential)]
     error.args = tuple(_masked(argument, values) for argument in error.args)
+    if "_pgconn" in vars(error):
+        # psycopg's errors keep a record of the connection that failed, its password included.
+        error._pgconn = None  # type: ignore[attr-defined]
     return error
 
 

@@ -10,7 +10,7 @@ from requests import PreparedRequest, Response, Session
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 
-from ._header import Header
+from ._header import REPEATS, Header
 from ._login import Credential, Key, without_frames
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ __all__ = ["RequestsAuth", "requests_session"]
 
 
 class RequestsAuth(AuthBase):
-    """Sends the current value of a secret in a header; a refused request is repeated once.
+    """Sends the current value of a secret in a header; a refused request is repeated.
 
     Parameters and behaviour: :class:`~secretbridge.adapters.http.HttpxAuth`. A header that requests does
     not know for a credential is dropped from a request that a redirect leads to another origin.
@@ -67,10 +67,14 @@ class RequestsAuth(AuthBase):
             target = urljoin(request.url or "", response.headers["location"])
             if _origin(target) != _origin(request.url or ""):
                 del request.headers[self._header.name]  # the next request is a copy of this one
-        if not self._header.is_refused(response.status_code) or start is None:
-            return response
-        other = self._header.login.other_than(credential)
-        return response if other is None else self._repeat(response, other, start, options)
+        tried = [credential]
+        while self._header.is_refused(response.status_code) and start is not None:
+            other = self._header.login.other_than(tried[-1])
+            if other is None or other in tried or len(tried) > REPEATS:
+                break
+            tried.append(other)
+            response = self._repeat(response, other, start, options)
+        return response
 
     def _repeat(
         self, response: Response, other: Credential, start: int, options: dict[str, Any]

@@ -112,17 +112,19 @@ class Leases:
             grant.is_wanted = False
         ended = call.discard(self.hang_on)
         if is_denied and (grant is None or grant.token not in ended):
-            raise self._denied()
+            raise self._denied(grant)
         self._grants.pop(lease.id, None)
 
-    def _denied(self) -> AccessDenied:
+    def _denied(self, grant: _Grant | None) -> AccessDenied:
         error = AccessDenied(
             "a lease that is no longer used is not given back: our token may not revoke it",
             hint="grant `update` on sys/leases/revoke; until then it ends by itself, or with its token",
         )
         if not self._is_denial_told:
             self._is_denial_told = True
-            _log.warning("%s", error)
+            # What hangs on a token of ours ends with it, at the latest when this process does.
+            is_bounded = grant is not None and grant.token.is_ours
+            _log.log(logging.INFO if is_bounded else logging.WARNING, "%s", error)
         return error
 
     def _extended(

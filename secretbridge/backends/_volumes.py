@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     Found = dict[int, T | SecretBridgeError]
     """What was found, by the number of the request; missing files are left out."""
 
-__all__ = ["Visit"]
+__all__ = ["Visit", "volume_of"]
 
 _MISSING = (ENOENT, ENOTDIR, ENAMETOOLONG)
 _ATTEMPTS = 10
@@ -55,7 +55,7 @@ class Visit:
         volumes: dict[str, dict[int, str]] = {}
         roots: dict[str, dict[int, str]] = {}
         for index, (root, path) in paths.items():
-            place = self._volume_of(path)
+            place = volume_of(path, self._volumes)
             if place is None:
                 roots.setdefault(root, {})[index] = path[len(root) :]
             else:
@@ -66,18 +66,6 @@ class Visit:
         for root, names in roots.items():
             found |= self._in_root(root, names, look)
         return found
-
-    def _volume_of(self, path: str) -> tuple[str, str] | None:
-        """Return the innermost volume that ``path`` lies in, and the name in its generation."""
-        directory = path
-        while directory := directory.rpartition("/")[0]:
-            is_volume = self._volumes.get(directory)
-            if is_volume is None:
-                is_volume = self._volumes[directory] = _is_volume(directory)
-            name = path[len(directory) + 1 :].removeprefix("..data/")
-            if is_volume and not name.startswith(".."):
-                return directory, name
-        return None
 
     def _in_root(self, root: str, names: Mapping[int, str], look: Callable[[int], T]) -> Found[T]:
         try:
@@ -133,6 +121,23 @@ class Visit:
             except SecretBridgeError as error:
                 found[index] = error
         return found
+
+
+def volume_of(path: str, known: dict[str, bool] | None = None) -> tuple[str, str] | None:
+    """Return the innermost volume that ``path`` lies in, and the name in its generation.
+
+    ``known`` remembers which directories are volumes, for as long as the caller keeps it.
+    """
+    volumes = {} if known is None else known
+    directory = path
+    while directory := directory.rpartition("/")[0]:
+        is_volume = volumes.get(directory)
+        if is_volume is None:
+            is_volume = volumes[directory] = _is_volume(directory)
+        name = path[len(directory) + 1 :].removeprefix("..data/")
+        if is_volume and not name.startswith(".."):
+            return directory, name
+    return None
 
 
 def _is_volume(directory: str) -> bool:

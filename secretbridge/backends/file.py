@@ -22,6 +22,7 @@ from ..document import MAX_SIZE, Document
 from ..errors import AccessDenied, SecretBridgeError, SecretExpired, SecretMissing
 from ..reference import SCHEMES
 from ._beneath import identity, read_whole, wipe
+from ._file_push import FileChanges, places
 from ._volumes import Visit
 
 TYPE_CHECKING = False
@@ -52,6 +53,7 @@ class FileBackend:
     batch_size: ClassVar[int] = 1000
     reads_together: ClassVar[bool] = True
     """Whether all documents of one fetch are as they were at one moment."""
+    pushes: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -78,6 +80,7 @@ class FileBackend:
         self._clock = clock
         self._key = os.urandom(32)
         self._known: dict[Identity, str] = {}
+        self._changes = FileChanges(self._places, self.probe)
 
     @classmethod
     def options_model(cls) -> type[BaseModel]:
@@ -100,13 +103,28 @@ class FileBackend:
 
     def fetch(self, requests: Sequence[DocumentId], deadline: Deadline) -> Sequence[Outcome]:
         """Return each file's bytes; those of one volume all come from one generation."""
-        return self._visit(requests, deadline, self._document)
+        outcomes = self._visit(requests, deadline, self._document)
+        self._changes.fetched(requests, outcomes)
+        return outcomes
 
     def probe(
         self, requests: Sequence[DocumentId], deadline: Deadline
     ) -> Sequence[str | SecretBridgeError | None]:
         """Return each file's version; a file whose times have not moved is not read again."""
         return self._visit(requests, deadline, self._version)
+
+    def changes(
+        self, is_stopping: Callable[[], bool], found: Callable[[Sequence[str]], None]
+    ) -> None:
+        """Call ``found`` with the locators of fetched files that have changed, until ``is_stopping``.
+
+        Blocks, and returns at once when the backend is closed.
+        """
+        self._changes.listen(is_stopping, found)
+
+    def concerns(self, locator: str, changed: str) -> bool:
+        """Whether ``changed``, a locator that :meth:`changes` told, means ``locator``."""
+        return locator == changed
 
     def renew(self, lease: Lease, deadline: Deadline) -> Lease:
         """Files have no leases."""
@@ -118,10 +136,12 @@ class FileBackend:
         """Files have no leases, so there is nothing to give back."""
 
     def after_fork(self) -> None:
-        """Nothing to drop: no descriptor outlives a call."""
+        """Begin to listen anew; no other descriptor outlives a call."""
+        self._changes.after_fork()
 
     def close(self) -> None:
-        """Forget which versions were seen."""
+        """Stop listening, and forget which versions were seen."""
+        self._changes.stop()
         self._known.clear()
 
     def __repr__(self) -> str:
@@ -196,6 +216,17 @@ class FileBackend:
                 outcome = outcome.about(str(request), self.store)
             outcomes.append(outcome)
         return outcomes
+
+    def _places(self, request: DocumentId) -> dict[str, set[str]]:
+        """Return where something has to happen for ``request`` to become another file."""
+        path = request.locator
+        if path.startswith("/"):
+            return places(self._root_of(path), path)
+        found: dict[str, set[str]] = {}
+        for root in self.roots:  # in each, as a new file in an earlier one takes precedence
+            for directory, names in places(root, f"{root}/{path}").items():
+                found.setdefault(directory, set()).update(names)
+        return found
 
     def _root_of(self, path: str) -> str:
         """Return what confines an absolute path: the root it lies in, else its own directory."""

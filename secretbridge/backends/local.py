@@ -8,13 +8,14 @@ in memory until it changes. The format is specified in ``docs/formats/embedded-s
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..document import Document, Lease
 from ..errors import ConfigError, SecretBridgeError, SecretExpired
 from ..reference import SCHEMES, DocumentId, Scheme
+from ._file_push import FileChanges, places
 from ._local.contents import Contents, StoredVersion
 from ._local.keys import (
     Credential,
@@ -79,11 +80,13 @@ class LocalBackend:
     batch_size: ClassVar[int] = 1000
     reads_together: ClassVar[bool] = True
     """Whether all documents of one fetch are as they were at one moment."""
+    pushes: ClassVar[bool] = True
 
     def __init__(self, store: str, file: LocalStore) -> None:
         """``store`` is the configured name; ``file`` is what it reads."""
         self.store = store
         self._file = file
+        self._changes = FileChanges(self._places, self.probe)
 
     @classmethod
     def options_model(cls) -> type[BaseModel]:
@@ -111,12 +114,14 @@ class LocalBackend:
 
     def fetch(self, requests: Sequence[DocumentId], deadline: Deadline) -> Sequence[Outcome]:
         """Return the values of one state of the store."""
-        return [
+        outcomes = [
             found
             if isinstance(found, SecretBridgeError)
-            else Document(found.value, version=str(found.number))
+            else Document(found.held, version=str(found.number))
             for found in self._find(requests, deadline)
         ]
+        self._changes.fetched(requests, outcomes)
+        return outcomes
 
     def probe(
         self, requests: Sequence[DocumentId], deadline: Deadline
@@ -126,6 +131,19 @@ class LocalBackend:
             found if isinstance(found, SecretBridgeError) else str(found.number)
             for found in self._find(requests, deadline)
         ]
+
+    def changes(
+        self, is_stopping: Callable[[], bool], found: Callable[[Sequence[str]], None]
+    ) -> None:
+        """Call ``found`` with the locators of fetched values that have changed, until ``is_stopping``.
+
+        Blocks, and returns at once when the backend is closed.
+        """
+        self._changes.listen(is_stopping, found)
+
+    def concerns(self, locator: str, changed: str) -> bool:
+        """Whether ``changed``, a locator that :meth:`changes` told, means ``locator``."""
+        return locator == changed
 
     def renew(self, lease: Lease, deadline: Deadline) -> Lease:
         """The embedded store gives no leases."""
@@ -137,15 +155,20 @@ class LocalBackend:
         """The embedded store gives no leases, so there is nothing to give back."""
 
     def after_fork(self) -> None:
-        """Replace the lock, which a thread of the parent may have held."""
+        """Replace the lock, which a thread of the parent may have held, and begin to listen anew."""
         self._file.after_fork()
+        self._changes.after_fork()
 
     def close(self) -> None:
-        """Forget the key and the values."""
+        """Stop listening, and forget the key and the values."""
+        self._changes.stop()
         self._file.forget()
 
     def __repr__(self) -> str:
         return f"<LocalBackend store={self.store!r} path={self._file.path!r}>"
+
+    def _places(self, request: DocumentId) -> dict[str, set[str]]:
+        return places(os.path.dirname(self._file.path), self._file.path)
 
     def _find(
         self, requests: Sequence[DocumentId], deadline: Deadline

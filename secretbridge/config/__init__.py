@@ -53,6 +53,7 @@ __all__ = [
     "SidecarConfig",
     "SignalHook",
     "StoreConfig",
+    "admin_socket",
     "find_config",
     "load_config",
 ]
@@ -168,6 +169,27 @@ def load_config(
     if isinstance(outcome, ConfigError):
         raise outcome
     return outcome
+
+
+def admin_socket(
+    path: str | os.PathLike[str] | None = None, *, environ: Mapping[str, str] = os.environ
+) -> str | None:
+    """Return ``sidecar.listen.socket`` of a configuration, whatever else is wrong with it, or None.
+
+    For those who ask a sidecar that runs: it lives with a former state of the file, if this one is
+    broken, and it is asked often. Raises :class:`ConfigError` for a file that cannot be read at all.
+    """
+    name = find_config(environ) if path is None else os.fspath(path)
+    if name is None:
+        return None
+    from ._source import read
+    from ._values import resolve_path
+
+    source = read(name)
+    found: object = source.data
+    for key in ("sidecar", "listen", "socket"):
+        found = found.get(key) if isinstance(found, dict) else None
+    return str(resolve_path(found, source.directory)) if isinstance(found, str) and found else None
 
 
 def _outcome(name: str, is_found_here: bool) -> Config | ConfigError:

@@ -34,14 +34,14 @@ from .._value import Value, assign
 from ..errors import UnsafeTarget
 from ._opened import DIRECTORY, Opened
 from .collect import remove_generation
-from .faults import FULL, TargetFull, explained
+from .faults import FULL, TargetFull, TargetMoved, explained
 from .layout import DATA_LINK, GENERATION_PREFIX, FileSpec
 from .links import Links, target_of
 from .manifest import Manifest, encode
 from .plan import Branch, Picture, Plan, Planner
 from .preflight import MEMORY, Preflight, examine, judge, open_target
 from .reader import Generation
-from .recovery import Recovered, recover
+from .recovery import recover
 from .retired import Collected, Retired
 from .staging import Stager
 
@@ -122,6 +122,8 @@ class GenerationWriter:
         random: Callable[[int], bytes] = os.urandom,
     ) -> None:
         self.target: str = os.fspath(target)
+        bare = self.target.rstrip("/") or "/"
+        self._path = bare if bare.startswith("/") else os.path.join(os.getcwd(), bare)
         self._clock = clock
         self._wall = wall
         self._random = random
@@ -166,9 +168,7 @@ class GenerationWriter:
             ) from None
 
     def _start(self, grace: float) -> None:
-        self.recovered: Recovered = recover(
-            self._root, self._links, self._planner.digest, self._wall()
-        )
+        self.recovered = recover(self._root, self._links, self._planner.digest, self._wall())
         found = self.recovered.current
         self._picture = found.picture if found else Picture()
         self._manifest = found.manifest if found else None
@@ -198,16 +198,34 @@ class GenerationWriter:
 
         ``validate`` is called with the complete new generation before anybody can see it; what it
         raises ends the publication. Raises :class:`ConfigError` for names that cannot be used,
-        :class:`~.faults.TargetFull` when there is no room, :class:`~.faults.PublishFailed` when the
+        :class:`~.faults.TargetFull` when there is no room, :class:`~.faults.TargetMoved` when the
+        target's path leads to another directory by now, :class:`~.faults.PublishFailed` when the
         system refuses, :class:`UnsafeTarget` when somebody else writes there.
         """
         with self._lock:
             self._require_open()
             plan = self._planner.compare(tuple(files), self._picture)
             try:
+                self._require_in_place()
                 return self._carry_out(plan, validate)
             except OSError as error:
                 raise explained(error, self.target) from None
+
+    def _require_in_place(self) -> None:
+        """Make sure that readers who go by the path come to the directory that is written to."""
+        held = os.fstat(self._root)
+        try:
+            found = os.stat(self._path, follow_symlinks=False)
+        except PermissionError:
+            return  # our rights on the way to it may have been given up
+        except (FileNotFoundError, NotADirectoryError):
+            found = None
+        if found is None or (found.st_ino, found.st_dev) != (held.st_ino, held.st_dev):
+            raise TargetMoved(
+                f"{self.target} was removed, renamed or mounted over: readers do not find there what "
+                "is published",
+                hint="leave the directory in its place; a new writer begins with what is there now",
+            )
 
     def _carry_out(self, plan: Plan, validate: Callable[[Generation], None] | None) -> Published:
         # A refresh that brings nothing new has the time to look at everything.

@@ -17,6 +17,7 @@ from secretbridge.broker import Broker
 from secretbridge.config import load_config
 from secretbridge.config.apart import Reading
 from secretbridge.errors import ConfigError, SecretBridgeError, SecretMissing
+from secretbridge.generation.faults import TargetMoved
 from secretbridge.generation.preflight import check_target
 from secretbridge.generation.writer import GenerationWriter
 from secretbridge.reference import Reference
@@ -35,6 +36,10 @@ if TYPE_CHECKING:
     from secretbridge.generation.writer import Published
 
 __all__ = ["Sidecar", "summary"]
+
+LOOK = 10.0
+"""Seconds after which the target is looked at although nothing has changed: somebody else may have
+changed something there, or put something in its place."""
 
 RETRY = 1.0
 RETRY_CAP = 30.0
@@ -93,6 +98,7 @@ class Sidecar:
         self._generation: str | None = None
         self._is_ready = False
         self._setup: _Setup | None = None
+        self._target: GenerationWriter | None = None
         self._former: dict[_Setup, float | None] = {}
         """Former configurations, whose leases are in the files that are published, and when they end."""
 
@@ -145,25 +151,30 @@ class Sidecar:
             signal.signal(number, self._on_stop)
         signal.signal(signal.SIGHUP, self._on_reload)
         self._wake.by_signals()
-        with self._writer(config) as writer, AdminServer(sidecar.listen, self) as admin:
-            self._setup = _Setup(config, self._wake.set)
-            self._config_problem = "; ".join(config.warnings) or None
-            self._take_over(writer)
-            self._log.info("started", target=str(sidecar.target), socket=admin.path)
-            try:
-                self._loop(writer)
-            finally:
-                self._end(writer)
+        self._target = self._writer(config)
+        try:
+            with AdminServer(sidecar.listen, self) as admin:
+                self._setup = _Setup(config, self._wake.set)
+                self._config_problem = "; ".join(config.warnings) or None
+                self._take_over(self._target)
+                self._log.info("started", target=str(sidecar.target), socket=admin.path)
+                try:
+                    self._loop()
+                finally:
+                    self._end()
+        finally:
+            self._target.close()
 
-    def _end(self, writer: GenerationWriter) -> None:
+    def _end(self) -> None:
         assert self._setup is not None
+        assert self._target is not None
         # Files that stay are used on, so what they hold has to stay valid too.
         keeps = self._setup.sidecar.on_exit == "keep"
         brokers = {former.broker: keeps and ends is None for former, ends in self._former.items()}
         brokers[self._setup.broker] = keeps
         try:
             if not keeps:
-                writer.wipe()  # first: it waits for nobody
+                self._target.wipe()  # first: it waits for nobody
         finally:
             # All at once, because each may wait for its stores as long as there is time at all.
             closing = [
@@ -189,6 +200,8 @@ class Sidecar:
                 problems.setdefault(
                     name, f"the last good value stays in use: {rows[name]['error']}"
                 )
+            if rows[name]["state"] == "empty" and rows[name]["error"] is None:
+                problems.setdefault(name, "its store has not answered yet")
             if rows[name]["state"] == "expired":
                 problems.setdefault(name, "the value is too old to be relied on")
         if self._config_problem is not None:
@@ -211,26 +224,28 @@ class Sidecar:
 
     # The loop ------------------------------------------------------------------------------------
 
-    def _loop(self, writer: GenerationWriter) -> None:
+    def _loop(self) -> None:
         retry = RETRY
         while not self._stop:
             self._wake.clear()
             if self._reload:
                 self._reload = False
-                self._read_again(writer)
-            wait = self._publish(writer)
+                self._read_again()
+            wait = self._publish()
             if wait:
                 retry, wait = min(retry * 2, RETRY_CAP), retry
             else:
                 retry = RETRY
-            times = [t for t in (wait, self._collect(writer), self._part()) if t is not None]
+            assert self._target is not None
+            times = (LOOK, wait, self._collect(self._target), self._part())
             if not (self._stop or self._reload):
-                self._wake.wait(max(0.01, min(times)) if times else None)
+                self._wake.wait(max(0.01, min(time for time in times if time is not None)))
 
-    def _publish(self, writer: GenerationWriter) -> float | None:
+    def _publish(self) -> float | None:
         """Publish what is there if it is complete. Returns 1 when it should be tried again, or None."""
         setup = self._setup
         assert setup is not None
+        assert self._target is not None
         asking = Asking(setup.collect, self._wake.poke)
         while not (asking.is_over or self._stop or self._reload):
             self._wake.pause()
@@ -241,12 +256,11 @@ class Sidecar:
         if problems:
             return None  # the broker wakes us when one of them gets its value
         try:
-            published = writer.publish(setup.renderer.render(secrets))
+            published = self._target.publish(setup.renderer.render(secrets))
+        except TargetMoved:
+            return self._start_over(setup)
         except SecretBridgeError as error:
-            if self._write_problem != str(error):
-                self._log.error("not published", reason=str(error))
-            self._write_problem = str(error)
-            return RETRY
+            return self._refused(error)
         self._write_problem = None
         if not published.unchanged:
             self._published_at = time.time()
@@ -259,6 +273,26 @@ class Sidecar:
             if ends is None:
                 self._former[former] = time.monotonic() + former.sidecar.grace
         return None
+
+    def _refused(self, error: SecretBridgeError) -> float:
+        if self._write_problem != str(error):
+            self._log.error("not published", reason=str(error))
+        self._write_problem = str(error)
+        return RETRY
+
+    def _start_over(self, setup: _Setup) -> float:
+        """Go on with what stands in the place of the target now, if that is a safe one."""
+        self._is_ready = False
+        try:
+            fresh = self._writer(setup.config)
+        except SecretBridgeError as error:
+            return self._refused(error)
+        assert self._target is not None
+        self._target.close()
+        self._target = fresh
+        self._log.warning("target replaced by somebody else", target=fresh.target)
+        self._wake.set()
+        return RETRY
 
     def _part(self) -> float | None:
         """Give back what former configurations leased, once nobody reads it in a file any more.
@@ -300,7 +334,7 @@ class Sidecar:
             self._generation = current.generation
             self._log.info("took over", generation=current.generation)
 
-    def _read_again(self, writer: GenerationWriter) -> None:
+    def _read_again(self) -> None:
         """Take the configuration as it is now; a broken one changes nothing."""
         old = self._setup
         assert old is not None

@@ -6,8 +6,11 @@ value is held, after it was dropped, and after other work has used the freed mem
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterator
+import ssl
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,6 +18,9 @@ import pytest
 
 from secretbridge import memory_protection
 from secretbridge.harden import WIPE_ON_FREE
+from tests.servers.aws import REGION, FaultServer
+from tests.servers.certificates import Authority
+from tests.servers.vault import VaultServer
 
 from .memory import GCORE, Child, child, through_core, through_gcore, through_proc, through_vm_readv
 
@@ -113,6 +119,75 @@ def test_a_field_of_a_document_leaves_copies_where_it_was_parsed_unless_memory_i
             assert held <= 3
             assert dropped <= 3
         assert looked_for(found) <= 1
+
+
+SERVERS = """
+def fetched():
+    store = {create}
+    state["broker"] = secretbridge.Broker({{{name!r}: store}}, {{}})
+    state["secret"] = state["broker"].get({name!r} + ":" + {path!r} + "#password")
+"""
+
+
+@pytest.mark.parametrize("wipes", [False, True])
+@pytest.mark.parametrize("name", ["vault", "aws-sm"])
+def test_a_value_from_a_server_is_nowhere_else_if_memory_is_wiped(
+    folder: Path, name: str, wipes: bool
+) -> None:
+    """Over TLS, through OpenSSL and the library of the store."""
+    authority = Authority.make(folder)
+    with server(name, authority) as (create, path, put):
+        steps = SERVERS.format(create=create, name=name, path=path)
+        environment = {
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_CA_BUNDLE": str(authority.ca_file),
+            **(WIPE_ON_FREE if wipes else {}),
+        }
+        with child(folder, steps=steps, environment=environment) as found:
+            put(found.value.decode())
+            found.do("fetched")
+            held = looked_for(found)
+            found.do("dropped")
+            dropped = looked_for(found)
+    if wipes:
+        assert (held, dropped) == (0, 0)
+    else:
+        assert held <= 6
+        assert dropped <= 6
+
+
+@contextmanager
+def server(name: str, authority: Authority) -> Iterator[tuple[str, str, Callable[[str], object]]]:
+    """A server with TLS: how a backend for it is made, a path, and what puts a password there."""
+    certificate = authority.issue()
+    if name == "vault":
+        with VaultServer(certificate=certificate, ca_file=authority.ca_file) as vault:
+            token = authority.folder / "token"
+            token.touch(0o600)
+            token.write_text(vault.token)
+            options = {
+                "address": vault.address,
+                "ca_file": str(authority.ca_file),
+                "auth": {"method": "token", "token_file": str(token)},
+            }
+            create = "__import__('secretbridge.backends.vault', fromlist=['x']).VaultBackend"
+            yield (
+                f"{create}.create('vault', {options!r})",
+                "kv/app/db",
+                lambda value: vault.put("kv/app/db", {"user": "app", "password": value}),
+            )
+        return
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+    with FaultServer(tls=context) as aws:
+        options = {"region": REGION, "endpoint_url": aws.url}
+        create = "__import__('secretbridge.backends.aws', fromlist=['x']).SecretsManagerBackend"
+        yield (
+            f"{create}.create('aws-sm', {options!r})",
+            "app/db",
+            lambda value: aws.put("app/db", json.dumps({"user": "app", "password": value})),
+        )
 
 
 LOG = """

@@ -220,10 +220,11 @@ class Core:
         origin: str = "auth/token/create",
         display: str = "token",
         meta: dict[str, str] | None = None,
+        id_: str | None = None,
     ) -> Token:
         now = self.clock()
         maximum = now + (max_ttl or 32 * DAY)
-        id_ = "s." + secrets.token_urlsafe(18)
+        id_ = id_ or "s." + secrets.token_urlsafe(18)
         watch_for(id_, f"a token of Vault ({display})")
         ends = min(now + ttl, maximum)
         token = Token(id_, policies, ends, maximum, ttl, now, renewable, origin=origin)
@@ -296,6 +297,7 @@ class Core:
             seconds(body.get("ttl")) or 32 * DAY,
             max_ttl=seconds(body.get("explicit_max_ttl")),
             renewable=body.get("renewable", True),
+            id_=body.get("id"),
         )
         return ok(None, auth=self._auth(token))
 

@@ -116,7 +116,7 @@ class Gate(HostileServer):
 
     def _pass_on(self, connection: Connection) -> None:
         host, port = self._upstream
-        honest = http.client.HTTPConnection(host, port, timeout=60)
+        honest = _Upstream(host, port, timeout=60)
         with contextlib.closing(honest):
             while connection.read_request():
                 request = _parsed(connection)
@@ -141,6 +141,10 @@ class Gate(HostileServer):
                     fault.times -= 1
                 return fault.behaviour
         return None
+
+
+class _Upstream(http.client.HTTPConnection):
+    debuglevel = 0  # also where a test has the standard library's clients print what they send
 
 
 def _parsed(connection: Connection) -> Request:

@@ -138,6 +138,11 @@ class HostileServer:
             self._listener = socket.create_server((self._host, self.port))
         threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
 
+    def speak_tls(self, context: ssl.SSLContext) -> None:
+        """Put TLS around the connections that come from now on."""
+        self._tls = context
+        self.address = f"https://{self._host}:{self.port}"
+
     def stop_listening(self) -> None:
         """Refuse connections. Those that are open stay."""
         listener, self._listener = self._listener, None

@@ -31,7 +31,7 @@ from .gate import Gate, Request, say
 from .hostile import Behaviour
 from .vault import VaultServer
 
-__all__ = ["STANDS", "Stand", "stand"]
+__all__ = ["STANDS", "Stand", "VaultStand", "stand"]
 
 
 class Stand:
@@ -120,6 +120,10 @@ class VaultStand(Stand):
             "role_id_file": str(write_private(folder / "role_id", role_id)),
             "secret_id_file": str(write_private(folder / "secret_id", server.secret_id("app"))),
         }
+
+    def know(self, token: str) -> None:
+        """Let ``token`` be one of root's."""
+        self.server.do("POST", "auth/token/create", {"id": token, "policies": ["root"]})
 
     def client(self, **options: Any) -> Backend:
         return VaultBackend.create("vault", self.options(**options))

@@ -37,7 +37,8 @@ LAYERS = (
     "secretbridge._landlock secretbridge.redact secretbridge._fingerprints secretbridge._forms",
     "secretbridge.broker secretbridge._cache secretbridge._calls secretbridge._changes "
     "secretbridge._driver secretbridge._early secretbridge._exit secretbridge._fork "
-    "secretbridge._former secretbridge._handle secretbridge._moments secretbridge._news "
+    "secretbridge._former secretbridge._handle secretbridge._imports secretbridge._moments "
+    "secretbridge._news "
     "secretbridge._prefetch secretbridge._probing secretbridge._snapshot secretbridge._spawn "
     "secretbridge._start secretbridge._status secretbridge._stores secretbridge._subscribers "
     "secretbridge._turns",

@@ -1,8 +1,8 @@
 """Django: databases whose password is current, and a ``SECRET_KEY`` that rotates.
 
-    from secretbridge.adapters.django import postgresql, secret_keys
+    from secretbridge.adapters.django import database, secret_keys
 
-    DATABASES = {"default": postgresql("db_password", NAME="orders", USER="app", HOST="db")}
+    DATABASES = {"default": database("db_password", NAME="orders", USER="app", HOST="db")}
     SECRET_KEY, SECRET_KEY_FALLBACKS = secret_keys("django_key")
     INSTALLED_APPS = [..., "secretbridge.adapters.django"]
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ...broker import Broker
     from .._login import Key
 
-__all__ = ["follow_secret_keys", "postgresql", "secret_keys"]
+__all__ = ["database", "follow_secret_keys", "secret_keys"]
 
 LOGIN_OPTION = "secretbridge_login"
 """In ``OPTIONS``: the login of a database. An object, because Django copies and shows its settings."""
@@ -31,7 +31,7 @@ LOGIN_OPTION = "secretbridge_login"
 _keys: SigningKeys | None = None
 
 
-def postgresql(
+def database(
     password: Key, *, user: Key | None = None, broker: Broker | None = None, **settings: Any
 ) -> dict[str, Any]:
     """Return an entry of ``DATABASES`` for PostgreSQL with psycopg 3.

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ..._protected import Protected
 from ...document import MAX_SIZE
 from ...errors import (
     IntegrityError,
@@ -36,7 +37,12 @@ class StoredVersion:
 
     number: int
     time: int
-    value: bytes = field(repr=False)
+    held: Protected = field(repr=False)
+
+    @property
+    def value(self) -> bytes:
+        """The value, copied out of the protected memory in which it is held."""
+        return self.held.reveal()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +76,7 @@ class Contents:
                     hint="keep large files elsewhere and store their key or address",
                 )
             old = entries.get(locator, Entry())
-            made = StoredVersion(old.following, now, bytes(value))
+            made = StoredVersion(old.following, now, Protected(value))
             kept = (*old.versions, made)[-self.keep :]
             entries[locator] = Entry(old.following + 1, kept)
         return replace(self, entries=entries)
@@ -192,7 +198,9 @@ def _version(raw: object) -> StoredVersion:
         raise ValueError("`value` is no base64")
     if len(decoded) > MAX_SIZE:
         raise ValueError("`value` is larger than the cap")
-    return StoredVersion(_whole(version["version"], 1), _whole(version["time"], 0), decoded)
+    return StoredVersion(
+        _whole(version["version"], 1), _whole(version["time"], 0), Protected(decoded)
+    )
 
 
 def _members(raw: object, *names: str) -> dict[str, Any]:

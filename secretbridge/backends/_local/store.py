@@ -19,6 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Concatenate, ParamSpec, TypeVar
 
+from ..._protected import Protected
 from ...errors import ConfigError, IntegrityError, SecretBridgeError
 from ...reference import Reference
 from . import disk
@@ -88,7 +89,7 @@ class LocalStore:
         self._urandom = urandom
         self._lock = threading.RLock()
         self._seen: tuple[disk.Identity, bytes, Contents] | None = None
-        self._master: tuple[Argon2 | None, bytes] | None = None
+        self._master: tuple[Argon2 | None, Protected] | None = None
 
     @classmethod
     def create(
@@ -206,7 +207,7 @@ class LocalStore:
             os.stat(path)
             with disk.locked(path):
                 contents = self._read(path)
-                if self._master == (argon2, master):
+                if self._master == (argon2, Protected(master)):
                     raise ConfigError(
                         "the new key is the key that the store has", hint="name another key file"
                     )
@@ -237,7 +238,7 @@ class LocalStore:
                 assert self._master is not None, "reading has found the key"
                 argon2, master = self._master
                 header = Header(self._urandom(32), argon2)
-                disk.replace(path, seal(changed.to_json(), master, header))
+                disk.replace(path, seal(changed.to_json(), master.reveal(), header))
             return changed
 
     def _read(self, path: str) -> Contents:
@@ -257,10 +258,10 @@ class LocalStore:
             # Asking the credential again costs a second with a passphrase; do so only when the
             # store no longer opens, because somebody may have changed both.
             with suppress(IntegrityError):
-                return unseal(file, self._master[1], header)
+                return unseal(file, self._master[1].reveal(), header)
         master = self._credential.master(header.argon2)
         document = unseal(file, master, header)
-        self._master = (header.argon2, master)
+        self._master = (header.argon2, Protected(master))
         return document
 
     def _now(self) -> int:

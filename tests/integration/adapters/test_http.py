@@ -105,7 +105,7 @@ def test_ten_rotations_lose_no_request(api, make, lag):
     def change(token):
         api.tokens = {token}
 
-    rotation = Rotation(change, lag=lag, times=ROTATIONS, every=0.1)
+    rotation = Rotation(change, lag=lag, times=ROTATIONS, every=0.2)
     client = make("password", broker=rotation.broker)
 
     def operate():

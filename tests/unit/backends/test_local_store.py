@@ -221,7 +221,7 @@ def test_no_error_carries_a_key_a_passphrase_or_a_value(path):
     store = LocalStore(path, cheap("canary-words"))
     store.initialize()
     store.set("a", b"canary-value")
-    master = store._master[1]
+    master = store._master[1].reveal()
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)

@@ -14,6 +14,7 @@ from secretbridge.backends._dial import Address
 from secretbridge.backends._transport import Transport
 from secretbridge.backends._vault_approle import AppRole
 from secretbridge.backends.vault import VaultBackend
+from secretbridge.broker import Broker
 from secretbridge.document import Document
 from secretbridge.engine import EMPTY, EXPIRED, Engine, Policy, condition
 from secretbridge.errors import AccessDenied, SecretBridgeError
@@ -231,13 +232,29 @@ def test_without_the_right_to_revoke_the_lease_ends_with_the_token_that_was_repl
 
 
 def test_a_lease_that_may_not_be_given_back_is_told_once(server, tmp_path, caplog):
+    caplog.set_level("INFO")
     world = World(server, tmp_path, token=(36000, 360000))
     world.hold(server.dynamic_role(ttl=60, max_ttl=60))
     world.pass_time(600)
     told = [r for r in caplog.records if "sys/leases/revoke" in r.getMessage()]
-    assert len(told) == 1
+    assert [record.levelname for record in told] == ["INFO"]
     with pytest.raises(AccessDenied):
         world.backend.revoke(world.entry.lease, Deadline(10))
+
+
+def test_a_lease_that_only_its_own_end_ends_is_a_warning(server, tmp_path, caplog):
+    server.policy("app", {"database/creds/*": ["read"]})
+    file = server.write_token_file(tmp_path / "token", server.create_token(["app"]))
+    backend = VaultBackend.create(
+        "vault", {"address": server.address, "auth": {"token_file": file}}
+    )
+    request = Reference.parse(f"vault:{server.dynamic_role(ttl=60, max_ttl=60)}").document
+    [document] = backend.fetch([request], Deadline(10))
+    with pytest.raises(AccessDenied, match="sys/leases/revoke"):
+        backend.revoke(document.lease, Deadline(10))
+    backend.close()
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert document.lease.id not in caplog.text
 
 
 def test_a_replaced_token_is_not_ended_while_a_request_with_it_may_be_under_way(server, tmp_path):
@@ -306,3 +323,24 @@ def test_a_forked_child_can_go_on_with_the_token_when_its_parent_ends(server, tm
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert server.count("POST auth/approle/login") == 1
     assert server.count("POST auth/token/revoke-self") == 0
+
+
+def test_a_child_of_a_broker_reads_on_when_its_parent_has_closed(server, tmp_path):
+    server.put("kv/app", {"p": "x"})
+    world = World(server, tmp_path, token=(3600, 36000), rules={"kv/data/*": ["read"]})
+    broker = Broker({"vault": world.backend}, {"p": "vault:kv/app#p"})
+    assert broker.get("p").reveal() == "x"
+    waits, goes = os.pipe()
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            os.read(waits, 1)
+            status = 0 if broker.get("vault:kv/other#p").reveal() == "y" else 2
+        finally:
+            os._exit(status)
+    broker.close()
+    server.put("kv/other", {"p": "y"})
+    os.write(goes, b".")
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert server.count("POST auth/approle/login") == 1

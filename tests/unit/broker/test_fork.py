@@ -254,3 +254,38 @@ def test_a_worker_of_multiprocessing_gives_its_leases_back_at_its_end(tmp_path):
             f"revoked by {worker.pid}",
             "used",
         ]
+
+
+SLOW_MODULE = """
+import builtins
+builtins.begun.set()
+builtins.gate.wait(20)
+FINISHED = True
+"""
+
+
+def test_what_another_thread_was_importing_is_imported_anew_in_the_child(
+    store, tmp_path, monkeypatch
+):
+    (tmp_path / "slowly_imported.py").write_text(SLOW_MODULE)
+    monkeypatch.syspath_prepend(tmp_path)
+    begun, gate = threading.Event(), threading.Event()
+    monkeypatch.setattr("builtins.begun", begun, raising=False)
+    monkeypatch.setattr("builtins.gate", gate, raising=False)
+    importer = threading.Thread(target=__import__, args=("slowly_imported",), daemon=True)
+
+    def child():
+        signal.alarm(30)
+        monkeypatch.setattr("builtins.gate", threading.Event())
+        sys.modules["builtins"].gate.set()
+        return __import__("slowly_imported").FINISHED
+
+    with Broker({"fake": store}, NAMES):
+        importer.start()
+        begun.wait(20)
+        try:
+            assert in_child(child) == "True"
+        finally:
+            gate.set()
+            importer.join(20)
+    assert sys.modules.pop("slowly_imported").FINISHED

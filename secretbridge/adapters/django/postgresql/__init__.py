@@ -1,1 +1,1 @@
-"""The database backend that :func:`secretbridge.adapters.django.postgresql` names."""
+"""The database backend that :func:`secretbridge.adapters.django.database` names."""

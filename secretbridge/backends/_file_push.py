@@ -1,0 +1,182 @@
+"""News of changed files: what was fetched is watched, and told of when it is no longer what it was.
+
+An event only makes us look: a file counts as changed when its version is another one than the fetch
+returned. So what is written anew with the same content wakes nobody, and of a new generation only the
+files that differ are told. A file that is missing is looked at once more a moment later: some programs
+replace a file by removing it first, and readers are better off without that moment.
+"""
+
+from __future__ import annotations
+
+import os
+from stat import S_ISLNK
+
+from ..errors import SecretBridgeError
+from . import Deadline
+from ._volumes import volume_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from ..reference import DocumentId
+    from ..watch import Watch
+    from . import Outcome
+
+    Places = dict[str, set[str]]
+    """Directory -> the names in it that matter."""
+
+__all__ = ["FileChanges", "places"]
+
+_MOMENT = 0.1
+"""Seconds that a file may be missing before it is told of."""
+_LOOK_SECONDS = 10.0
+_MAX_GIVEN = 10_000
+_MAX_LINKS = 40  # the kernel's own limit (path_resolution(7))
+
+
+class FileChanges:
+    """Remembers which versions were handed out, and tells of those that are no longer current.
+
+    ``places`` returns where something has to happen for a document to become another one, ``probe``
+    the versions that there are now.
+    """
+
+    def __init__(
+        self,
+        places: Callable[[DocumentId], Places],
+        probe: Callable[[Sequence[DocumentId], Deadline], Sequence[str | SecretBridgeError | None]],
+    ) -> None:
+        self._places = places
+        self._probe = probe
+        self._given: dict[DocumentId, str | None] = {}
+        self._start()
+
+    def _start(self) -> None:
+        self._watches: set[Watch] = set()
+        self._is_stopped = False
+
+    def fetched(self, requests: Sequence[DocumentId], outcomes: Sequence[Outcome]) -> None:
+        """Note what a fetch returned."""
+        if len(self._given) > _MAX_GIVEN:
+            self._given.clear()
+        known = len(self._given)
+        for request, outcome in zip(requests, outcomes, strict=True):
+            is_error = isinstance(outcome, SecretBridgeError)
+            self._given[request] = None if is_error else outcome.version  # type: ignore[union-attr]
+        if len(self._given) != known:
+            for watch in list(self._watches):
+                watch.wake()
+
+    def listen(
+        self, is_stopping: Callable[[], bool], found: Callable[[Sequence[str]], None]
+    ) -> None:
+        """Call ``found`` with locators of changed documents until ``is_stopping`` or :meth:`stop`."""
+        from ..watch import Watch  # half a millisecond that a first get need not pay
+
+        with Watch() as watch:
+            self._watches.add(watch)
+            watched: dict[DocumentId, Places] = {}
+            doubtful: set[DocumentId] = set()
+            hints: frozenset[str] | None = None  # None: look at everything
+            while not (self._is_stopped or is_stopping()):
+                if hints is None or len(watched) != len(self._given):
+                    hints = None
+                    watched = {id: self._places(id) for id in list(self._given)}
+                    watch.look_at(_united(watched.values()))
+                looked = _concerned(watched, hints, doubtful)
+                changed, doubtful = self._changed(looked, doubtful)
+                if changed:
+                    found([id.locator for id in changed])
+                if any(self._places(id) != watched[id] for id in changed):
+                    hints = None  # it lies elsewhere now, and nobody has looked there yet
+                else:
+                    hints = watch.wait(_MOMENT if doubtful else None)
+            self._watches.discard(watch)
+
+    def stop(self) -> None:
+        """Have :meth:`listen` return."""
+        self._is_stopped = True
+        for watch in list(self._watches):
+            watch.wake()
+
+    def after_fork(self) -> None:
+        """Begin anew in a forked child: who listens is the parent."""
+        self._start()
+
+    def _changed(
+        self, looked: Sequence[DocumentId], doubtful: set[DocumentId]
+    ) -> tuple[list[DocumentId], set[DocumentId]]:
+        """Return which of ``looked`` have changed, and which are to be looked at again soon."""
+        changed, missing = [], set()
+        versions = self._probe(looked, Deadline(_LOOK_SECONDS)) if looked else ()
+        for id, version in zip(looked, versions, strict=True):
+            now = version if isinstance(version, str) else None
+            if now == self._given.get(id):
+                continue
+            if now is None and id not in doubtful:
+                missing.add(id)
+                continue
+            changed.append(id)
+            self._given[id] = now  # so that it is told once, even if nobody fetches it
+        return changed, missing
+
+
+def places(root: str, path: str) -> Places:
+    """Return where something has to happen for ``path`` to become another file.
+
+    That is the directory that it lies in, those of the symlinks on the way from ``root``, and the
+    volume, if it is in one: there nothing but ``..data`` and the links beside it ever changes.
+    """
+    volume = volume_of(path)
+    if volume is not None:
+        directory, name = volume
+        return {directory: {"..data", name.partition("/")[0]}}
+    found: Places = {}
+    here, todo = root, path[len(root) :].split("/")[::-1]
+    links = 0
+    while todo:
+        name = todo.pop()
+        if name in ("", "."):
+            continue
+        if name == "..":
+            here = os.path.dirname(here)
+            continue
+        target = _target(f"{here}/{name}")
+        if target is not None or not todo:
+            found.setdefault(here or "/", set()).add(name)
+        if target is None:
+            here = f"{here}/{name}"
+            continue
+        links += 1
+        if links > _MAX_LINKS:
+            break
+        if target.startswith("/"):
+            here = ""
+        todo += target.split("/")[::-1]
+    return found
+
+
+def _target(path: str) -> str | None:
+    try:
+        return os.readlink(path) if S_ISLNK(os.lstat(path).st_mode) else None
+    except OSError:
+        return None
+
+
+def _united(all_places: Iterable[Places]) -> Places:
+    united: Places = {}
+    for each in all_places:
+        for directory, names in each.items():
+            united.setdefault(directory, set()).update(names)
+    return united
+
+
+def _concerned(
+    watched: dict[DocumentId, Places], hints: frozenset[str] | None, doubtful: set[DocumentId]
+) -> list[DocumentId]:
+    return [
+        id
+        for id, where in watched.items()
+        if hints is None or id in doubtful or not where.keys().isdisjoint(hints)
+    ]
