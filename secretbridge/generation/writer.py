@@ -41,7 +41,7 @@ from .manifest import Manifest, encode
 from .plan import Branch, Picture, Plan, Planner
 from .preflight import MEMORY, Preflight, examine, judge, open_target
 from .reader import Generation
-from .recovery import recover
+from .recovery import Recovered, recover
 from .retired import Collected, Retired
 from .staging import Stager
 
@@ -168,7 +168,9 @@ class GenerationWriter:
             ) from None
 
     def _start(self, grace: float) -> None:
-        self.recovered = recover(self._root, self._links, self._planner.digest, self._wall())
+        self.recovered: Recovered = recover(
+            self._root, self._links, self._planner.digest, self._wall()
+        )
         found = self.recovered.current
         self._picture = found.picture if found else Picture()
         self._manifest = found.manifest if found else None
