@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 else:
     Protocol = object
 
-__all__ = ["Backend", "Deadline", "Identity", "Outcome", "backend_class", "backend_names"]
+__all__ = ["Backend", "Deadline", "Identity", "backend_class", "backend_names"]
 
 if TYPE_CHECKING:
     Outcome = Document | SecretBridgeError

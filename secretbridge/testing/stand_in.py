@@ -41,7 +41,7 @@ _STEPS = 1000
 
 
 class FakeSecrets:
-    """Every store of the process, as a test says. Use the fixture, or a ``with`` block.
+    """Every store of the process, as a test says. Use the fixture, a ``with`` block, or :meth:`start`.
 
     A key is a name or a reference. The value of a name that no configuration has is kept at
     ``fake:NAME``; with a selector a value is one field of its document.
@@ -216,6 +216,23 @@ class FakeSecrets:
 
     # Standing in.
 
+    def start(self) -> Self:
+        """Stand in from now on, until :meth:`stop`; for test classes that have no fixtures.
+
+        >>> import secretbridge
+        >>> from secretbridge.testing import FakeSecrets
+        >>> fake = FakeSecrets().start()
+        >>> fake["db_password"] = "one"
+        >>> secretbridge.get("db_password").reveal()
+        'one'
+        >>> fake.stop()
+        """
+        return self.__enter__()
+
+    def stop(self) -> None:
+        """Undo everything; every broker that was made meanwhile is closed."""
+        self._undo.close()
+
     def __enter__(self) -> Self:
         self._others = set(threading.enumerate())  # what brokers before this one are doing
         self._undo.callback(self._close)
@@ -225,7 +242,7 @@ class FakeSecrets:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._undo.close()
+        self.stop()
 
     def __repr__(self) -> str:
         return f"<FakeSecrets of {len(self._stores)} stores>"

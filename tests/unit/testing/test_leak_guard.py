@@ -384,6 +384,34 @@ def test_a_record_that_a_filter_drops_is_not_taken_for_seen(guard, log):
     assert len(guard.leaks()) == 1
 
 
+def test_a_record_that_every_handler_redacts_is_seen_as_they_show_it(guard, log):
+    from secretbridge import Reference, Secret, redact
+
+    logger, got = log
+    name, reference = "db", Reference.parse("file:db")
+    secret = Secret(b"correct horse battery staple", name=name, reference=reference)
+    undo = redact.install()
+    logger.debug("with %s", secret.reveal())
+    logger.warning("with %s", secret.reveal())
+    assert guard.leaks() == []
+    assert got == ["with **********"]
+    undo()
+    logger.debug("with %s", secret.reveal())
+    assert [leak.channel for leak in guard.leaks()] == ["log"]
+
+
+def test_a_record_that_one_handler_does_not_redact_is_seen_as_it_is(guard, log):
+    from secretbridge.redact import RedactingFilter
+
+    logger, _ = log
+    logger.handlers[0].addFilter(RedactingFilter())
+    plain = logging.NullHandler()
+    logger.addHandler(plain)
+    logger.debug(guard.canary())
+    logger.removeHandler(plain)
+    assert [leak.channel for leak in guard.leaks()] == ["log"]
+
+
 def test_a_level_that_the_application_has_set_is_respected(guard, log):
     logger, _ = log
     canary = guard.canary()
