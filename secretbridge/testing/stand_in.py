@@ -151,19 +151,20 @@ class FakeSecrets:
 
     def fail(
         self,
-        key: str | None = None,
+        key: str | SecretBridgeError | type[SecretBridgeError] | None = None,
         error: SecretBridgeError | type[SecretBridgeError] = BackendUnavailable,
         times: int | None = None,
     ) -> None:
         """Answer the next ``times`` calls (all, until :meth:`heal`) with ``error``.
 
-        Concerns the store of ``key``, or every store. What is cached is served meanwhile; see
-        ``clock.advance``.
+        Concerns the store of ``key``, or every store; the key may be left out before the error, as in
+        ``fail(AccessDenied, times=1)``. What is cached is served meanwhile; see ``clock.advance``.
         """
-        if isinstance(error, type):
-            error = error("the fake fails", hint="call heal() in the test")
-        for store in self._stores_of(key):
-            store.fail(error, times)
+        chosen = error if key is None or isinstance(key, str) else key
+        if isinstance(chosen, type):
+            chosen = chosen("the fake fails", hint="call heal() in the test")
+        for store in self._stores_of(key if isinstance(key, str) else None):
+            store.fail(chosen, times)
 
     def delay(self, seconds: float, key: str | None = None) -> None:
         """Take ``seconds`` of the test's clock for each call to the store of ``key``, or to any."""
