@@ -127,6 +127,18 @@ class LeakWatch:
             allowed.update(marker.args or (*CHANNELS, "everything"))
         return allowed
 
+    def pytest_sessionfinish(self, session: Any) -> None:
+        """In a worker of pytest-xdist, tell the process that prints the summary."""
+        if hasattr(session.config, "workeroutput"):
+            session.config.workeroutput[self.NAME] = (self._guarded, self._leaking)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """In the process that prints the summary, add what a worker has told."""
+        guarded, leaking = getattr(node, "workeroutput", {}).get(self.NAME, (0, 0))
+        self._guarded += guarded
+        self._leaking += leaking
+
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """Say how much was guarded, or a run in which nothing was would look as good."""
         told = f"{self._guarded} tests guarded, {self._leaking} with leaks"
