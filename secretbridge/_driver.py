@@ -10,7 +10,6 @@ from __future__ import annotations
 from _thread import allocate_lock, get_ident
 
 from ._calls import Calls
-from ._news import News
 from ._spawn import start_thread
 from ._states import DUE, FETCHING, FRESH, QUEUED, STALE, condition
 from ._turns import Turns
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
     from threading import Thread
 
     from ._former import Former
+    from ._news import News
     from .backends import Backend, Deadline
     from .document import Document
     from .reference import DocumentId
@@ -80,7 +80,7 @@ class Driver:
         self._calls = Calls(
             backend, self._finish, self._cached, lock=self.lock, clock=clock, timeout=timeout
         )
-        self._news = News(backend, self._known, self._heard, lambda: self.closed)
+        self._news: News | None = None
         self._wake = Turns(self.lock)
         self._let_go: list[DocumentId] = []
         self._has_holders = False
@@ -173,8 +173,7 @@ class Driver:
             self._has_holders = True
             self._ensure_thread()
             self._step(Hold(ids))
-            for store, scheme in {(id.store, id.scheme) for id in ids}:
-                self._news.listen(store, scheme)
+            self._listen({(id.store, id.scheme) for id in ids})
             self._wake.move()
 
     def release(self, ids: Sequence[DocumentId]) -> None:
@@ -266,6 +265,14 @@ class Driver:
         return True
 
     # News ----------------------------------------------------------------------------------------
+
+    def _listen(self, stores: Iterable[tuple[str, str]]) -> None:
+        if self._news is None:
+            from ._news import News
+
+            self._news = News(self._backend, self._known, self._heard, lambda: self.closed)
+        for store, scheme in stores:
+            self._news.listen(store, scheme)
 
     def _known(self, store: str) -> list[DocumentId]:
         with self.lock:
@@ -360,4 +367,5 @@ class Driver:
         self.engine.after_fork()
         with self.lock:
             self._ensure_thread()
-            self._news.start_over()
+            if self._news is not None:
+                self._news.start_over()
