@@ -55,6 +55,8 @@ class Passfile:
     object, or at the end of the process.
     """
 
+    path: str
+
     def __init__(
         self,
         password: Key,

@@ -32,6 +32,8 @@ class RotatingCredentials(PlainCredentials):  # type: ignore[misc] # pika has no
     secret that holds it.
     """
 
+    login: Login
+
     def __init__(
         self,
         password: Key,

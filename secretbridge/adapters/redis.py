@@ -12,6 +12,8 @@ concerns new connections; with both passwords in the ACL for a while not even th
 
 from __future__ import annotations
 
+import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 from redis.credentials import CredentialProvider as _Provider
@@ -24,13 +26,21 @@ if TYPE_CHECKING:
 
 __all__ = ["CredentialProvider", "async_client_options", "client_options"]
 
+_TWICE = 1.0
+"""Seconds between two questions of one thread that look like a refusal."""
+
 
 class CredentialProvider(_Provider):
     """Gives every new connection the current password.
 
-    ``username`` is the user's name in plain text, ``user`` the name of a secret that holds it. A
-    refusal is left to redis-py's own retries; :func:`client_options` overcomes it.
+    ``username`` is the user's name in plain text, ``user`` the name of a secret that holds it.
+
+    A provider is not told of a refusal: redis-py tries again by itself and asks it again. Whoever asks
+    twice within a second is taken to have been refused, and the store is asked for a newer value.
+    :func:`client_options` does not depend on that, and overcomes a refusal within one connection.
     """
+
+    login: Login
 
     def __init__(
         self,
@@ -42,14 +52,24 @@ class CredentialProvider(_Provider):
     ) -> None:
         self.login = Login(password, user=user, broker=broker)
         self._username = username
+        self._here = threading.local()
 
     def get_credentials(self) -> tuple[str] | tuple[str, str]:
         """Return the current password, after the user if there is one."""
-        return self.parts(self.login.current())
+        return self._given(self.login.current())
 
     async def get_credentials_async(self) -> tuple[str] | tuple[str, str]:
         """As :meth:`get_credentials`, without blocking the event loop."""
-        return self.parts(await self.login.acurrent())
+        return self._given(await self.login.acurrent())
+
+    def _given(self, credential: Credential) -> tuple[str] | tuple[str, str]:
+        before, at = getattr(self._here, "last", (None, 0.0))
+        self._here.last = credential, time.monotonic()
+        # Not for a credential with a lease: asking for another one makes another one.
+        may_ask = credential.password.expires_at is None
+        if may_ask and before == credential and time.monotonic() - at < _TWICE:
+            self.login.password.report_rejected(credential.password)
+        return self.parts(credential)
 
     def parts(self, credential: Credential) -> tuple[str] | tuple[str, str]:
         """Return ``credential`` in the form that redis-py wants."""

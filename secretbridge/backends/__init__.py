@@ -39,6 +39,7 @@ class Deadline:
     __slots__ = ("_clock", "at")
 
     at: float
+    _clock: Callable[[], float]
 
     def __init__(self, seconds: float, clock: Callable[[], float] | None = None) -> None:
         """End ``seconds`` from now on ``clock`` (default: :func:`time.monotonic`)."""

@@ -221,4 +221,4 @@ def test_an_outage_is_ridden_out_and_its_end_noticed_within_a_second_and_a_step(
 @pytest.mark.soak
 @pytest.mark.parametrize("how", OUTAGES)
 def test_an_outage_of_minutes_is_no_different(store: Stand, backend, how: str) -> None:
-    ride_out(store, backend, how, 180.0)
+    ride_out(store, backend, how, 100.0)

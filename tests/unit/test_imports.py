@@ -92,10 +92,12 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "pydantic_settings": ("secretbridge.config", "secretbridge.settings"),
     "pytest": ("secretbridge.testing",),
     # An adapter is imported by an application that has the library that it is for.
+    "amqp": ("secretbridge.adapters.kombu",),
     "boto3": ("secretbridge.adapters.boto3", "secretbridge.adapters._botocore"),
     "django": ("secretbridge.adapters.django",),
     "flask": ("secretbridge.adapters.flask",),
     "httpx": ("secretbridge.adapters._httpx",),
+    "kombu": ("secretbridge.adapters.kombu",),
     "pika": ("secretbridge.adapters.pika",),
     "psycopg": ("secretbridge.adapters.psycopg", "secretbridge.adapters.django.postgresql"),
     "psycopg_pool": ("secretbridge.adapters.psycopg", "secretbridge.adapters._psycopg_pool"),
@@ -104,7 +106,10 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
 }
 """Which modules (with what is inside them) may import which library."""
 
-BROUGHT = {"django", "flask", "httpx", "pika", "psycopg", "psycopg_pool", "redis", "sqlalchemy"}
+BROUGHT = {
+    *["amqp", "django", "flask", "httpx", "kombu", "pika", "psycopg", "psycopg_pool", "redis"],
+    "sqlalchemy",
+}
 """Libraries of the applications that use an adapter; none of them is a dependency."""
 
 HEAVY = frozenset(

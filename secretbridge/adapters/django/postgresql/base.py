@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import psycopg
@@ -18,7 +19,7 @@ __all__ = ["DatabaseWrapper"]
 class _Driver:
     """psycopg, as far as Django uses it, with another ``connect``."""
 
-    connect = RotatingConnection.connect
+    connect: Callable[..., RotatingConnection] = RotatingConnection.connect
 
     def __getattr__(self, name: str) -> Any:
         return getattr(psycopg, name)
@@ -27,7 +28,7 @@ class _Driver:
 class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc] # django has no types
     """A connection among whose parameters there is a login, and no password."""
 
-    Database = _Driver()
+    Database: _Driver = _Driver()
 
     def __init__(self, settings_dict: dict[str, Any], *args: Any, **kwargs: Any) -> None:
         if not is_psycopg3:
