@@ -75,8 +75,9 @@ class Early:
             self._refresh(id, self._floor)
             yield count, min(left, self._ask(id, self._floor))
 
-    def newer(self, key: str, version: str | None, timeout: float | None) -> Steps:
+    def newer(self, key: str, version: str | int | None, timeout: float | None) -> Steps:
         """Wait until ``key`` has ``version`` or a later one; without, another value than now."""
+        version = None if version is None else str(version)
         id = self._cache.target(key)[1]
         end = None if timeout is None else self._clock() + timeout
         first = self._cache.look(key)

@@ -335,7 +335,7 @@ class Broker:
         return await self._driver.turns.arun(self._early.replacement(key, rejected, timeout))
 
     def wait_for(
-        self, key: str, version: str | None = None, timeout: float | None = None
+        self, key: str, version: str | int | None = None, timeout: float | None = None
     ) -> Secret:
         """Return the secret of ``key`` once it has ``version``, or a later one where they are counted.
 
@@ -346,7 +346,7 @@ class Broker:
         return self._driver.turns.run(self._early.newer(key, version, timeout))
 
     async def await_for(
-        self, key: str, version: str | None = None, timeout: float | None = None
+        self, key: str, version: str | int | None = None, timeout: float | None = None
     ) -> Secret:
         """As :meth:`wait_for`, for asyncio."""
         return await self._driver.turns.arun(self._early.newer(key, version, timeout))
