@@ -57,7 +57,7 @@ class Scene:
 
     def _change_role(self, password: str) -> None:
         statement = sql.SQL("ALTER ROLE app PASSWORD {}").format(sql.Literal(password))
-        self.postgres.execute(statement.as_string().replace("%", "%%"))
+        self.postgres.execute(statement.as_string())
 
     def _change_cache(self, password: str) -> None:
         self.cache.set_password("app", password)

@@ -157,7 +157,7 @@ def _secret(reference: Reference, answer: Document | SecretBridgeError) -> Outco
     if isinstance(answer, SecretBridgeError):
         return answer
     secret = Secret(
-        answer.body,
+        answer.held,
         name=reference.locator,
         reference=reference,
         version=answer.version,
