@@ -130,22 +130,22 @@ class Entry:
     )
 
     def __init__(self, id: DocumentId, policy: Policy) -> None:
-        self.id = id
-        self.policy = policy
-        self.activity = IDLE
-        self.again = False
-        self.holders = 0
+        self.id: DocumentId = id
+        self.policy: Policy = policy
+        self.activity: str = IDLE
+        self.again: bool = False
+        self.holders: int = 0
         self.document: Document | None = None
         self.lease: Lease | None = None
         self.error: SecretBridgeError | None = None
-        self.failures = 0
-        self.fetched_at = 0.0
-        self.due_at = 0.0
+        self.failures: int = 0
+        self.fetched_at: float = 0.0
+        self.due_at: float = 0.0
         self.renew_at: float | None = None
-        self.end_at = 0.0
-        self.retry_at = 0.0
-        self.in_flight_until = 0.0
-        self.is_in_line = False
+        self.end_at: float = 0.0
+        self.retry_at: float = 0.0
+        self.in_flight_until: float = 0.0
+        self.is_in_line: bool = False
         self.stale_since: float | None = None
         self.wake_at: float | None = None
 

@@ -6,6 +6,7 @@ import sys
 from _weakref import ref
 
 from ._changes import Change, Changes
+from ._log import report
 from ._spawn import start_thread
 from .secret import Secret
 
@@ -151,7 +152,10 @@ class Subscribers:
                 del self._untold[id]
                 subscribers = list(self._subscribers.get(id, ()))
             for subscriber in subscribers:
-                self._tell(id, subscriber)
+                try:
+                    self._tell(id, subscriber)
+                except Exception as error:  # noqa: BLE001 - or nobody would be told of anything again
+                    _report(f"telling of {subscriber.key}", error)
 
     def _tell(self, id: DocumentId, subscriber: _Subscriber) -> None:
         secret = self._cache.look(subscriber.key)
@@ -233,7 +237,5 @@ def _is_coroutine_function(callback: Callable[..., object]) -> bool:
 
 
 def _report(who: str, error: Exception) -> None:
-    from logging import getLogger
-
     # The type alone: the text and the frames of an application's error may hold the value.
-    getLogger("secretbridge").error("%s raised %s", who, type(error).__name__)
+    report(f"{who} raised {type(error).__name__}", is_fault=True)

@@ -82,8 +82,8 @@ class Login:
         timeout: float | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.password = bound(password, broker)
-        self.user = None if user is None else bound(user, broker)
+        self.password: Handle = bound(password, broker)
+        self.user: Handle | None = None if user is None else bound(user, broker)
         self._timeout = _DEFAULT_TIMEOUT if timeout is None else timeout
         self._clock = clock
         self._told: Secret | None = None

@@ -72,7 +72,7 @@ class Passfile:
         handle = bound(password, broker)
         self._match = (host, str(port), dbname, user)
         self._directory = tempfile.mkdtemp(prefix="secretbridge-", dir=directory or _memory())
-        self.path = os.path.join(self._directory, "pgpass")
+        self.path: str = os.path.join(self._directory, "pgpass")
         self._finalizer = weakref.finalize(self, _remove, self._directory, self.path, os.getpid())
         self._write(handle.secret)
         ours = weakref.ref(self)

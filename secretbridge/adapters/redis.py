@@ -58,7 +58,7 @@ class CredentialProvider(_Provider):
         user: Key | None = None,
         broker: Broker | None = None,
     ) -> None:
-        self.login = Login(password, user=user, broker=broker)
+        self.login: Login = Login(password, user=user, broker=broker)
         self._username = username
         self._here = threading.local()
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     Places = dict[str, set[str]]
     """Directory -> the names in it that matter."""
 
-__all__ = ["FileChanges", "places"]
+__all__ = ["FileChanges", "PushesChanges", "places"]
 
 _MOMENT = 0.1
 """Seconds that a file may be missing before it is told of."""
@@ -120,6 +120,26 @@ class FileChanges:
             changed.append(id)
             self._given[id] = now  # so that it is told once, even if nobody fetches it
         return changed, missing
+
+
+class PushesChanges:
+    """What backends of files share: they tell of changed documents by their locators."""
+
+    pushes = True
+    _changes: FileChanges
+
+    def changes(
+        self, is_stopping: Callable[[], bool], found: Callable[[Sequence[str]], None]
+    ) -> None:
+        """Call ``found`` with the locators of fetched documents that have changed.
+
+        Blocks until ``is_stopping``, and returns at once when the backend is closed.
+        """
+        self._changes.listen(is_stopping, found)
+
+    def concerns(self, locator: str, changed: str) -> bool:
+        """Whether ``changed``, a locator that :meth:`changes` told, means ``locator``."""
+        return locator == changed
 
 
 def places(root: str, path: str) -> Places:

@@ -58,19 +58,21 @@ class Outline:
     ) -> None:
         names = tuple([shape[0] for shape in shapes])
         validate_names(names)
-        self.shapes = shapes
+        self.shapes: list[Shape] = shapes
         self.names: Sequence[str] = names
-        self.leaves = [name.rpartition("/")[2].encode("ascii") for name in names]
+        self.leaves: list[bytes] = [name.rpartition("/")[2].encode("ascii") for name in names]
         self.kinds: list[Kind] = [
             (mode, uid if owner is None else owner, gid if group is None else group)
             for _, mode, owner, group in shapes
         ]
-        self.base = base
-        self.modes = {kind: base | access(*kind) for kind in set(self.kinds)}
-        self.tops = tuple(dict.fromkeys([name.partition("/")[0] for name in names]))
+        self.base: int = base
+        self.modes: dict[Kind, int] = {kind: base | access(*kind) for kind in set(self.kinds)}
+        self.tops: tuple[str, ...] = tuple(
+            dict.fromkeys([name.partition("/")[0] for name in names])
+        )
         is_flat = not any("/" in name for name in names)
-        self.expected = frozenset((*names, MANIFEST)) if is_flat else None
+        self.expected: frozenset[str] | None = frozenset((*names, MANIFEST)) if is_flat else None
         self.by_mode: dict[int, list[str]] = {}
         for name, kind in zip(names, self.kinds, strict=True):
             self.by_mode.setdefault(kind[0], []).append(name)
-        self.listing = listing(self.by_mode)
+        self.listing: str = listing(self.by_mode)

@@ -217,7 +217,7 @@ def test_the_session_of_a_page_can_be_pasted(page: Path) -> None:
 
 def timeless(text: str) -> str:
     """Return ``text`` with every length of time replaced, as these differ from run to run."""
-    return re.sub(r"\b\d+(ms|s)\b", "a moment", text)
+    return re.sub(r"\b[\d.]+(ms|s)\b", "a moment", text)
 
 
 def memory() -> str:

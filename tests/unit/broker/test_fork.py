@@ -307,3 +307,29 @@ def test_what_another_thread_was_importing_is_imported_anew_in_the_child(
             gate.set()
             importer.join(20)
     assert sys.modules.pop("slowly_imported").FINISHED
+
+
+def test_a_signal_handler_that_forks_in_the_middle_of_a_decision_is_not_locked_up(broker):
+    broker.get("token")
+    with broker._driver.lock:  # held by this very thread, as when a signal has interrupted it
+        assert in_child(lambda: broker.get("fake:app/db#user").reveal()) == "app"
+    assert broker.get("token").reveal() == "t0ken"
+
+
+def test_brokers_that_are_made_during_a_fork_do_not_disturb_it(broker):
+    stopping = threading.Event()
+
+    def make():
+        while not stopping.is_set():
+            Broker(stores={})
+
+    makers = [threading.Thread(target=make) for _ in range(3)]
+    for maker in makers:
+        maker.start()
+    try:
+        for _ in range(30):
+            assert in_child(lambda: broker.get("token").reveal()) == "t0ken"
+    finally:
+        stopping.set()
+        for maker in makers:
+            maker.join()

@@ -163,3 +163,38 @@ def test_a_slow_callback_delays_no_refresh_and_no_watcher(store):
         store.rotate("app/db", json.dumps({"user": "new", "password": "two"}))
         wait_until(lambda: woken)
         go_on.set()
+
+
+def test_a_fault_of_our_own_does_not_end_the_refreshing(store, caplog):
+    with Broker({"fake": store}, NAMES, refresh=0.01) as broker:
+        broker.prefetch()
+        step, faults = broker._driver.engine.step, [RuntimeError("canary")]
+
+        def faulty(now, event):
+            if faults and type(event).__name__ == "Tick":
+                raise faults.pop()
+            return step(now, event)
+
+        broker._driver.engine.step = faulty
+        broker.on_change("token", lambda secret: None)
+        wait_until(lambda: not faults)
+        calls = store.fetch_calls
+        wait_until(lambda: store.fetch_calls > calls)
+    assert "RuntimeError" in caplog.text
+    assert "canary" not in caplog.text
+
+
+def test_a_fault_of_our_own_does_not_end_the_telling(store, caplog):
+    seen = []
+
+    def broken(change):
+        raise RuntimeError("canary")
+
+    with Broker({"fake": store}, NAMES, refresh=0.01) as broker:
+        broker.prefetch()
+        broker._subscribers.subscribe("token", broken)
+        broker.on_change("token", lambda secret: seen.append(secret.reveal()))
+        store.rotate("app/token", "two")
+        wait_until(lambda: seen == ["two"])
+    assert "RuntimeError" in caplog.text
+    assert "canary" not in caplog.text
