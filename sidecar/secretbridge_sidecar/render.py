@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from secretbridge.errors import ConfigError, IntegrityError
+from secretbridge.errors import ConfigError
 from secretbridge.generation.layout import FileSpec
-from secretbridge.secret import Secret
+
+from .contents import Contents, sources
 
 if TYPE_CHECKING:
     from secretbridge.config import Config, FileConfig, SidecarConfig
+    from secretbridge.secret import Secret
 
 __all__ = ["Renderer", "sidecar_of"]
 
@@ -51,7 +52,8 @@ class Renderer:
     """Renders all files of a configuration.
 
     ``user_id`` and ``group_id`` turn the names of owners and groups into numbers; they raise
-    ``KeyError`` for a name that the system does not know.
+    ``KeyError`` for a name that the system does not know. ``contents`` are those of a former
+    configuration, which remember what need not be written again.
     """
 
     def __init__(
@@ -60,9 +62,11 @@ class Renderer:
         *,
         user_id: Callable[[str], int] | None = None,
         group_id: Callable[[str], int] | None = None,
+        contents: Contents | None = None,
     ) -> None:
         sidecar = sidecar_of(config)
         self._mode = sidecar.mode
+        self.contents = contents or Contents()
         self._user_id = user_id or _system_user
         self._group_id = group_id or _system_group
         self.group = self._group(sidecar.group, "sidecar.group")
@@ -76,8 +80,8 @@ class Renderer:
     def names(self) -> list[str]:
         """Return the names of the secrets that the files are made of."""
         found: dict[str, None] = {}
-        for name, (file, _, _) in self._files.items():
-            found.update(dict.fromkeys(_sources(name, file)))
+        for file, _, _ in self._files.values():
+            found.update(dict.fromkeys(sources(file)))
         return list(found)
 
     def files(self) -> list[str]:
@@ -91,15 +95,15 @@ class Renderer:
         """
         rendered = []
         for name, (file, owner, group) in self._files.items():
-            sources = _sources(name, file)
-            present = [secrets[source] for source in sources if source in secrets]
-            if len(present) < len(sources):
+            needed = sources(file)
+            present = [secrets[source] for source in needed if source in secrets]
+            if len(present) < len(needed):
                 continue
             ends = [secret.expires_at for secret in present if secret.expires_at is not None]
             rendered.append(
                 FileSpec(
                     name,
-                    _content(name, file, present),
+                    self.contents.make(name, file, secrets),
                     mode=self._mode if file.mode is None else file.mode,
                     owner=owner,
                     group=group,
@@ -128,38 +132,6 @@ class Renderer:
                 f"{key}: this system knows no {kind} {given!r}",
                 hint=f"give the {kind}'s number; names inside containers rarely agree",
             ) from None
-
-
-def _sources(name: str, file: FileConfig) -> list[str]:
-    if file.concat:
-        return file.concat
-    if file.format is not None:
-        return file.secrets
-    return [file.secret or name]
-
-
-def _content(name: str, file: FileConfig, secrets: list[Secret]) -> bytes:
-    if file.format == "json":
-        return _json(name, secrets)
-    if not file.concat:
-        return secrets[0].reveal_bytes()
-    # A PEM bundle is broken when one part ends without a newline and the next begins on its line.
-    parts = [secret.reveal_bytes() for secret in secrets]
-    return b"".join(part if part.endswith(b"\n") else part + b"\n" for part in parts)
-
-
-def _json(name: str, secrets: list[Secret]) -> bytes:
-    members = {}
-    for secret in secrets:
-        try:
-            members[secret.name] = secret.reveal()
-        except IntegrityError as error:
-            raise IntegrityError(
-                f"file {name!r}: the value is binary and JSON holds text only",
-                reference=error.reference,
-                hint="give it a file of its own",
-            ) from None
-    return json.dumps(members, ensure_ascii=False, indent=2).encode() + b"\n"
 
 
 def _system_user(name: str) -> int:
