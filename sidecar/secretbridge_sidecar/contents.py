@@ -16,11 +16,13 @@ if TYPE_CHECKING:
     from secretbridge.config import FileConfig
     from secretbridge.secret import Secret
 
-__all__ = ["Contents", "sources"]
+    from .templates import Template
+
+__all__ = ["Contents", "from_template", "sources"]
 
 
 def sources(file: FileConfig) -> list[str]:
-    """Return the names of the secrets that a file is made of, each once."""
+    """Return the names of the secrets that a file without a template is made of, each once."""
     if file.secrets:
         return list(dict.fromkeys(file.secrets.values()))
     if file.concat:
@@ -66,6 +68,26 @@ class Contents:
         return found.digest()
 
 
+def from_template(name: str, template: Template, secrets: Mapping[str, Secret]) -> bytes:
+    """Return the content of the file ``name``; ``secrets`` are those that are there.
+
+    Raises :class:`IntegrityError` for a value that is no text, or does not fit into the template.
+    """
+    from .templates import Value
+
+    values = {}
+    for source in sorted(template.names & secrets.keys()):
+        text = _text(secrets[source])
+        if text is None:
+            raise IntegrityError(
+                f"file {name!r}: the value of {source!r} is binary, and a template makes text",
+                reference=secrets[source].reference,
+                hint="give it a file of its own",
+            )
+        values[source] = Value(text)
+    return template.render(name, values)
+
+
 def _parts(file: FileConfig, secrets: Mapping[str, Secret]) -> Parts:
     made = [Part(key, value.encode()) for key, value in file.values.items()]
     for key, source in file.secrets.items():
@@ -76,11 +98,16 @@ def _parts(file: FileConfig, secrets: Mapping[str, Secret]) -> Parts:
 
 
 def _value(secret: Secret) -> bytes:
-    """Return the value without the newline that only ends a text file."""
+    text = _text(secret)  # if it is binary, it is for the format to say whether it can carry it
+    return secret.reveal_bytes() if text is None else text.encode()
+
+
+def _text(secret: Secret) -> str | None:
+    """Return the value without the newline that only ends a text file; None if it is binary."""
     try:
-        return secret.reveal().encode()
+        return secret.reveal()
     except IntegrityError:
-        return secret.reveal_bytes()  # binary: it is for the format to say whether it can carry it
+        return None
 
 
 def _bundle(parts: Sequence[bytes]) -> bytes:

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 from secretbridge.errors import ConfigError
 from secretbridge.generation.layout import FileSpec
 
-from .contents import Contents, sources
+from .contents import Contents, from_template, sources
 
 if TYPE_CHECKING:
     from secretbridge.config import Config, FileConfig, SidecarConfig
     from secretbridge.secret import Secret
+
+    from .templates import Template
 
 __all__ = ["Renderer", "sidecar_of"]
 
@@ -21,7 +23,7 @@ def sidecar_of(config: Config) -> SidecarConfig:
     """Return the sidecar's part of ``config``.
 
     Raises :class:`ConfigError` when there is none, or when it asks for what this version cannot do:
-    a hook or a template that is silently left out would be found missing in production.
+    a hook that is silently left out would be found missing in production.
     """
     sidecar = config.sidecar
     if sidecar is None:
@@ -33,10 +35,6 @@ def sidecar_of(config: Config) -> SidecarConfig:
         "sidecar.on_change": bool(sidecar.on_change),
         "sidecar.listen.http": sidecar.listen.http is not None,
         "sidecar.audit": sidecar.audit is not None,
-        **{
-            f"sidecar.files.{name}.template": file.template is not None
-            for name, file in sidecar.files.items()
-        },
     }
     problems = tuple(
         f"{config.path}: {key}: this version of the sidecar does not support it yet; leave it out"
@@ -76,12 +74,15 @@ class Renderer:
             owner = self._owner(file.owner, f"{key}.owner")
             group = self._group(file.group, f"{key}.group")
             self._files[name] = file, owner, self.group if group is None else group
+        self._templates = _templates(config, sidecar)
 
     def names(self) -> list[str]:
         """Return the names of the secrets that the files are made of."""
         found: dict[str, None] = {}
-        for file, _, _ in self._files.values():
-            found.update(dict.fromkeys(sources(file)))
+        for name, (file, _, _) in self._files.items():
+            template = self._templates.get(name)
+            names = sources(file) if template is None else sorted(template.names)
+            found.update(dict.fromkeys(names))
         return list(found)
 
     def files(self) -> list[str]:
@@ -95,15 +96,21 @@ class Renderer:
         """
         rendered = []
         for name, (file, owner, group) in self._files.items():
-            needed = sources(file)
-            present = [secrets[source] for source in needed if source in secrets]
-            if len(present) < len(needed):
+            template = self._templates.get(name)
+            used = sources(file) if template is None else sorted(template.names)
+            needed = used if template is None else template.needed()
+            if any(source not in secrets for source in needed):
                 continue
+            if template is None:
+                content = self.contents.make(name, file, secrets)
+            else:
+                content = from_template(name, template, secrets)
+            present = [secrets[source] for source in used if source in secrets]
             ends = [secret.expires_at for secret in present if secret.expires_at is not None]
             rendered.append(
                 FileSpec(
                     name,
-                    self.contents.make(name, file, secrets),
+                    content,
                     mode=self._mode if file.mode is None else file.mode,
                     owner=owner,
                     group=group,
@@ -132,6 +139,26 @@ class Renderer:
                 f"{key}: this system knows no {kind} {given!r}",
                 hint=f"give the {kind}'s number; names inside containers rarely agree",
             ) from None
+
+
+def _templates(config: Config, sidecar: SidecarConfig) -> dict[str, Template]:
+    """Read the templates. Raises one :class:`ConfigError` for all mistakes in them."""
+    files = [(name, file.template) for name, file in sidecar.files.items() if file.template]
+    if not files:
+        return {}
+    from .templates import read_template
+
+    found: dict[str, Template] = {}
+    problems: list[str] = []
+    for name, path in files:
+        try:
+            found[name] = read_template(path)
+            found[name].refuse_unknown(config.secrets)
+        except ConfigError as error:
+            problems += error.problems or (str(error),)
+    if problems:
+        raise ConfigError("\n".join(problems), problems=tuple(problems))
+    return found
 
 
 def _system_user(name: str) -> int:
