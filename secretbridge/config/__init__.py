@@ -278,6 +278,7 @@ def _refuse_untrusted(source: Source, document: Document, is_found_here: bool) -
 
 def _with_contents(sidecar: _models.SidecarConfig, secrets: list[str]) -> SidecarConfig:
     """Fill in what each file leaves to the sidecar block: content, mode and group."""
+    from ._formats import PRIVATE
     from ._models import FileConfig
 
     files = sidecar.files
@@ -287,10 +288,11 @@ def _with_contents(sidecar: _models.SidecarConfig, secrets: list[str]) -> Sideca
     for name, file in files.items():
         update: dict[str, object] = {}
         if file.mode is None:
-            update["mode"] = sidecar.mode
+            is_private = file.format in PRIVATE
+            update["mode"] = sidecar.mode & 0o700 if is_private else sidecar.mode
         if file.group is None:
             update["group"] = sidecar.group
-        if not (file.secret or file.template or file.concat or file.format):
+        if not (file.secret or file.template or file.concat or file.secrets):
             update["secret"] = name
         filled[name] = file.model_copy(update=update)
     found: SidecarConfig = taken(sidecar.model_copy(update={"files": filled}))

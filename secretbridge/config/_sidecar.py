@@ -36,11 +36,24 @@ class _Block(Value):
 class FileConfig(_Block):
     """One file of a generation: its rights, and what it is made of.
 
-    Exactly one of ``secret``, ``template``, ``concat`` and ``format`` is set, and ``mode`` and
-    ``group`` have the sidecar's values where the file has none of its own.
+    Exactly one of ``secret``, ``template``, ``concat`` and ``secrets`` is set, and ``mode`` and
+    ``group`` have the sidecar's values where the file has none of its own. ``secrets`` are those of
+    ``format`` by their key in the file, and ``values`` the constants there.
     """
 
-    __slots__ = ("concat", "format", "group", "mode", "owner", "secret", "secrets", "template")
+    __slots__ = (
+        "concat",
+        "dialect",
+        "format",
+        "group",
+        "mode",
+        "owner",
+        "secret",
+        "secrets",
+        "section",
+        "template",
+        "values",
+    )
 
     mode: int | None
     owner: int | str | None
@@ -48,8 +61,11 @@ class FileConfig(_Block):
     secret: str | None
     template: Path | None
     concat: list[str]
-    format: Literal["json"] | None
-    secrets: list[str]
+    format: str | None
+    secrets: Mapping[str, str]
+    values: Mapping[str, str]
+    dialect: str | None
+    section: str | None
 
 
 class ExecHook(_Block):

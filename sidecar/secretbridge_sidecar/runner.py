@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from secretbridge.config import Config
     from secretbridge.generation.writer import Published
 
+    from .contents import Contents
+
 __all__ = ["Sidecar", "summary"]
 
 LOOK = 10.0
@@ -49,10 +51,12 @@ RETRY_CAP = 30.0
 class _Setup:
     """One configuration at work: its broker and its renderer."""
 
-    def __init__(self, config: Config, wake: Callable[[], object]) -> None:
+    def __init__(
+        self, config: Config, wake: Callable[[], object], contents: Contents | None = None
+    ) -> None:
         self.config = config
         self.sidecar = sidecar_of(config)
-        self.renderer = Renderer(config)
+        self.renderer = Renderer(config, contents=contents)
         self.names = self.renderer.names()
         self.broker = Broker.from_config(config)
         try:
@@ -341,7 +345,7 @@ class Sidecar:
         try:
             config = Reading(self._path).config()
             self._tell(config, [])
-            new = _Setup(config, self._wake.set)
+            new = _Setup(config, self._wake.set, old.renderer.contents)
             if new.sidecar.target != old.sidecar.target or new.sidecar.listen != old.sidecar.listen:
                 new.broker.close()
                 raise ConfigError(

@@ -75,6 +75,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
         "secretbridge_sidecar.formats.yaml_mapping",
     ),
     "tomli_w": ("secretbridge_sidecar.formats.toml_table",),
+    "jinja2": ("secretbridge_sidecar.templates",),
     "javaproperties": ("secretbridge_sidecar.formats.properties",),
     # The configuration, and the model that each backend has of its own keys.
     "pydantic": (
