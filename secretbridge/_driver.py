@@ -307,8 +307,15 @@ class Driver:
         with self.lock:
             known = self.engine.ids(store)
         ids = [id for id in known if any(concerns(id.locator, changed) for changed in news)]
-        if ids:
-            self.submit(Changed(ids))
+        if not ids:
+            return
+        with self.lock:
+            actions = self.engine.step(self._clock(), Changed(ids))
+            for action in actions[1:]:
+                self._spawn(action)
+            self._wake.notify_all()
+        for action in actions[:1]:
+            self._perform(action)  # here: whoever brings the news has nothing else to do
 
     @staticmethod
     def _report(text: str) -> None:
