@@ -3,7 +3,9 @@
 The server is the stub of the tests, a process of its own; it counts calls and delays each answer by
 0 or 20 ms. What is compared reads the same secrets: one ``get_secret_value`` after the other, and
 ``batch_get_secret_value`` of 20 after the other. Clients and connections exist before the clock
-starts; in the last figure nothing exists, it is a whole process.
+starts; in the starts of a process nothing exists. Those are measured twice: with the keys in the
+environment, as a function or a CI job has them, and with keys in the shared credentials file, for
+which botocore's chain has to be loaded. So is the memory of a sidecar that has nothing but AWS.
 """
 
 from __future__ import annotations
@@ -13,10 +15,10 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from json import load
+from json import dumps, load
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -35,7 +37,9 @@ _FEW = 200
 """Secrets that boto3 reads singly while each answer takes 20 ms; all of them would take 24 s."""
 
 _ROUNDS = 5
-_STARTS = 7
+_STARTS = 9
+_SIDECARS = 3
+_PATIENCE = 60.0
 
 _OURS = """
 from secretbridge.backends import Deadline
@@ -104,13 +108,15 @@ def get_batches(client: Any) -> None:
     assert found == len(_NAMES)
 
 
-def whole_process(program: str, url: str, compiled: str) -> Callable[[], float]:
+def whole_process(
+    program: str, url: str, compiled: str, variables: Mapping[str, str]
+) -> Callable[[], float]:
     """Make a case of a process that runs ``program``, with its modules compiled beforehand.
 
     An installed package is compiled once and for all, a checkout not necessarily.
     """
     text = program.replace("REGION", REGION).replace("URL", url)
-    environment = {**os.environ, "PYTHONPYCACHEPREFIX": compiled}
+    environment = {**_without_aws(), **variables, "PYTHONPYCACHEPREFIX": compiled}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     root = Path(__file__).parents[1]
 
@@ -119,6 +125,85 @@ def whole_process(program: str, url: str, compiled: str) -> Callable[[], float]:
 
     run()
     return seconds(run)
+
+
+def _without_aws() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+
+
+def keys_in_a_file(folder: Path) -> dict[str, str]:
+    """Return the environment of a process whose keys stand in a shared credentials file."""
+    path = folder / "credentials"
+    path.write_text("[default]\naws_access_key_id = AKIAEXAMPLE\naws_secret_access_key = x\n")
+    return {**ENVIRONMENT, "AWS_SHARED_CREDENTIALS_FILE": str(path)} | dict.fromkeys(
+        ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), ""
+    )
+
+
+def sidecar_memory(place: Path, url: str, variables: Mapping[str, str]) -> float:
+    """Return the resident memory in MB of a sidecar that keeps 20 secrets of AWS as files."""
+    target = place / "target"
+    target.mkdir(mode=0o700)
+    config = place / "secretbridge.yaml"
+    contents = {
+        "stores": {"aws-sm": {"region": REGION, "endpoint_url": url}},
+        "secrets": {f"s{n}": f"aws-sm:{_NAMES[n]}#password" for n in range(20)},
+        "sidecar": {"target": str(target), "mode": "0400"},
+    }
+    config.write_text(dumps(contents))
+    command = [sys.executable, "-m", "secretbridge_sidecar", "run", "--config", str(config)]
+    environment = {**_without_aws(), **variables}
+    root = Path(__file__).parents[1]
+    with (place / "output").open("wb") as output:
+        process = subprocess.Popen(command, env=environment, cwd=root, stdout=output, stderr=output)
+        try:
+            give_up = time.monotonic() + _PATIENCE
+            while not (target / "s19").exists():
+                if process.poll() is not None or time.monotonic() > give_up:
+                    raise SystemExit(f"no files:\n{(place / 'output').read_text()[-2000:]}")
+                time.sleep(0.01)
+            time.sleep(0.5)  # its memory settles after the first files
+            status = Path(f"/proc/{process.pid}/status").read_text()
+        finally:
+            process.terminate()
+            process.wait(30)
+    resident = next(line for line in status.splitlines() if line.startswith("VmRSS:"))
+    return int(resident.split()[1]) * 1024 / 1e6
+
+
+def memory(stub: Server) -> Iterator[Figure]:
+    found: dict[str, list[float]] = {"environment": [], "chain": []}
+    for _ in range(_SIDECARS):
+        for name, sizes in found.items():
+            with TemporaryDirectory(dir=private_folder()) as folder:
+                place = Path(folder)
+                variables = ENVIRONMENT if name == "environment" else keys_in_a_file(place)
+                sizes.append(sidecar_memory(place, stub.url, variables))
+    yield Figure(
+        "memory of a sidecar with AWS alone", median(found["environment"]), 45, "", "MB RSS"
+    )
+    yield Figure(
+        "the same with botocore's chain of credentials", median(found["chain"]), 55, "", "MB RSS"
+    )
+
+
+def starts(stub: Server) -> Iterator[Figure]:
+    with TemporaryDirectory(dir=private_folder()) as compiled:
+        chain = keys_in_a_file(Path(compiled))
+        cases = {
+            f"{whose} {name}": whole_process(program, stub.url, compiled, variables)
+            for whose, program in (("ours", _OURS), ("boto3", _BOTO3))
+            for name, variables in (("environment", ENVIRONMENT), ("chain", chain))
+        }
+        times = interleaved(cases, _STARTS)
+    for name, text, bar in (
+        ("environment", "start of a process to 20 secrets beside boto3 with the same batch", 0.5),
+        ("chain", "the same with keys in the shared credentials file", 0.8),
+    ):
+        ours, theirs = times[f"ours {name}"], times[f"boto3 {name}"]
+        yield Figure(
+            text, ratio(ours, theirs), bar, f"{median(ours):.2f} s to {median(theirs):.2f} s"
+        )
 
 
 def fetching(
@@ -135,6 +220,8 @@ def fetching(
     get_each(client, singly)
     one_by_one = (time.perf_counter() - start) * len(_NAMES) / len(singly)
     ours, batches = median(times["ours"]), median(times["batches"])
+    if delay:
+        yield Figure("1000 secrets, answers after 20 ms", ours, 0.4, "", "s")
     answering = f"answers after {delay * 1000:.0f} ms"
     yield Figure(
         f"1000 secrets beside single gets of boto3, {answering}",
@@ -168,18 +255,8 @@ def measure() -> Iterator[Figure]:
         for delay in (0.0, 0.02):
             yield from fetching(backend, client, stub, delay)
         backend.close()
-        with TemporaryDirectory(dir=private_folder()) as compiled:
-            cases = {
-                "ours": whole_process(_OURS, stub.url, compiled),
-                "boto3": whole_process(_BOTO3, stub.url, compiled),
-            }
-            times = interleaved(cases, _STARTS)
-    yield Figure(
-        "start of a process to 20 secrets beside boto3 with the same batch",
-        ratio(times["ours"], times["boto3"]),
-        1.0,
-        f"{median(times['ours']):.2f} s to {median(times['boto3']):.2f} s",
-    )
+        yield from starts(stub)
+        yield from memory(stub)
 
 
 if __name__ == "__main__":

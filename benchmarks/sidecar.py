@@ -3,7 +3,8 @@
 Both log in by AppRole to the same server and write one file per secret with mode 0400 on the same
 tmpfs; the agent has one template per secret, which is how it is told to write files. They take
 turns. Where no Vault binary is installed there is no agent to compare with: then the figure is shown
-against the in-process test server, without a bar.
+against the in-process test server, without a bar. The memory of a sidecar with Vault as its only
+store has a bar of its own, with a handful of secrets as most have, and over TLS.
 """
 
 from __future__ import annotations
@@ -23,9 +24,11 @@ from statistics import median
 from benchmarks._measure import Figure, main, private_folder
 from tests.servers._vault_admin import VaultAdmin
 from tests.servers.bao import find_binary, real_vault
+from tests.servers.certificates import Authority
 from tests.servers.vault import VaultServer, fill
 
 COUNT = 1000
+FEW = 10
 ROUNDS = 5
 PATIENCE = 60.0
 
@@ -62,7 +65,7 @@ def prepare(place: Path, admin: VaultAdmin) -> None:
         (place / name).chmod(0o600)
 
 
-def sidecar(place: Path, admin: VaultAdmin) -> Run:
+def sidecar(place: Path, admin: VaultAdmin, count: int = COUNT) -> Run:
     target = place / "sidecar"
     target.mkdir(mode=0o700)
     config = place / "secretbridge.yaml"
@@ -71,6 +74,7 @@ def sidecar(place: Path, admin: VaultAdmin) -> Run:
             "vault": {
                 "backend": "vault",
                 "address": admin.address,
+                **({"ca_file": str(admin.ca_file)} if admin.ca_file is not None else {}),
                 "auth": {
                     "method": "approle",
                     "role_id_file": str(place / "role_id"),
@@ -78,12 +82,30 @@ def sidecar(place: Path, admin: VaultAdmin) -> Run:
                 },
             }
         },
-        "secrets": {f"s{n}": f"vault:kv/bench/s{n}#password" for n in range(COUNT)},
+        "secrets": {f"s{n}": f"vault:kv/bench/s{n}#password" for n in range(count)},
         "sidecar": {"target": str(target), "mode": "0400"},
     }
     config.write_text(json.dumps(data))
     command = [sys.executable, "-m", "secretbridge_sidecar", "run", "--config", str(config)]
-    return timed(command, place, lambda: (target / f"s{COUNT - 1}").exists())
+    return timed(command, place, lambda: (target / f"s{count - 1}").exists())
+
+
+def alone() -> Iterator[Figure]:
+    """Measure a sidecar with few secrets of one Vault, over TLS."""
+    runs = []
+    with tempfile.TemporaryDirectory(dir=private_folder()) as name:
+        authority = Authority.make(Path(name))
+        certificate = authority.issue()
+        with VaultServer(certificate=certificate, ca_file=authority.ca_file) as local:
+            fill(local, "kv/bench/s", FEW)
+            for number in range(ROUNDS):
+                place = Path(name) / str(number)
+                place.mkdir()
+                prepare(place, local)
+                runs.append(sidecar(place, local, FEW))
+    rss = median(run.rss for run in runs)
+    details = f"over TLS, start to files {median(run.seconds for run in runs):.2f} s"
+    yield Figure(f"RSS of a sidecar with {FEW} secrets of one Vault", rss, 40.0, details, "MiB")
 
 
 def _template(target: Path, number: int) -> str:
@@ -158,6 +180,11 @@ def _python_path() -> dict[str, str]:
 
 
 def measure() -> Iterator[Figure]:
+    yield from alone()
+    yield from against_agent()
+
+
+def against_agent() -> Iterator[Figure]:
     ours: list[Run] = []
     theirs: list[Run] = []
     with server() as (admin, binary):
@@ -177,13 +204,13 @@ def measure() -> Iterator[Figure]:
     yield Figure(
         f"sidecar over agent, start to {COUNT} files",
         median(a.seconds / b.seconds for a, b in zip(ours, theirs, strict=True)),
-        1.0,
+        0.5,
         f"{time_ours:.2f} s against {time_theirs:.2f} s, real server",
     )
     yield Figure(
         f"sidecar over agent, RSS with {COUNT} secrets",
         median(a.rss / b.rss for a, b in zip(ours, theirs, strict=True)),
-        0.5,
+        0.4,
         f"{rss_ours:.0f} MiB against {rss_theirs:.0f} MiB; peaks "
         f"{median(r.peak for r in ours):.0f} and {median(r.peak for r in theirs):.0f}",
     )

@@ -51,7 +51,7 @@ static int put(int directory, const char *name, const char *content, long size)
 
 /* Publish `names` into `root`: the first `changed` of them written, the others linked from the
  * generation `old`. Returns 0 or a negative error number. */
-int publish(int root, const char *generation, const char *old, int files, int changed,
+int publish(int root, const char *path, const char *generation, const char *old, int files, int changed,
             const char *const *names, const char *const *contents, long size,
             const char *manifest, long manifest_size)
 {
@@ -61,6 +61,8 @@ int publish(int root, const char *generation, const char *old, int files, int ch
     struct statvfs space;
     struct timespec times[2] = {{1, 0}, {1, 0}};
 
+    TRY(fstat(root, &status));
+    TRY(lstat(path, &status));
     TRY(fstat(root, &status));
     TRY(getrandom(random, sizeof random, 0));
     TRY(fstatvfs(root, &space));

@@ -27,8 +27,9 @@ class Agenda:
         self._sequence = 0
 
     def put(self, entry: Entry) -> None:
-        """Note when ``entry`` needs the next decision, if it is held."""
-        if not entry.holders:
+        """Note when ``entry`` needs the next decision, if it is held and not in its store's line."""
+        if not entry.holders or entry.is_in_line:
+            entry.wake_at = None
             return
         at = entry.next_time()
         if entry.wake_at != at:

@@ -3,16 +3,24 @@
 A lock that another thread holds at the moment of a fork stays locked in the child for ever, and a
 connection that parent and child share can hand one of them the other's answer: both were measured in
 widely used clients. So every broker is brought to rest before the fork and starts over in the child.
+
+A server that forks in C without running Python's hooks (uWSGI, unless it is told to) is noticed by
+the process id, which is compared whenever a store has to be asked.
 """
 
 from __future__ import annotations
 
 import os
-import weakref
+import sys
+from _thread import allocate_lock, get_ident
+from _weakrefset import WeakSet
+
+from ._imports import abandon_imports
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Protocol
+    from collections.abc import Callable
+    from typing import Any, Protocol
 
     class ForkAware(Protocol):
         """What brings itself to rest around a fork."""
@@ -27,35 +35,105 @@ if TYPE_CHECKING:
             """Make every lock anew; drop connections and threads."""
 
 
-__all__ = ["watch_forks"]
+__all__ = ["REST_SECONDS", "at_worker_end", "ensure_own_process", "watch_forks"]
 
-_watched: weakref.WeakSet[ForkAware] = weakref.WeakSet()
-_forking: list[ForkAware] = []
-_registered = False
+REST_SECONDS = 1.0
+"""How long a fork waits for a lock that is held for microseconds. Then the thread that holds it is the
+one that forks, from a signal handler in the middle of it, and to wait would be to wait for ever."""
+
+_watched: WeakSet[ForkAware] = WeakSet()
+_resting: list[ForkAware] = []
+_turn = allocate_lock()
+"""Held during a fork: two threads that fork at once must not share the list of who is at rest."""
+_forker: int | None = None
+_pid: int | None = None
+"""The process whose connections and locks these are. None until there is anything to watch."""
+_arrivals: dict[int, Any] = {}
+_finish: Callable[[], object] | None = None
 
 
 def watch_forks(aware: ForkAware) -> None:
     """Call the hooks of ``aware`` around every fork, for as long as it lives."""
-    global _registered
+    global _pid
     _watched.add(aware)
-    if not _registered:
-        _registered = True
+    if _pid is None:
+        _pid = os.getpid()
         os.register_at_fork(before=_before, after_in_parent=_in_parent, after_in_child=_in_child)
 
 
+def ensure_own_process() -> None:
+    """Start over if this process was forked without Python's hooks. To be called with no lock held."""
+    pid = os.getpid()
+    if pid == _pid:
+        return
+    # Of several threads that come here first, one does it and the others wait.
+    with _arrivals.setdefault(pid, allocate_lock()):
+        if pid != _pid:
+            _in_child()
+
+
+def at_worker_end(finish: Callable[[], object]) -> None:
+    """Call ``finish`` at the end of each worker that multiprocessing forks: it runs no atexit there."""
+    global _finish
+    if _finish is None:
+        _finish = finish
+
+
 def _before() -> None:
-    _forking[:] = list(_watched)
-    for aware in _forking:
+    global _forker
+    _turn.acquire()
+    _forker = get_ident()
+    _note_multiprocessing()
+    for aware in _all():
         aware.before_fork()
+        _resting.append(aware)
 
 
 def _in_parent() -> None:
-    for aware in _forking:
-        aware.after_fork_in_parent()
-    _forking.clear()
+    global _forker
+    if _forker != get_ident():
+        return  # a signal kept us from resting
+    while _resting:
+        _resting.pop().after_fork_in_parent()
+    _forker = None
+    _turn.release()
 
 
 def _in_child() -> None:
-    for aware in _forking:
-        aware.after_fork_in_child()
-    _forking.clear()
+    global _turn, _pid, _forker
+    abandon_imports()
+    _pid = os.getpid()
+    _turn = allocate_lock()
+    _forker = None
+    _resting.clear()
+    # All of them, not those that were at rest: without the hook before the fork none was.
+    errors = []
+    for aware in _all():
+        try:
+            aware.after_fork_in_child()
+        except Exception as error:  # noqa: BLE001 - a plugin's fault must not lock up the others
+            errors.append(error)
+    if errors:
+        raise errors[0]  # Python prints it, and goes on
+
+
+def _all() -> list[ForkAware]:
+    while True:
+        try:
+            return list(_watched)
+        except RuntimeError:
+            continue  # another thread has just made a broker, and the set changed its size
+
+
+_is_noted = False
+
+
+def _note_multiprocessing() -> None:
+    # What was registered with multiprocessing.util before a worker began is dropped when it begins,
+    # except for what is to be called then: that registers the end.
+    global _is_noted
+    util = sys.modules.get("multiprocessing.util")
+    if util is None or _finish is None or _is_noted:
+        return
+    _is_noted = True
+    util.register_after_fork(_finish, lambda end: util.Finalize(None, end, exitpriority=-100))

@@ -40,6 +40,7 @@ _MADV_DONTDUMP = 16
 _MREMAP_MAYMOVE, _MREMAP_FIXED = 1, 2
 
 _forks: int | None = None  # counted from the first region on
+_forking = 0  # how many threads are about to fork
 _no_secretmem: str | None = None  # why it need not be tried again, once that is known
 _lost: list[Region] = []
 
@@ -56,8 +57,11 @@ class Region(mmap):
     pid: int = 0
 
     def is_ours(self) -> bool:
-        """Whether no fork happened since, so that what is written here is read nowhere else."""
-        return self.forks == _forks and self.pid == os.getpid()
+        """Whether no fork happened since, so that what is written here is read nowhere else.
+
+        While one is about to happen, nothing is: other threads run between Python's hooks and it.
+        """
+        return self.forks == _forks and not _forking and self.pid == os.getpid()
 
     def wipe(self, view: memoryview) -> None:
         """Overwrite ``view``, a part of this region, unless another process may still read it."""
@@ -148,9 +152,23 @@ def _count_forks() -> None:
     global _forks
     if _forks is None:
         _forks = 0
-        os.register_at_fork(before=_before_fork)
+        os.register_at_fork(
+            before=_before_fork, after_in_parent=_after_fork, after_in_child=_in_child
+        )
 
 
 def _before_fork() -> None:
-    global _forks
+    global _forking
+    _forking += 1
+
+
+def _after_fork() -> None:
+    global _forks, _forking
+    # In this order: a region that was opened meanwhile is shared with the child, too.
     _forks = (_forks or 0) + 1
+    _forking -= 1
+
+
+def _in_child() -> None:
+    global _forking
+    _forking = 0

@@ -17,6 +17,7 @@ __all__ = ["SCHEMES", "Scheme", "find_scheme", "is_name", "register_scheme"]
 _LOWER = frozenset("abcdefghijklmnopqrstuvwxyz")
 _NAME = _LOWER | frozenset("0123456789-")
 _DIGITS = frozenset("0123456789")
+_PARAMETER_NAME = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-")
 _AWS_NAME = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789/_+=.@-")
 
 
@@ -32,7 +33,8 @@ class Scheme(Value):
     scheme has. With ``segments`` the locator is a path: ``.``, ``..`` and empty segments are
     refused, because they would let a reference leave the place it names. ``absolute`` allows one
     leading slash. ``check`` looks at the decoded locator and the decoded options; it returns None
-    or a pair of texts, what is wrong and what to write instead. ``example`` is shown in remedies.
+    or a pair of texts, what is wrong and what to write instead; if the first begins with the name of
+    an option, that is where the mistake is said to be. ``example`` is shown in remedies.
     """
 
     __slots__ = ("absolute", "check", "example", "name", "options", "segments")
@@ -91,6 +93,62 @@ def _check_aws(locator: str, options: Mapping[str, str]) -> tuple[str, str] | No
             "names are 1 to 512 letters, digits and /_+=.@-; or give the full ARN",
         )
     return None
+
+
+def _check_parameter(locator: str, options: Mapping[str, str]) -> tuple[str, str] | None:
+    problem = _check_integer_version("", options)
+    if problem is not None:
+        return problem
+    label = options.get("label")
+    if label is not None:
+        if "version" in options:
+            return ("both a version and a label", "keep one of the two")
+        if set(label) - _PARAMETER_NAME or label[0] in _DIGITS or len(label) > 100:
+            return (
+                "not a label that Parameter Store can have",
+                "labels are up to 100 letters, digits and _.-, and begin with no digit",
+            )
+    if locator.startswith("arn:"):
+        return _check_parameter_arn(locator)
+    name = locator.removeprefix("/aws/reference/secretsmanager/")
+    allowed = _PARAMETER_NAME | {"/"} if name == locator else _AWS_NAME
+    if ":" in name:
+        return (
+            "a ':' in the name of a parameter",
+            "write ?version=3 for a version and ?label=NAME for a label",
+        )
+    if set(name) - allowed or len(locator) > 1011 or locator.count("/") > 15:
+        return (
+            "not a name that Parameter Store can have",
+            "names are up to 15 levels of letters, digits and _.-; or give the full ARN",
+        )
+    if "/" in locator and locator[0] != "/":
+        return (
+            "a path that does not begin with '/'",
+            f"write aws-ssm:/{locator}; only names without '/' have none in front",
+        )
+    return None
+
+
+def _check_parameter_arn(locator: str) -> tuple[str, str] | None:
+    fields = locator.split(":")
+    if (
+        len(fields) == 6
+        and fields[1].startswith("aws")
+        and fields[2] == "ssm"
+        and bool(fields[3])
+        and not set(fields[3]) - _NAME
+        and len(fields[4]) == 12
+        and not set(fields[4]) - _DIGITS
+        and len(fields[5]) > len("parameter/")
+        and fields[5].startswith("parameter/")
+        and not set(fields[5]) - _PARAMETER_NAME - {"/"}
+    ):
+        return None
+    return (
+        "not the ARN of a parameter",
+        "write arn:aws:ssm:REGION:ACCOUNT:parameter/NAME in full, and ?version= or ?label= after it",
+    )
 
 
 def _check_arn(locator: str) -> tuple[str, str] | None:
@@ -158,6 +216,14 @@ SCHEMES: dict[str, Scheme] = {
             options=("version", "stage"),
             check=_check_aws,
             example="aws-sm:app/db#password",
+        ),
+        Scheme(
+            "aws-ssm",
+            options=("version", "label"),
+            segments=True,
+            absolute=True,
+            check=_check_parameter,
+            example="aws-ssm:/app/db/password",
         ),
         Scheme("file", segments=True, absolute=True, example="file:db_password"),
         Scheme(

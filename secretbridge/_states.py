@@ -1,22 +1,17 @@
-"""What the engine knows of documents, stores and old leases, and the table of activities."""
+"""What the engine knows of documents, and the table of their activities."""
 
 from __future__ import annotations
-
-from heapq import heappop, heappush
 
 from ._value import Value, assign
 from .document import Lease
 from .errors import (
     AccessDenied,
-    AuthenticationFailed,
-    BackendUnavailable,
     ConfigError,
     IntegrityError,
     RateLimited,
     SecretBridgeError,
     SecretMissing,
 )
-from .events import Revoke
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,6 +29,7 @@ IDLE, QUEUED, FETCHING, RENEWING, WAITING, REFUSED = (
     "waiting",
     "refused",
 )
+ACTIVITIES = (IDLE, QUEUED, FETCHING, RENEWING, WAITING, REFUSED)
 # Conditions
 EMPTY, FRESH, DUE, STALE, EXPIRED = "empty", "fresh", "due", "stale", "expired"
 
@@ -41,25 +37,25 @@ TRANSITIONS: dict[tuple[str, str], str] = {
     (IDLE, "need"): FETCHING,
     (WAITING, "need"): FETCHING,
     (REFUSED, "need"): FETCHING,
+    (QUEUED, "need"): FETCHING,
+    (FETCHING, "need"): FETCHING,  # a call that hangs, or never came back, is made again
+    (RENEWING, "need"): FETCHING,  # its replacement must not wait for a renewal that hangs
     (IDLE, "queue"): QUEUED,
     (WAITING, "queue"): QUEUED,
     (REFUSED, "queue"): QUEUED,
-    (QUEUED, "need"): FETCHING,
     (QUEUED, "queue"): QUEUED,
-    (QUEUED, "lost"): WAITING,
-    (QUEUED, "renewed"): IDLE,
-    (FETCHING, "need"): FETCHING,  # a call that never came back is made again
-    (FETCHING, "loaded"): IDLE,
-    (FETCHING, "lost"): WAITING,
-    (FETCHING, "refused"): REFUSED,
+    (FETCHING, "queue"): QUEUED,
+    (RENEWING, "queue"): QUEUED,
     (IDLE, "renew"): RENEWING,
     (WAITING, "renew"): RENEWING,
-    (WAITING, "recovered"): IDLE,
+    (QUEUED, "renewed"): IDLE,
     (RENEWING, "renewed"): IDLE,
-    (RENEWING, "lost"): WAITING,
-    (RENEWING, "need"): FETCHING,  # its replacement must not wait for a renewal that hangs
-    (RENEWING, "queue"): QUEUED,
     (WAITING, "renewed"): IDLE,
+    (WAITING, "recovered"): IDLE,
+    # Answers are taken from whichever call brings them, also from one that had been given up.
+    **{(state, "loaded"): IDLE for state in ACTIVITIES},
+    **{(state, "refused"): REFUSED for state in ACTIVITIES},
+    **{(state, "lost"): WAITING for state in ACTIVITIES},
 }
 """(activity, what happens) -> next activity. A pair that is not listed is a programming error."""
 
@@ -67,20 +63,22 @@ BACKOFF_BASE = 0.1
 BACKOFF_CAP = 1.0
 """Seconds. The cap bounds how late a store's return is noticed; one request a second is no load."""
 
+RETRY_AFTER_CAP = 300.0
+"""Longest time in seconds for which a store may ask to be left alone: one wrong answer, perhaps of a
+proxy, must not keep us away until every value has expired."""
+
 REFUSED_BASE = 1.0
 REFUSED_CAP = 60.0
 """Seconds between questions for a document that the store refuses; readers get the kept answer.
 The same steps hold for logins that fail: they do not heal by themselves, and storms lock accounts."""
 
-RETRY_TOKENS = 10.0
-RETRY_RATE = 1.0
-"""Retries of single documents that a store may get at once, and per second after that."""
-
-
 RENEW_AT = 2 / 3
 REPLACE_AT = 0.85
 """Shares of a lease's life: when to renew it, and when to fetch its replacement, which then has time
 to arrive while a tenth of the life is left."""
+
+COALESCE = 0.1
+"""Share of the refresh interval: what is due this soon is refreshed along with what is due now."""
 
 LAST_SHARE = 0.5
 """A lease that is renewed for less than this share of its duration has reached its maximum."""
@@ -122,6 +120,7 @@ class Entry:
         "holders",
         "id",
         "in_flight_until",
+        "is_in_line",
         "lease",
         "policy",
         "renew_at",
@@ -131,23 +130,49 @@ class Entry:
     )
 
     def __init__(self, id: DocumentId, policy: Policy) -> None:
-        self.id = id
-        self.policy = policy
-        self.activity = IDLE
-        self.again = False
-        self.holders = 0
+        self.id: DocumentId = id
+        self.policy: Policy = policy
+        self.activity: str = IDLE
+        self.again: bool = False
+        self.holders: int = 0
         self.document: Document | None = None
         self.lease: Lease | None = None
         self.error: SecretBridgeError | None = None
-        self.failures = 0
-        self.fetched_at = 0.0
-        self.due_at = 0.0
+        self.failures: int = 0
+        self.fetched_at: float = 0.0
+        self.due_at: float = 0.0
         self.renew_at: float | None = None
-        self.end_at = 0.0
-        self.retry_at = 0.0
-        self.in_flight_until = 0.0
+        self.end_at: float = 0.0
+        self.retry_at: float = 0.0
+        self.in_flight_until: float = 0.0
+        self.is_in_line: bool = False
         self.stale_since: float | None = None
         self.wake_at: float | None = None
+
+    def move(self, happening: str) -> None:
+        """Go to the next activity; a pair that :data:`TRANSITIONS` does not list is our mistake."""
+        self.activity = TRANSITIONS[self.activity, happening]
+
+    def wait(self, error: SecretBridgeError | None, retry_at: float, now: float) -> None:
+        """Note why there is no news, and when to try again; what is there serves on, marked."""
+        self.move("lost")
+        self.error = error
+        self.retry_at = retry_at
+        if self.document is not None and self.stale_since is None:
+            self.stale_since = now
+
+    def after_fork(self, jitter: float) -> None:
+        """In a forked child: forget the call that is under way, and the lease, of the parent's."""
+        self.is_in_line = False
+        if self.activity in (FETCHING, RENEWING, QUEUED):
+            self.activity = IDLE
+            self.retry_at = 0.0
+        if self.lease is not None:
+            # The parent may give it back at any time, so the child soon gets one of its own.
+            self.lease = self.renew_at = None
+            self.due_at = 0.0
+        # Or all workers of a server would ask at the same moment as their parent, for ever.
+        self.due_at -= 0.1 * jitter * max(0.0, self.due_at - self.fetched_at)
 
     def load(self, document: Document, jitter: float, now: float) -> None:
         """Take in a new value, and decide when it becomes due and when it ends."""
@@ -205,16 +230,42 @@ class Entry:
             self.renew_at = min(self.renew_at, self.end_at - full * 0.9 * LAST_SHARE)
 
     def describe(self, now: float) -> dict[str, object]:
-        """Return what people want to know; ages in seconds, no values."""
+        """Return what people want to know; times in seconds from ``now``, no values.
+
+        ``ends_in`` and ``renew_in`` are for what is valid for a time only, such as a lease.
+        """
         document = self.document
+        has_end = document is not None and (self.lease is not None or document.lifetime is not None)
         return {
             "state": condition(self, now),
             "version": document.version if document is not None else None,
             "age": now - self.fetched_at if document is not None else None,
             "due_in": self.due_at - now if document is not None else None,
+            "ends_in": self.end_at - now if has_end else None,
+            "renew_in": None if self.renew_at is None else self.renew_at - now,
             "activity": self.activity,
             "error": self.error.message if self.error is not None else None,
         }
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is known that reading it once more makes no second credential."""
+        document = self.document
+        return document is not None and document.lease is None and document.lifetime is None
+
+    def is_under_way(self, now: float) -> bool:
+        """Whether a call for it is being made, and has not been given up for lost."""
+        return self.activity in (FETCHING, RENEWING) and now < self.in_flight_until
+
+    def goes_along(self, now: float) -> bool:
+        """Whether it is due so soon that it may go along with what is due now."""
+        return (
+            self.holders > 0
+            and self.activity == IDLE
+            and self.document is not None
+            and self.lease is None
+            and self.due_at <= now + (self.due_at - self.fetched_at) * COALESCE
+        )
 
     def is_renewal_due(self, now: float) -> bool:
         """Whether it is time to extend the lease, and nothing else is under way."""
@@ -237,122 +288,16 @@ class Entry:
         return at if self.renew_at is None else min(at, self.renew_at)
 
 
-class Store:
-    """What the engine knows of one store: how it has been answering."""
-
-    __slots__ = ("error", "failures", "ids", "probing", "queued", "retry_at", "tokens", "tokens_at")
-
-    def __init__(self) -> None:
-        self.ids: set[DocumentId] = set()
-        self.failures = 0
-        self.retry_at = 0.0
-        self.error: SecretBridgeError | None = None
-        self.probing = False
-        self.queued: list[DocumentId] = []
-        self.tokens = RETRY_TOKENS
-        self.tokens_at = 0.0
-
-    def heard(
-        self, outage: SecretBridgeError | None, now: float, random: Callable[[], float]
-    ) -> bool:
-        """Note that the store answered, or why it did not; return whether it is back."""
-        self.probing = False
-        if outage is not None:
-            self.failed(outage, now, random)
-            return False
-        was_away = self.failures > 0
-        self.failures = 0
-        self.error = None
-        return was_away
-
-    def failed(self, error: SecretBridgeError, now: float, random: Callable[[], float]) -> None:
-        """Note that the store gave no usable answer, and when it may be asked again."""
-        self.failures += 1
-        self.error = error
-        base, cap = BACKOFF_BASE, BACKOFF_CAP
-        if isinstance(error, AuthenticationFailed):
-            base, cap = REFUSED_BASE, REFUSED_CAP
-        self.retry_at = now + delay(base, cap, self.failures, random)
-        if isinstance(error, RateLimited) and error.retry_after is not None:
-            self.retry_at = max(self.retry_at, now + error.retry_after)
-
-    def take_token(self, now: float) -> bool:
-        """Whether one more retry of a single document is within the store's budget."""
-        self.tokens = min(RETRY_TOKENS, self.tokens + (now - self.tokens_at) * RETRY_RATE)
-        self.tokens_at = now
-        if self.tokens < 1:
-            return False
-        self.tokens -= 1
-        return True
-
-
-class Retired:
-    """Leases that were replaced: each is given back after its grace, and again until that is done."""
-
-    __slots__ = ("_going", "_heap", "_sequence")
-
-    def __init__(self) -> None:
-        self._heap: list[tuple[float, int, _OldLease]] = []
-        self._going: dict[str, _OldLease] = {}
-        self._sequence = 0
-
-    def add(self, store: str, lease: Lease, at: float, end: float) -> None:
-        """Have ``lease``, which ends by itself at ``end``, given back at ``at``."""
-        self._push(_OldLease(store, lease, end), at)
-
-    def next_time(self) -> float | None:
-        """When the next one is to be given back, or None."""
-        return self._heap[0][0] if self._heap else None
-
-    def due(self, now: float) -> list[Revoke]:
-        """Return the calls to make now; each is to be answered."""
-        revokes = []
-        while self._heap and self._heap[0][0] <= now:
-            _, _, old = heappop(self._heap)
-            self._going[old.lease.id] = old
-            revokes.append(Revoke(old.store, old.lease))
-        return revokes
-
-    def answered(
-        self, lease: Lease, error: SecretBridgeError | None, now: float, random: Callable[[], float]
-    ) -> None:
-        """Forget a lease that was given back; try again later where that may help."""
-        old = self._going.pop(lease.id, None)
-        if old is None or error is None or not (error.is_transient or is_outage(error)):
-            return
-        old.failures += 1
-        at = now + delay(REFUSED_BASE, REFUSED_CAP, old.failures, random)
-        if at < old.end:
-            self._push(old, at)
-
-    def is_busy(self) -> bool:
-        """Whether a lease is being given back."""
-        return bool(self._going)
-
-    def leases(self) -> list[tuple[str, Lease]]:
-        """Return those that were not given back yet, with their stores."""
-        old = [old for _, _, old in self._heap] + list(self._going.values())
-        return [(each.store, each.lease) for each in old]
-
-    def _push(self, old: _OldLease, at: float) -> None:
-        self._sequence += 1
-        heappush(self._heap, (at, self._sequence, old))
-
-
-class _OldLease:
-    __slots__ = ("end", "failures", "lease", "store")
-
-    def __init__(self, store: str, lease: Lease, end: float) -> None:
-        self.store = store
-        self.lease = lease
-        self.end = end
-        self.failures = 0
-
-
 def delay(base: float, cap: float, failures: int, random: Callable[[], float]) -> float:
     """Exponential backoff with jitter over nearly the whole step, so that clients spread."""
     step = min(cap, base * 2.0 ** min(failures - 1, 30))
     return step * (0.1 + 0.9 * random())
+
+
+def asked_pause(error: SecretBridgeError) -> float:
+    """Return for how many seconds the store asks to be left alone."""
+    asked = error.retry_after if isinstance(error, RateLimited) else None
+    return 0.0 if asked is None else min(asked, RETRY_AFTER_CAP)
 
 
 def condition(entry: Entry, now: float) -> str:
@@ -376,14 +321,15 @@ def believed(
 ) -> Document | SecretBridgeError:
     """Return ``outcome``, or an error for an answer that a sound store does not give.
 
-    An empty value in the place of a full one, or a version before the one that is known, is what a
-    store gives that was restored from a backup, is only half there, or is somebody else's. The last
-    good value stays until it expires; then the answer is taken as it is.
+    An empty value in the place of a full one (also an object whose fields are all empty), or a
+    version before the one that is known, is what a store gives that was restored from a backup, is
+    only half there, or is somebody else's. The last good value stays until it expires; then the
+    answer is taken as it is.
     """
     old = entry.document
     if isinstance(outcome, SecretBridgeError) or old is None or now >= entry.end_at:
         return outcome
-    if old.size and not outcome.size:
+    if outcome.held != old.held and outcome.is_hollow and not old.is_hollow:
         problem = "the store returned an empty value in the place of one that was not"
     elif _is_before(outcome.version, old.version):
         problem = f"the version went back from {old.version} to {outcome.version}"
@@ -402,8 +348,3 @@ def _is_before(new: str | None, old: str | None) -> bool:
     if new is None or old is None or len(new) > 10 or len(old) > 10:
         return False
     return new.isdecimal() and old.isdecimal() and int(new) < int(old)
-
-
-def is_outage(outcome: Document | SecretBridgeError) -> bool:
-    """Whether this says something about the store and not about one document."""
-    return isinstance(outcome, (BackendUnavailable, AuthenticationFailed))

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import threading
-from contextlib import suppress
+from _thread import allocate_lock
 
+from ._fork import REST_SECONDS
 from .backends import backend_class
 from .errors import ConfigError, SecretBridgeError
 from .reference import Reference
@@ -35,10 +34,9 @@ class Stores:
     ) -> None:
         self._backends = dict(backends)
         self._configured = dict(configured)
-        self._lock = threading.Lock()
+        self._lock = allocate_lock()
         self._closed = False
-        # A forked child shares its parent's logins and must not end them.
-        self._owner = os.getpid()
+        self._is_resting = False
 
     def check(self, reference: Reference) -> None:
         """Raise :class:`ConfigError` when the store that ``reference`` names is not there."""
@@ -84,27 +82,38 @@ class Stores:
         found: Identity = backend.identity(deadline)
         return found
 
+    def news(self, store: str) -> str | None:
+        """Return how changes of ``store`` are noticed, None where that is by polling as always."""
+        found: str | None = getattr(self._backends.get(store), "news", None)
+        return found
+
     def close(self, *, keep_leases: bool, deadline: Deadline) -> None:
-        """Close every client that was made; without ``keep_leases`` also end their logins."""
+        """Close every client that was made and end its login, unless a lease is kept that needs it."""
         with self._lock:
             self._closed = True
             backends, self._backends = self._backends, {}
         for backend in backends.values():
-            if not keep_leases and self._owner == os.getpid() and hasattr(backend, "release"):
-                with suppress(SecretBridgeError):  # the login ends by itself, later
-                    backend.release(deadline)
+            if hasattr(backend, "release"):
+                try:  # noqa: SIM105 - contextlib takes longer to import than a first get
+                    backend.release(deadline, keep_leases=keep_leases)
+                except SecretBridgeError:
+                    pass  # the login ends by itself, later
             backend.close()
 
     def before_fork(self) -> None:
         """Take the lock."""
-        self._lock.acquire()
+        self._is_resting = self._lock.acquire(timeout=REST_SECONDS)
 
     def after_fork_in_parent(self) -> None:
-        """Go on."""
-        self._lock.release()
+        """Go on. What the child has too is no longer ours alone to end."""
+        for backend in self._backends.values():
+            if hasattr(backend, "after_fork_in_parent"):
+                backend.after_fork_in_parent()
+        if self._is_resting:
+            self._lock.release()
 
     def after_fork_in_child(self) -> None:
         """Start over: every client drops its connections."""
-        self._lock = threading.Lock()
+        self._lock = allocate_lock()
         for backend in self._backends.values():
             backend.after_fork()

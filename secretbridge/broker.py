@@ -13,32 +13,38 @@ from __future__ import annotations
 import os
 import time
 
-from ._driver import EXIT_SECONDS, SERVABLE, Driver
-from ._fork import watch_forks
+from ._cache import Cache
+from ._driver import Driver
+from ._exit import close, close_at_exit
+from ._fork import ensure_own_process, watch_forks
+from ._former import Former
 from ._stores import Stores
-from ._subscribers import Subscriber
 from .backends import Deadline
-from .document import Document, select_held
-from .engine import FRESH, STALE, Engine, Entry, Policy, condition
-from .errors import ConfigError, DeadlineExceeded, SecretBridgeError, SecretExpired, SecretMissing
+from .engine import Engine, Policy
+from .errors import SecretBridgeError, SecretMissing
 from .events import Changed
 from .reference import Reference
 from .secret import Secret
-from .snapshot import Snapshot
 
 TYPE_CHECKING = False
+# What a first get does not need is imported by the methods that do: each module costs a tenth of a ms.
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
     from typing import Any, NoReturn, Self
 
+    from ._changes import Changes
+    from ._early import Early
+    from ._handle import Handle
+    from ._moments import Moments
+    from ._snapshot import Snapshot
+    from ._subscribers import Subscribers
     from .backends import Backend
     from .config import Config
     from .reference import DocumentId
 
-__all__ = ["Broker"]
+    Progress = Callable[[int, int], object]
 
-_MAX_HOT = 100_000
-"""Cached keys at most. References that an application builds at run time must not grow without end."""
+__all__ = ["Broker"]
 
 
 def _random() -> float:
@@ -54,8 +60,10 @@ class Broker:
     ``secrets`` maps names to references, parsed or as text. ``refresh`` and ``max_stale`` are in
     seconds: how old a value may become before it is fetched again, and how long after that it is
     still served while its store is away; ``policies`` gives single names their own. ``timeout``
-    bounds every read that needs a store, in seconds. ``clock`` (monotonic seconds), ``wall``
-    (seconds since the epoch) and ``random`` are there for tests.
+    bounds every read that needs a store, in seconds. ``grace`` is how long after a rotation the
+    former value counts as still accepted, and how long its lease is left alive, in seconds;
+    ``refresh_floor`` the least time between two early refreshes of one document, in seconds.
+    ``clock`` (monotonic seconds), ``wall`` (seconds since the epoch) and ``random`` are for tests.
 
     >>> from secretbridge.testing import FakeBackend
     >>> store = FakeBackend()
@@ -74,6 +82,8 @@ class Broker:
         refresh: float = 300.0,
         max_stale: float = 3600.0,
         timeout: float = 10.0,
+        grace: float = 30.0,
+        refresh_floor: float = 1.0,
         policies: Mapping[str, Policy] | None = None,
         configured: Mapping[str, tuple[str, Mapping[str, Any]]] | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -81,30 +91,38 @@ class Broker:
         random: Callable[[], float] = _random,
     ) -> None:
         self._stores = Stores(stores or {}, configured or {})
-        self._names = {
-            name: Reference.parse(ref) if isinstance(ref, str) else ref
-            for name, ref in (secrets or {}).items()
-        }
-        self._policy = Policy(refresh, max_stale)
-        self._policies = dict(policies or {})
         self._timeout = timeout
         self._clock = clock
-        self._wall = wall
-        self._hot: dict[str, tuple[Secret, float]] = {}
-        self._known: dict[str, tuple[Reference, DocumentId]] = {}
-        self._keys: dict[DocumentId, set[str]] = {}
-        self._subscribers: dict[DocumentId, list[Subscriber]] = {}
-        self._watchers: dict[DocumentId, list[Callable[[], object]]] = {}
-        self._closed = False
+        former = Former(grace)
         self._driver = Driver(
-            Engine(random),
+            Engine(random, grace=grace),
             backend=self._stores.get,
-            settled=self._settled,
-            notify=self._notified,
+            settled=lambda ids: self._cache.forget(ids),
+            notify=self._notify,
+            former=former,
             clock=clock,
             timeout=timeout,
         )
+        self._cache = Cache(
+            self._driver,
+            self._stores,
+            former,
+            names={
+                name: Reference.parse(ref) if isinstance(ref, str) else ref
+                for name, ref in (secrets or {}).items()
+            },
+            policy=Policy(refresh, max_stale),
+            policies=policies or {},
+            clock=clock,
+            wall=wall,
+            timeout=timeout,
+        )
+        self._hot = self._cache.hot
+        self._refresh_floor = refresh_floor
+        self._subscribed: Subscribers | None = None
+        self._refreshed_early: Early | None = None
         watch_forks(self)
+        close_at_exit(self)
 
     @classmethod
     def from_config(cls, config: Config | str | os.PathLike[str] | None = None) -> Broker:
@@ -120,6 +138,8 @@ class Broker:
             secrets={name: entry.reference for name, entry in config.secrets.items()},
             refresh=config.cache.refresh,
             max_stale=config.cache.max_stale,
+            grace=config.cache.grace,
+            refresh_floor=config.cache.refresh_floor,
             policies={
                 name: Policy(
                     config.cache.refresh if entry.refresh is None else entry.refresh,
@@ -138,9 +158,12 @@ class Broker:
         Raises the :class:`SecretBridgeError` that says why there is none; a cached value is served
         while its store is away, within ``max_stale``.
         """
-        hot = self._hot.get(key)
-        if hot is not None and self._clock() < hot[1]:
-            return hot[0]
+        try:
+            secret = self._hot[key]
+            if self._clock() < secret._until:
+                return secret
+        except KeyError:
+            pass
         outcome = self.resolve((key,))[key]
         if isinstance(outcome, SecretBridgeError):
             raise outcome
@@ -156,8 +179,8 @@ class Broker:
     async def aget(self, key: str) -> Secret:
         """As :meth:`get`, for asyncio: a cached value without a thread, else without blocking."""
         hot = self._hot.get(key)
-        if hot is not None and self._clock() < hot[1]:
-            return hot[0]
+        if hot is not None and self._clock() < hot._until:
+            return hot
         outcome = (await self.aresolve((key,)))[key]
         if isinstance(outcome, SecretBridgeError):
             raise outcome
@@ -169,131 +192,212 @@ class Broker:
 
     def resolve(self, keys: Iterable[str]) -> dict[str, Secret | SecretBridgeError]:
         """Return for each key its secret or the error that explains why there is none."""
-        outcomes, targets = self._targets(keys)
+        outcomes, targets = self._cache.targets(keys)
         self._driver.read([id for _, id in targets.values()], self._timeout)
-        return self._collect(outcomes, targets)
+        return self._cache.collect(outcomes, targets)
 
     async def aresolve(self, keys: Iterable[str]) -> dict[str, Secret | SecretBridgeError]:
         """As :meth:`resolve`, for asyncio."""
-        outcomes, targets = self._targets(keys)
+        outcomes, targets = self._cache.targets(keys)
         await self._driver.aread([id for _, id in targets.values()], self._timeout)
-        return self._collect(outcomes, targets)
+        return self._cache.collect(outcomes, targets)
 
-    def prefetch(self, keys: Iterable[str] | None = None) -> None:
+    def prefetch(self, keys: Iterable[str] | None = None, progress: Progress | None = None) -> None:
         """Fetch ``keys`` (default: every configured name) now, so that later reads find them cached.
 
-        Raises the first error, after everything that can be fetched has been.
+        ``progress(done, total)`` is called first with 0, then whenever more of the keys are there or
+        have failed. Raises the first error, after everything that can be fetched has been.
         """
-        _values(self.resolve(self._names if keys is None else keys))
+        from ._prefetch import rounds
 
-    def snapshot(self) -> Snapshot:
-        """Return all configured secrets, each document in one version, as a context manager.
+        outcomes: dict[str, Secret | SecretBridgeError] = {}
+        for part in rounds(self._cache, keys, progress, outcomes):
+            outcomes |= self.resolve(part)
+        _values(outcomes)
 
-        Within it a certificate and its key are always from one issue, whatever rotates meanwhile.
-        Raises the first error.
+    async def aprefetch(
+        self, keys: Iterable[str] | None = None, progress: Progress | None = None
+    ) -> None:
+        """As :meth:`prefetch`, for asyncio."""
+        from ._prefetch import rounds
+
+        outcomes: dict[str, Secret | SecretBridgeError] = {}
+        for part in rounds(self._cache, keys, progress, outcomes):
+            outcomes |= await self.aresolve(part)
+        _values(outcomes)
+
+    def snapshot(self, keys: Iterable[str] | None = None) -> Snapshot:
+        """Return ``keys`` (default: every configured name) as they are together at one moment.
+
+        Fields of one document are of one version, and files of one volume of one generation: a
+        certificate and its key always match, whatever rotates meanwhile. Raises the first error.
         """
-        return Snapshot(_values(self.resolve(self._names)))
+        from ._snapshot import Snapshot
+
+        keys = list(self._cache.names if keys is None else keys)
+        self.resolve(keys)
+        return Snapshot(_values(self._driver.turns.run(self._moments().of(keys))))
+
+    async def asnapshot(self, keys: Iterable[str] | None = None) -> Snapshot:
+        """As :meth:`snapshot`, for asyncio."""
+        from ._snapshot import Snapshot
+
+        keys = list(self._cache.names if keys is None else keys)
+        await self.aresolve(keys)
+        return Snapshot(_values(await self._driver.turns.arun(self._moments().of(keys))))
+
+    def _moments(self) -> Moments:
+        from ._moments import Moments
+
+        return Moments(
+            self._driver, self._cache, self._stores, clock=self._clock, timeout=self._timeout
+        )
+
+    def handle(self, key: str) -> Handle:
+        """Bind ``key`` once, for the parts of an application that live longer than one value.
+
+        Asks no store. Raises :class:`SecretBridgeError` for an unknown name or a bad reference.
+        """
+        from ._handle import Handle
+
+        return Handle(self, key)
 
     def names(self) -> list[str]:
         """Return the configured names."""
-        return list(self._names)
+        return list(self._cache.names)
 
     # Rotation ------------------------------------------------------------------------------------
 
-    def on_change(self, key: str, callback: Callable[[Secret], object]) -> Callable[[], None]:
+    def on_change(
+        self,
+        key: str,
+        callback: Callable[[Secret], object] | Callable[[Secret], Coroutine[Any, Any, object]],
+    ) -> Callable[[], None]:
         """Call ``callback(secret)`` after each change of ``key``'s value; return the unsubscriber.
 
-        The secret is kept fresh in the background from now on. Callbacks run one after another in
-        the refreshing thread; one that raises is reported to the log by its type and does not
-        disturb the others.
+        The secret is kept fresh in the background from now on. A function is called in a thread of
+        the broker, one after another; a coroutine function in the event loop that is running now
+        (:class:`TypeError` without one), never twice at a time. A callback that raises is reported
+        to the log by its type and does not disturb the others.
         """
-        reference, id = self._target(key)
-        subscriber = Subscriber(key, reference, callback)
-        with self._driver.lock:
-            entry = self._driver.entry(id)
-            assert entry is not None
-            if entry.document is not None:
-                subscriber.is_news(entry.document)
-            self._subscribers.setdefault(id, []).append(subscriber)
-        self._driver.hold([id])
+        return self._subscribers.call(key, callback)
 
-        def unsubscribe() -> None:
-            with self._driver.lock:
-                remaining = self._subscribers.get(id, [])
-                if subscriber not in remaining:
-                    return
-                remaining.remove(subscriber)
-            self._driver.release([id])
+    def changes(self, keys: Iterable[str] | None = None) -> Changes:
+        """Return a stream of the changes of ``keys`` (default: every configured name) from now on.
 
-        return unsubscribe
+        For ``for`` and ``async for``; it keeps one :class:`Change` per name at most.
+        """
+        return self._subscribers.stream(list(self._cache.names) if keys is None else keys)
 
     def watch(self, keys: Iterable[str], wake: Callable[[], object]) -> Callable[[], None]:
         """Keep ``keys`` fresh and call ``wake()`` when one gets, changes or loses its value.
 
-        All are fetched at once, in the background. ``wake`` runs in the refreshing thread and must
-        only set a flag or write to a pipe. Returns the function that ends it. For one value and its
-        new secret use :meth:`on_change`.
+        All are fetched at once, in the background. ``wake`` runs in whatever thread has noticed and
+        must only set a flag or write to a pipe. Returns the function that ends it. For one value and
+        its new secret use :meth:`on_change`.
         """
-        ids = list(dict.fromkeys(self._target(key)[1] for key in keys))
-        with self._driver.lock:
-            for id in ids:
-                self._watchers.setdefault(id, []).append(wake)
-        self._driver.hold(ids)
+        return self._subscribers.watch(keys, wake)
 
-        def unwatch() -> None:
+    def refresh(self, keys: Iterable[str] | None = None, *, timeout: float = 0.0) -> None:
+        """Have ``keys`` (default: all that are cached) looked up again now, in the background.
+
+        With ``timeout``, wait that many seconds at most until they have been.
+        """
+        if keys is None:
             with self._driver.lock:
-                held = [id for id in ids if wake in self._watchers.get(id, ())]
-                for id in held:
-                    self._watchers[id].remove(wake)
-            self._driver.release(held)
-
-        return unwatch
-
-    def refresh(self, keys: Iterable[str] | None = None) -> None:
-        """Have ``keys`` (default: all that are cached) looked up again soon, in the background."""
-        with self._driver.lock:
-            if keys is None:
-                ids = list(self._keys)
-        if keys is not None:
-            ids = [self._target(key)[1] for key in keys]
+                ids = self._cache.ids()
+        else:
+            ids = [self._cache.target(key)[1] for key in keys]
         self._driver.submit(Changed(ids))
+        if timeout:
+            self._driver.settle(ids, timeout)
+
+    def report_rejected(self, key: str, rejected: Secret | None = None) -> bool:
+        """Say that a login with ``key`` failed: a newer value is looked for, in the background.
+
+        Returns whether that was started. It is not when ``rejected`` is no longer the current value,
+        when the document was looked up early within ``refresh_floor``, or while its store is away:
+        however often this is called, it can cause no storm.
+        """
+        return self._early.report(key, rejected)
+
+    def replacement(self, key: str, rejected: Secret, timeout: float = 2.0) -> Secret:
+        """Return the value that replaces ``rejected``, waiting ``timeout`` seconds for it at most.
+
+        As :meth:`report_rejected`, and then waits until the value differs from ``rejected``; when
+        the time is over the current one is returned as it is. Raises as :meth:`get` when there is
+        none.
+        """
+        return self._driver.turns.run(self._early.replacement(key, rejected, timeout))
+
+    async def areplacement(self, key: str, rejected: Secret, timeout: float = 2.0) -> Secret:
+        """As :meth:`replacement`, for asyncio."""
+        return await self._driver.turns.arun(self._early.replacement(key, rejected, timeout))
+
+    def wait_for(
+        self, key: str, version: str | int | None = None, timeout: float | None = None
+    ) -> Secret:
+        """Return the secret of ``key`` once it has ``version``, or a later one where they are counted.
+
+        Without ``version``: once it has another value than now. The store is asked early meanwhile,
+        at first each ``refresh_floor``, then ever more slowly. Raises :class:`DeadlineExceeded` after
+        ``timeout`` seconds (None: never), or the error that says why there is no value at all.
+        """
+        return self._driver.turns.run(self._early.newer(key, version, timeout))
+
+    async def await_for(
+        self, key: str, version: str | int | None = None, timeout: float | None = None
+    ) -> Secret:
+        """As :meth:`wait_for`, for asyncio."""
+        return await self._driver.turns.arun(self._early.newer(key, version, timeout))
+
+    @property
+    def _subscribers(self) -> Subscribers:
+        if self._subscribed is None:
+            from ._subscribers import Subscribers
+
+            made = Subscribers(self._driver, self._cache)
+            with self._driver.lock:
+                self._subscribed = self._subscribed or made
+        return self._subscribed
+
+    @property
+    def _early(self) -> Early:
+        if self._refreshed_early is None:
+            from ._early import Early
+
+            made = Early(self._driver, self._cache, floor=self._refresh_floor, clock=self._clock)
+            with self._driver.lock:
+                self._refreshed_early = self._refreshed_early or made
+        return self._refreshed_early
+
+    def _notify(self, ids: Sequence[DocumentId]) -> None:
+        if self._subscribed is not None:
+            self._subscribed.notify(ids)
+
+    # What is going on ----------------------------------------------------------------------------
 
     def status(self) -> list[dict[str, object]]:
-        """Return for each configured name what is known without asking any store. No values."""
-        now = self._clock()
-        rows = []
-        for name, reference in self._names.items():
-            with self._driver.lock:
-                entry = self._driver.entry(reference.document) or Entry(
-                    reference.document, self._policy
-                )
-                rows.append({"name": name, "reference": str(reference), **entry.describe(now)})
-        return rows
+        """Return for each configured name what is known without asking any store. No values.
+
+        Each row has ``name``, ``reference``, ``state`` (``fresh``, ``due``, ``stale``, ``expired`` or
+        ``empty``), ``version``, ``age``, ``due_in`` and ``ends_in`` (seconds; the last one for leases
+        and certificates only), ``activity``, ``held`` (kept fresh in the background) and ``error``.
+        """
+        from ._status import secret_rows
+
+        return secret_rows(self._driver, self._cache, self._clock())
 
     def stores(self) -> list[dict[str, object]]:
         """Return for each store in use who it takes us for, for how long, and what is due next.
 
         Logs in where that has not happened yet. ``who`` is never a credential; times in seconds.
+        ``news`` says how changes are noticed, where a store can tell of them by itself.
         """
-        schemes = {ref.store: ref.scheme for ref in self._names.values()}
-        return [self._store_row(store, scheme) for store, scheme in sorted(schemes.items())]
+        from ._status import store_rows
 
-    def _store_row(self, store: str, scheme: str) -> dict[str, object]:
-        row: dict[str, object] = {"store": store, "backend": scheme, "who": None, "until": None}
-        error: SecretBridgeError | None = None
-        try:
-            found = self._stores.identity(store, scheme, Deadline(self._timeout, self._clock))
-            if found is not None:
-                row |= {"who": found.who, "until": found.until}
-        except SecretBridgeError as caught:
-            error = caught
-        now = self._clock()
-        with self._driver.lock:
-            entries = [self._driver.entry(id) for id in self._driver.engine.ids(store)]
-            times = [e.next_time() - now for e in entries if e is not None and e.document]
-        row["due_in"] = min(times, default=None)
-        row["error"] = error.message if error is not None else None
-        return row
+        deadline = Deadline(self._timeout, self._clock)
+        return store_rows(self._driver, self._cache, self._stores, deadline, self._clock())
 
     def close(self, *, keep_leases: bool = False) -> None:
         """Stop refreshing, give leases back, close every connection and forget all values.
@@ -301,11 +405,17 @@ class Broker:
         With ``keep_leases`` dynamic credentials stay valid until their leases end, for those who
         still use what was handed to them (files, for instance).
         """
-        self._closed = True
-        self._driver.close(keep_leases=keep_leases)
-        deadline = Deadline(EXIT_SECONDS, self._clock)
+        close([self], keep_leases=keep_leases)
+
+    def _stop(self, deadline: Deadline, *, keep_leases: bool, forget: bool) -> None:
+        ensure_own_process()
+        self._driver.close(deadline, keep_leases=keep_leases)
+        if forget:
+            self._cache.close()
+            self._driver.forget_all()
+
+    def _disconnect(self, deadline: Deadline, *, keep_leases: bool) -> None:
         self._stores.close(keep_leases=keep_leases, deadline=deadline)
-        self._hot.clear()
 
     def __enter__(self) -> Self:
         return self
@@ -314,148 +424,10 @@ class Broker:
         self.close()
 
     def __repr__(self) -> str:
-        return f"<Broker of {len(self._names)} names>"
+        return f"<Broker of {len(self._cache.names)} names>"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a Broker cannot be copied into another process; make one there")
-
-    # Names to documents --------------------------------------------------------------------------
-
-    def _target(self, key: str) -> tuple[Reference, DocumentId]:
-        """Return the reference and document of ``key``, making both known."""
-        known = self._known.get(key)
-        if known is not None:
-            return known
-        if self._closed:
-            raise ConfigError("this broker is closed", hint="keep it open as long as it is used")
-        reference = self._names.get(key)
-        if reference is None:
-            if ":" not in key:
-                # The key is not repeated: what is neither a name nor a reference may be a value.
-                raise ConfigError("no secret of this name is configured", hint=self._suggest(key))
-            reference = Reference.parse(key)
-        id = reference.document
-        self._stores.check(reference)
-        with self._driver.lock:
-            if len(self._known) >= _MAX_HOT:
-                self._known.clear()
-                self._hot.clear()
-            self._driver.engine.add(id, self._policies.get(key, self._policy))
-            self._keys.setdefault(id, set()).add(key)
-            self._known[key] = reference, id
-        return reference, id
-
-    def _targets(
-        self, keys: Iterable[str]
-    ) -> tuple[dict[str, Secret | SecretBridgeError], dict[str, tuple[Reference, DocumentId]]]:
-        outcomes: dict[str, Secret | SecretBridgeError] = {}
-        targets: dict[str, tuple[Reference, DocumentId]] = {}
-        for key in keys:
-            try:
-                targets[key] = self._target(key)
-            except SecretBridgeError as error:
-                outcomes[key] = error
-        return outcomes, targets
-
-    def _suggest(self, name: str) -> str:
-        from difflib import get_close_matches
-
-        close = get_close_matches(name, self._names, n=1)
-        if close:
-            return f"did you mean {close[0]!r}?"
-        return "add it under 'secrets:' in the configuration, or pass a reference"
-
-    # Documents to secrets ------------------------------------------------------------------------
-
-    def _collect(
-        self,
-        outcomes: dict[str, Secret | SecretBridgeError],
-        targets: Mapping[str, tuple[Reference, DocumentId]],
-    ) -> dict[str, Secret | SecretBridgeError]:
-        """Turn what the engine knows into secrets, all under one lock: one version per document."""
-        with self._driver.lock:
-            now = self._clock()
-            for key, (reference, id) in targets.items():
-                entry = self._driver.entry(id)
-                assert entry is not None
-                state = condition(entry, now)
-                if state in SERVABLE and entry.document is not None:
-                    outcomes[key] = self._secret(key, reference, entry, entry.document, state, now)
-                else:
-                    outcomes[key] = self._explain(reference, entry, now)
-        return outcomes
-
-    def _secret(
-        self,
-        key: str,
-        reference: Reference,
-        entry: Entry,
-        document: Document,
-        state: str,
-        now: float,
-    ) -> Secret | SecretBridgeError:
-        hot = self._hot.get(key)
-        is_stale = state == STALE
-        if hot is not None and now < hot[1]:
-            return hot[0]
-        try:
-            value = select_held(document, reference)
-        except SecretBridgeError as error:
-            return error.about(reference, reference.store)
-        is_leased = entry.lease is not None or document.lifetime is not None
-        secret = Secret(
-            value,
-            name=key,
-            reference=reference,
-            version=document.version,
-            expires=self._wall() + entry.end_at - now if is_leased else None,
-            stale=is_stale,
-            is_line=document.is_line and reference.selector is None,
-        )
-        # Until then the answer stays the same: a call that ends earlier removes the cached secret.
-        until = entry.due_at if state == FRESH else max(entry.retry_at, entry.in_flight_until)
-        self._hot[key] = secret, min(until, entry.end_at)
-        return secret
-
-    def _explain(self, reference: Reference, entry: Entry, now: float) -> SecretBridgeError:
-        """Return why there is no value to serve, as an error of its own for this reader."""
-        if entry.document is not None and now >= entry.end_at:
-            because = f" ({entry.error.message})" if entry.error is not None else ""
-            return SecretExpired(
-                f"the last good value is too old to be served{because}",
-                reference=reference,
-                store=reference.store,
-                hint="bring the store back; raise cache.max_stale to bridge longer outages",
-            )
-        if entry.error is not None:
-            return entry.error.about(reference, reference.store)
-        return DeadlineExceeded(
-            f"no answer within {self._timeout:g} s",
-            reference=reference,
-            store=reference.store,
-            hint="check that the store is reachable and not overloaded",
-        )
-
-    # What the driver calls -----------------------------------------------------------------------
-
-    def _settled(self, ids: Iterable[DocumentId]) -> None:
-        for id in ids:
-            for key in self._keys.get(id, ()):
-                self._hot.pop(key, None)
-
-    def _notified(self, id: DocumentId, document: Document | None) -> None:
-        with self._driver.lock:
-            subscribers = list(self._subscribers.get(id, ()))
-            watchers = list(self._watchers.get(id, ()))
-        for wake in watchers:
-            wake()
-        if document is None:
-            return  # withdrawn: readers get the error, and subscribers the next value
-        for subscriber in subscribers:
-            if subscriber.is_news(document):
-                outcome = self.resolve((subscriber.key,))[subscriber.key]
-                if isinstance(outcome, Secret):
-                    subscriber.call(outcome)
 
     # Fork ----------------------------------------------------------------------------------------
 
@@ -474,6 +446,8 @@ class Broker:
         self._stores.after_fork_in_child()
         self._hot.clear()
         self._driver.after_fork_in_child()
+        if self._subscribed is not None:
+            self._subscribed.after_fork_in_child()
 
 
 def _values(outcomes: Mapping[str, Secret | SecretBridgeError]) -> dict[str, Secret]:

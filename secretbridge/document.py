@@ -14,12 +14,30 @@ from .errors import FieldMissing, IntegrityError, SecretTooLarge
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from re import Pattern
+
     from .reference import Reference
 
-__all__ = ["MAX_DEPTH", "MAX_SIZE", "Document", "Lease", "json_span", "select", "select_held"]
+__all__ = [
+    "MAX_DEPTH",
+    "MAX_SIZE",
+    "MAX_VALUES",
+    "Document",
+    "Lease",
+    "json_span",
+    "select",
+    "select_held",
+]
 
 MAX_DEPTH = 64
 """Deepest accepted JSON nesting. CPython's parser recurses; a hostile store must not end us."""
+
+MAX_VALUES = 100_000
+"""Most values in accepted JSON. Empty lists take 3 bytes each as text and 64 as objects."""
+
+_HOLLOW = 4096
+"""Longest document in bytes that can be a hollow one; what is longer is not read to find out."""
 
 MAX_SIZE = 1 << 20
 """Largest accepted document in bytes (1 MiB): the limit of a Kubernetes Secret, 16 x AWS's."""
@@ -91,6 +109,24 @@ class Document:
         """The length of the body in bytes."""
         return len(self.held)
 
+    @property
+    def is_hollow(self) -> bool:
+        """Whether nothing is in it: no text at all, or an object none of whose fields has a value."""
+        if self.size > _HOLLOW:
+            return False
+        text = self.body.strip()
+        if not text:
+            return True
+        if text[:1] != b"{":
+            return False
+        from json import loads
+
+        try:
+            found = loads(text)
+        except (ValueError, RecursionError):
+            return False
+        return all(value in ("", None, [], {}) for value in found.values())
+
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError("Document is immutable")
 
@@ -126,9 +162,10 @@ def json_span(text: str, path: tuple[str, ...]) -> tuple[int, int] | None:
     """Return where in ``text`` the value at ``path`` stands, or None when it is absent.
 
     The whole text is checked: one JSON value, no duplicate keys, no NaN or Infinity, at most
-    :data:`MAX_DEPTH` levels. Raises :class:`ValueError` without any part of the text in it.
+    :data:`MAX_DEPTH` levels and :data:`MAX_VALUES` values. Raises :class:`ValueError` without any part
+    of the text in it.
     """
-    _check_depth(text)
+    _check_shape(text)
     start = _skip(text, 0)
     end = _scan(text, start)
     if _skip(text, end) != len(text):
@@ -221,27 +258,38 @@ def _skip(text: str, at: int) -> int:
     return at
 
 
-def _check_depth(text: str) -> None:
-    # Counting brackets is enough for nearly every document; only a suspicious one is walked.
-    if text.count("{") + text.count("[") <= MAX_DEPTH:
+def _check_shape(text: str) -> None:
+    """Refuse what would grow or recurse while it is parsed."""
+    # Counting characters is enough for nearly every document; only a suspicious one is walked.
+    if text.count("{") + text.count("[") <= MAX_DEPTH and text.count(",") <= MAX_VALUES:
         return
-    depth = 0
-    in_string = False
-    skip_next = False
-    for char in text:
-        if skip_next:
-            skip_next = False
-        elif in_string:
-            skip_next = char == "\\"
-            in_string = char != '"'
-        elif char == '"':
-            in_string = True
-        elif char in "{[":
+    depth = values = 0
+    for mark in _marks(text):
+        if mark in "{[":
             depth += 1
             if depth > MAX_DEPTH:
                 raise ValueError(f"nested deeper than {MAX_DEPTH} levels")
-        elif char in "}]":
+        elif mark in "}]":
             depth -= 1
+            continue
+        values += 1
+        if values > MAX_VALUES:
+            raise ValueError(f"more than {MAX_VALUES} values")
+
+
+def _marks(text: str) -> Iterator[str]:
+    """Return the brackets and commas of ``text`` that stand outside of strings."""
+    global _mark
+    if _mark is None:
+        from re import DOTALL, compile
+
+        # A string that does not end is one match as well: searched from each of its quotes again, a
+        # text of quotes would take the square of its length.
+        _mark = compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?|[][{},]', DOTALL)
+    return (found[0] for found in _mark.finditer(text) if found[0][0] != '"')
+
+
+_mark: Pattern[str] | None = None
 
 
 def _unique(pairs: list[tuple[str, object]]) -> None:

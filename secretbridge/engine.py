@@ -19,20 +19,23 @@ get:
 Its *activity* tells what is going on with the store; :data:`TRANSITIONS` is the whole table:
 
     idle      nothing under way
-    queued    wanted, but the store is being tried with one other document first
+    queued    wanted, but the store is being tried with another document first
     fetching  a fetch is under way: whoever else wants the document waits for this one
     renewing  its lease is being extended
     waiting   the last call failed in a way that may pass; a retry has a time
     refused   the store said missing or denied: the value is withdrawn, asked again later
 
 Two rules hold throughout. Only an answer of the store itself (missing, deleted, denied) withdraws a
-value; anything else leaves the last good one in service until ``max_stale``. And a store that failed
-gets one request at a time until it has answered once (half-open), however many documents wait.
+value; anything else leaves the last good one in service until ``max_stale``. And a store that is away
+gets one call in each backoff step until it has answered once, however many documents wait: they stand
+in line (:mod:`._health`).
 """
 
 from __future__ import annotations
 
 from ._agenda import Agenda
+from ._health import Store, is_outage
+from ._retired import Retired
 from ._states import (
     BACKOFF_BASE,
     BACKOFF_CAP,
@@ -41,7 +44,6 @@ from ._states import (
     EXPIRED,
     FETCHING,
     FRESH,
-    GRACE_SHARE,
     IDLE,
     QUEUED,
     REFUSED,
@@ -53,20 +55,14 @@ from ._states import (
     WAITING,
     Entry,
     Policy,
-    Retired,
-    Store,
+    asked_pause,
     believed,
     condition,
     delay,
-    is_outage,
     withdraws,
 )
 from .document import Document, Lease
-from .errors import (
-    DeadlineExceeded,
-    RateLimited,
-    SecretBridgeError,
-)
+from .errors import DeadlineExceeded, SecretBridgeError
 from .events import (
     Action,
     Changed,
@@ -86,7 +82,7 @@ from .events import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from .reference import DocumentId
 
@@ -103,9 +99,6 @@ __all__ = [
     "condition",
 ]
 
-COALESCE = 0.1
-"""Share of the refresh interval: what is due this soon is refreshed along with what is due now."""
-
 
 class Engine:
     """The state machine over all documents of one broker. Not thread-safe: the broker locks.
@@ -121,7 +114,7 @@ class Engine:
         self._random = random
         self._timeout = timeout
         self._grace = grace
-        self._retired = Retired()
+        self._retired = Retired(self._store, grace, random)
         self._entries: dict[DocumentId, Entry] = {}
         self._stores: dict[str, Store] = {}
         self._agenda = Agenda(self._entries)
@@ -140,14 +133,15 @@ class Engine:
         """Return what is known of ``id``, or None."""
         return self._entries.get(id)
 
-    def ids(self, store: str) -> list[DocumentId]:
-        """Return the documents of ``store``."""
-        return list(self._store(store).ids)
+    def ids(self, store: str | None = None) -> list[DocumentId]:
+        """Return the documents of ``store``, or all of them."""
+        return list(self._entries if store is None else self._store(store).ids)
 
     @property
     def next_wake(self) -> float | None:
         """When :class:`Tick` is needed next, or None while nothing is held or retired."""
-        times = (self._agenda.next_time(), self._retired.next_time())
+        times = [self._agenda.next_time(), self._retired.next_time()]
+        times += [store.next_probe() for store in self._stores.values()]
         return min((time for time in times if time is not None), default=None)
 
     def step(self, now: float, event: Event) -> list[Action]:
@@ -162,7 +156,9 @@ class Engine:
         elif isinstance(event, Renewed):
             self._renewed(event, now, actions)
         elif isinstance(event, Revoked):
-            self._retired.answered(event.lease, event.error, now, self._random)
+            answered = self._retired.answered(event, now)
+            if answered is not None:
+                self._follow(*answered, now, actions)
         elif isinstance(event, Hold):
             self._hold(event.ids, now, actions)
         elif isinstance(event, Release):
@@ -180,7 +176,8 @@ class Engine:
     def leases(self) -> list[tuple[str, Lease]]:
         """Return every lease that has not been given back, with its store."""
         live = [(e.id.store, e.lease) for e in self._entries.values() if e.lease is not None]
-        return live + self._retired.leases()
+        late = [(old.store, old.lease) for s in self._stores.values() for old in s.leases]
+        return live + late + self._retired.leases()
 
     def is_exchanging(self) -> bool:
         """Whether a call is under way after which there may be other leases than now."""
@@ -191,24 +188,21 @@ class Engine:
 
     def after_fork(self) -> None:
         """Forget what was under way, and leases: the threads and the leases are the parent's."""
-        self._retired = Retired()
-        for entry in self._entries.values():
-            if entry.activity in (FETCHING, RENEWING, QUEUED):
-                entry.activity = IDLE
-                entry.retry_at = 0.0
-            if entry.lease is not None:
-                # The parent may give it back at any time, so the child soon gets one of its own.
-                entry.lease = entry.renew_at = None
-                entry.due_at = 0.0
+        self._retired = Retired(self._store, self._grace, self._random)
         for store in self._stores.values():
-            store.probing = False
-            store.queued.clear()
+            store.after_fork()
+        jitter = self._random()  # one draw: what is fetched together stays together
+        for entry in self._entries.values():
+            entry.after_fork(jitter)
+            self._agenda.put(entry)
 
     # Reading and holding -------------------------------------------------------------------------
 
     def _is_needed(self, id: DocumentId, now: float) -> bool:
         entry = self._entries[id]
-        if entry.activity in (FETCHING, QUEUED) and now < entry.in_flight_until:
+        if entry.activity == FETCHING and now < entry.in_flight_until:
+            return False
+        if entry.activity == QUEUED and not self._store(id.store).can_probe(now):
             return False
         return condition(entry, now) != FRESH and now >= entry.retry_at
 
@@ -248,36 +242,37 @@ class Engine:
             entry = self._entries.pop(id, None)
             if entry is None:
                 continue
-            self._store(id.store).ids.discard(id)
-            if entry.lease is not None:
-                self._retired.add(id.store, entry.lease, now, entry.end_at)
+            store = self._store(id.store)
+            store.ids.discard(id)
+            store.leave(entry)
+            self._retired.add(entry, now, is_in_use=False)
 
     def _need(self, ids: Sequence[DocumentId], now: float, actions: list[Action]) -> None:
-        """Fetch ``ids``, one request for each store; queue those of a store that is being tried."""
+        """Fetch ``ids``, one request for each store; have those of a store that is away line up."""
         batches: dict[str, list[DocumentId]] = {}
+        patience: dict[str, float | None] = {}
         for id in ids:
             store = self._store(id.store)
             entry = self._entries[id]
-            if store.failures and (store.probing or now < store.retry_at):
-                if store.probing:
-                    self._move(entry, "queue")
-                    entry.in_flight_until = now + self._timeout
-                    store.queued.append(id)
-                else:
-                    # The store is known to be away: fail now rather than add to its load.
-                    self._wait(entry, store.error, store.retry_at, now)
+            if store.lets(id):
+                if entry.activity == WAITING and not store.take_token(now):
+                    self._wait(entry, entry.error, now + BACKOFF_CAP, now)
+                    continue
+            elif store.can_probe(now):
+                patience[id.store] = store.begin(id, now)
+                store.stand_in_line(entry)
+            else:
+                self._line_up(entry, store, now)
                 continue
-            if store.failures:
-                store.probing = True
-            elif entry.activity == WAITING and not store.take_token(now):
-                self._wait(entry, entry.error, now + BACKOFF_CAP, now)
-                continue
-            self._move(entry, "need")
-            entry.in_flight_until = now + self._timeout
-            entry.wake_at = None
-            self._agenda.put(entry)
+            self._fetch(entry, now)
             batches.setdefault(id.store, []).append(id)
-        actions.extend(Fetch(name, batch) for name, batch in batches.items())
+        actions.extend(Fetch(name, ids, patience.get(name)) for name, ids in batches.items())
+
+    def _fetch(self, entry: Entry, now: float) -> None:
+        self._store(entry.id.store).queued.pop(entry.id, None)
+        entry.move("need")
+        entry.in_flight_until = now + self._timeout
+        self._agenda.put(entry)
 
     # Answers -------------------------------------------------------------------------------------
 
@@ -286,14 +281,13 @@ class Engine:
         # One draw for the whole answer: documents that were fetched together stay together, so that
         # a batch stays a batch, while different processes still spread.
         jitter = self._random()
-        errors = [o for _, o in event.outcomes if isinstance(o, SecretBridgeError) and is_outage(o)]
-        is_away = len(errors) == len(event.outcomes)
-        recovered = store.heard(errors[0] if is_away else None, now, self._random)
+        recovered = self._heard(store, dict(event.outcomes), now)
         for id, outcome in event.outcomes:
             entry = self._entries.get(id)
             if entry is None:
                 continue
             outcome = believed(entry, outcome, now)
+            store.queued.pop(id, None)
             if isinstance(outcome, Document):
                 self._loaded(entry, outcome, jitter, now, actions)
             elif withdraws(outcome):
@@ -303,16 +297,17 @@ class Engine:
             self._agenda.put(entry)
         self._follow(store, recovered, now, actions)
 
+    def _heard(self, store: Store, outcomes: Mapping[DocumentId, object], now: float) -> bool:
+        others = (self._entries[id] for id in store.ids if id not in outcomes)
+        return store.heard(outcomes, others, now, self._random)
+
     def _loaded(
         self, entry: Entry, document: Document, jitter: float, now: float, actions: list[Action]
     ) -> None:
-        if entry.activity == FETCHING:
-            self._move(entry, "loaded")
-        else:
-            entry.activity = IDLE  # the answer of a call that had been given up
+        entry.move("loaded")
         old = entry.document
         if document.lease is None or entry.lease is None or document.lease.id != entry.lease.id:
-            self._retire(entry, now)
+            self._retired.add(entry, now)
         entry.load(document, jitter, now)
         if old is None or old.held != document.held or old.version != document.version:
             actions.append(Notify(entry.id, document))
@@ -320,87 +315,119 @@ class Engine:
     def _refused(
         self, entry: Entry, error: SecretBridgeError, now: float, actions: list[Action]
     ) -> None:
-        if entry.activity == FETCHING:
-            self._move(entry, "refused")
-        else:
-            entry.activity = REFUSED
+        entry.move("refused")
         entry.error = error
         entry.failures += 1
         entry.retry_at = now + delay(REFUSED_BASE, REFUSED_CAP, entry.failures, self._random)
-        self._retire(entry, now)
+        self._retired.add(entry, now)
         if entry.document is not None:
             entry.document = None
             entry.stale_since = None
             actions.append(Notify(entry.id, None))
 
     def _lost(self, entry: Entry, error: SecretBridgeError, store: Store, now: float) -> None:
+        if entry.activity in (IDLE, RENEWING):
+            return  # a later call has brought the value meanwhile
         entry.failures += 1
         retry_at = store.retry_at
-        if not store.failures:
-            retry_at = now + delay(BACKOFF_BASE, BACKOFF_CAP, entry.failures, self._random)
-            if isinstance(error, RateLimited) and error.retry_after is not None:
-                retry_at = max(retry_at, now + error.retry_after)
+        if store.is_away:
+            store.stand_in_line(entry)
+        else:
+            step = delay(BACKOFF_BASE, BACKOFF_CAP, entry.failures, self._random)
+            retry_at = now + max(step, asked_pause(error))
         self._wait(entry, error, retry_at, now)
 
     def _wait(
         self, entry: Entry, error: SecretBridgeError | None, retry_at: float, now: float
     ) -> None:
-        if entry.activity in (FETCHING, QUEUED, RENEWING):
-            self._move(entry, "lost")
-        else:
-            entry.activity = WAITING
-        entry.error = error
-        entry.retry_at = retry_at
-        if entry.document is not None and entry.stale_since is None:
-            entry.stale_since = now
+        self._store(entry.id.store).queued.pop(entry.id, None)
+        entry.wait(error, retry_at, now)
         self._agenda.put(entry)
 
-    def _follow(self, store: Store, recovered: bool, now: float, actions: list[Action]) -> None:
-        """Let the documents follow that waited while the store was tried with one of them."""
-        if store.failures:
-            queued, store.queued = store.queued, []
-            for id in queued:
-                if id in self._entries:
-                    self._wait(self._entries[id], store.error, store.retry_at, now)
+    # The line of a store that is away --------------------------------------------------------------
+
+    def _line_up(self, entry: Entry, store: Store, now: float) -> None:
+        store.stand_in_line(entry)
+        if store.is_tried(now):
+            store.queue(entry, now + self._timeout)
+        else:
+            # The store is known to be away: fail now rather than add to its load.
+            self._wait(entry, store.error, store.retry_at, now)
+
+    def _probe(self, store: Store, now: float, actions: list[Action]) -> None:
+        """Try a store that is away with whoever has waited longest for it."""
+        if not store.can_probe(now):
             return
-        resumed = [id for id in store.queued if id in self._entries]
-        store.queued.clear()
+        entry = store.first_in_line(now)
+        if entry is None:
+            store.retry_at = now + BACKOFF_CAP
+            store.leases = [old for old in store.leases if now < old.end]
+            if store.leases:
+                actions.append(self._retired.probe(store.leases.pop(0), store, now))
+        elif entry.is_renewal_due(now) and now < entry.end_at:
+            self._renew(entry, now, actions)
+        else:
+            self._need((entry.id,), now, actions)
+
+    def _follow(self, store: Store, recovered: bool, now: float, actions: list[Action]) -> None:
+        """Tell those in line how the store was found."""
+        if store.failures:
+            for entry in list(store.queued.values()):
+                self._wait(entry, store.error, store.retry_at, now)
+            return
+        line, queued, leases = store.line, store.queued, store.leases
+        store.line, store.queued, store.leases = {}, {}, []
         if recovered:
-            for id in store.ids:
-                entry = self._entries[id]
-                if entry.activity == WAITING:
-                    self._move(entry, "recovered")
-                    entry.retry_at = 0.0
-                    if entry.holders and condition(entry, now) != FRESH:
-                        resumed.append(id)
-        for id in resumed:
-            self._entries[id].in_flight_until = now + self._timeout
-            self._move(self._entries[id], "need")
-            self._agenda.put(self._entries[id])
+            line = {**line, **{id: self._entries[id] for id in store.ids}}
+        resumed = [
+            entry
+            for entry in line.values()
+            if entry.id in queued or self._resume(entry, recovered, now, actions)
+        ]
+        for entry in resumed:
+            entry.is_in_line = False
+            self._fetch(entry, now)
         if resumed:
-            actions.append(Fetch(resumed[0].store, resumed))
+            actions.append(Fetch(resumed[0].id.store, [entry.id for entry in resumed]))
+        self._retired.resume(leases, now)
+
+    def _resume(self, entry: Entry, recovered: bool, now: float, actions: list[Action]) -> bool:
+        """Let ``entry`` leave the line; return whether it is to be fetched."""
+        entry.is_in_line = False
+        if recovered and entry.activity == FETCHING and entry.lease is None:
+            return True  # what is under way was sent to a store that was away
+        # A pause that the store asked for on account of this document is longer than a step.
+        if recovered and entry.activity == WAITING and entry.retry_at <= now + BACKOFF_CAP:
+            entry.move("recovered")
+            entry.retry_at = 0.0
+            if entry.holders and entry.is_renewal_due(now) and now < entry.end_at:
+                # Even late: if what is granted is little, its replacement is fetched at once.
+                self._renew(entry, now, actions)
+            elif entry.holders and condition(entry, now) != FRESH:
+                return True
+        self._agenda.put(entry)
+        return False
 
     # Leases --------------------------------------------------------------------------------------
 
     def _renew(self, entry: Entry, now: float, actions: list[Action]) -> None:
         store = self._store(entry.id.store)
-        if store.failures:
-            if store.probing or now < store.retry_at:
-                # One request at a time, also when a thousand leases are to be renewed.
-                entry.renew_at = max(store.retry_at, now + BACKOFF_CAP if store.probing else now)
+        patience = None
+        if not store.lets(entry.id):
+            store.stand_in_line(entry)
+            if not store.can_probe(now):
                 return
-            store.probing = True
-        self._move(entry, "renew")
+            patience = store.begin(entry.id, now)
+        entry.move("renew")
         entry.in_flight_until = now + self._timeout
         entry.renew_at = None
         assert entry.lease is not None
-        actions.append(Renew(entry.id, entry.lease))
+        actions.append(Renew(entry.id, entry.lease, patience))
 
     def _renewed(self, event: Renewed, now: float, actions: list[Action]) -> None:
         store = self._store(event.id.store)
         outcome = event.outcome
-        away = outcome if isinstance(outcome, SecretBridgeError) and is_outage(outcome) else None
-        recovered = store.heard(away, now, self._random)
+        recovered = self._heard(store, {event.id: outcome}, now)
         entry = self._entries.get(event.id)
         if entry is not None and entry.lease is not None:
             if event.lease is None or event.lease.id == entry.lease.id:
@@ -415,28 +442,22 @@ class Engine:
     ) -> None:
         if isinstance(outcome, Lease):
             # Also when it comes after it had been given up: the lease lives on all the same.
-            if entry.activity == QUEUED:
-                store.queued.remove(entry.id)
+            store.queued.pop(entry.id, None)
             if entry.activity in (RENEWING, QUEUED, WAITING):
-                self._move(entry, "renewed")
+                entry.move("renewed")
             entry.extend(outcome, self._random(), now)
         elif entry.activity == RENEWING:
-            self._move(entry, "lost")
+            entry.move("lost")
             if is_outage(outcome) or (outcome.is_transient and not withdraws(outcome)):
                 entry.failures += 1
                 entry.error = outcome
                 wait = delay(BACKOFF_BASE, BACKOFF_CAP, entry.failures, self._random)
-                entry.renew_at = store.retry_at if store.failures else now + wait
+                entry.renew_at = store.retry_at if store.is_away else now + wait
                 entry.retry_at = 0.0
+                if store.is_away:
+                    store.stand_in_line(entry)
             else:
                 entry.due_at = entry.retry_at = now  # it is gone: only a new credential helps
-
-    def _retire(self, entry: Entry, now: float) -> None:
-        """Have the lease of ``entry`` given back once nobody uses it any more."""
-        if entry.lease is not None:
-            grace = min(self._grace, max(0.0, entry.end_at - now) * GRACE_SHARE)
-            self._retired.add(entry.id.store, entry.lease, now + grace, entry.end_at)
-            entry.lease = entry.renew_at = None
 
     # Time ----------------------------------------------------------------------------------------
 
@@ -452,32 +473,15 @@ class Engine:
             elif entry.is_renewal_due(now):
                 self._renew(entry, now, actions)
             self._agenda.put(entry)
-        needed += self._companions({id.store for id in needed}, now, set(needed))
+        for name in {id.store for id in needed}:
+            needed += self._stores[name].companions(self._entries, set(needed), now)
         self._need(needed, now, actions)
-
-    def _companions(
-        self, stores: Iterable[str], now: float, chosen: set[DocumentId]
-    ) -> list[DocumentId]:
-        """Return documents that are due soon anyway, to go along in the same request."""
-        found = []
-        for name in stores:
-            for id in self._stores[name].ids:
-                entry = self._entries[id]
-                if (
-                    id not in chosen
-                    and entry.holders
-                    and entry.activity == IDLE
-                    and entry.document is not None
-                    and entry.lease is None
-                    and entry.due_at <= now + (entry.due_at - entry.fetched_at) * COALESCE
-                ):
-                    entry.due_at = now
-                    found.append(id)
-        return found
+        for store in self._stores.values():
+            if (at := store.next_probe()) is not None and now >= at:
+                self._probe(store, now, actions)
 
     def _abandoned(self, entry: Entry, now: float) -> None:
-        store = self._store(entry.id.store)
-        store.probing = False
+        self._store(entry.id.store).ended(entry.id)
         self._wait(
             entry,
             DeadlineExceeded(
@@ -490,10 +494,5 @@ class Engine:
             now,
         )
 
-    # Small things --------------------------------------------------------------------------------
-
-    def _move(self, entry: Entry, happening: str) -> None:
-        entry.activity = TRANSITIONS[entry.activity, happening]
-
     def _store(self, name: str) -> Store:
-        return self._stores.get(name) or self._stores.setdefault(name, Store())
+        return self._stores.get(name) or self._stores.setdefault(name, Store(self._timeout))

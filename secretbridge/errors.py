@@ -174,10 +174,26 @@ class AuthenticationFailed(SecretBridgeError):
 
 
 class BackendUnavailable(SecretBridgeError):
-    """The store gave no usable answer. Transient: the last good value is served meanwhile."""
+    """The store gave no usable answer. Transient: the last good value is served meanwhile.
+
+    ``concerns_store``: False when it is surely about this document alone (its key is disabled, the
+    database behind it is down) and says nothing about the others.
+    """
 
     is_transient = True
     exit_code = 4
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        concerns_store: bool = True,
+        reference: Reference | str | None = None,
+        store: str | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message, reference=reference, store=store, hint=hint)
+        self.concerns_store = concerns_store
 
 
 class RateLimited(BackendUnavailable):

@@ -139,42 +139,59 @@ class Action(Value):
 
 
 class Fetch(Action):
-    """Fetch these documents of one store, and answer with :class:`Fetched`."""
+    """Fetch these documents of one store, and answer with :class:`Fetched`.
 
-    __slots__ = ("ids", "store")
+    ``patience``: seconds after which the call is given up, when that is less than usual.
+    """
+
+    __slots__ = ("ids", "patience", "store")
 
     store: str
     ids: tuple[DocumentId, ...]
+    patience: float | None
 
-    def __init__(self, store: str, ids: Iterable[DocumentId]) -> None:
+    def __init__(
+        self, store: str, ids: Iterable[DocumentId], patience: float | None = None
+    ) -> None:
         assign(self, "store", store)
         assign(self, "ids", tuple(ids))
+        assign(self, "patience", patience)
 
 
 class Renew(Action):
-    """Extend the lease of a document, and answer with :class:`Renewed`."""
+    """Extend the lease of a document, and answer with :class:`Renewed`.
 
-    __slots__ = ("id", "lease")
+    ``patience``: as of :class:`Fetch`.
+    """
+
+    __slots__ = ("id", "lease", "patience")
 
     id: DocumentId
     lease: Lease
+    patience: float | None
 
-    def __init__(self, id: DocumentId, lease: Lease) -> None:
+    def __init__(self, id: DocumentId, lease: Lease, patience: float | None = None) -> None:
         assign(self, "id", id)
         assign(self, "lease", lease)
+        assign(self, "patience", patience)
 
 
 class Revoke(Action):
-    """Give a lease back that nothing uses any more, and answer with :class:`Revoked`."""
+    """Give a lease back that nothing uses any more, and answer with :class:`Revoked`.
 
-    __slots__ = ("lease", "store")
+    ``patience``: as of :class:`Fetch`.
+    """
+
+    __slots__ = ("lease", "patience", "store")
 
     store: str
     lease: Lease
+    patience: float | None
 
-    def __init__(self, store: str, lease: Lease) -> None:
+    def __init__(self, store: str, lease: Lease, patience: float | None = None) -> None:
         assign(self, "store", store)
         assign(self, "lease", lease)
+        assign(self, "patience", patience)
 
 
 class Notify(Action):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 else:
     Protocol = object
 
-__all__ = ["Backend", "Deadline", "Identity", "Outcome", "backend_class", "backend_names"]
+__all__ = ["Backend", "Deadline", "Identity", "backend_class", "backend_names"]
 
 if TYPE_CHECKING:
     Outcome = Document | SecretBridgeError
@@ -48,7 +48,7 @@ class Deadline:
 
             clock = monotonic
         self._clock = clock
-        self.at = clock() + seconds
+        self.at: float = clock() + seconds
 
     def remaining(self) -> float:
         """Return the seconds left; raise :class:`DeadlineExceeded` when there are none."""
@@ -124,11 +124,12 @@ _BUILT_IN = {
     "local": ("secretbridge.backends.local", "LocalBackend"),
     "vault": ("secretbridge.backends.vault", "VaultBackend"),
     "aws-sm": ("secretbridge.backends.aws", "SecretsManagerBackend"),
+    "aws-ssm": ("secretbridge.backends.aws_ssm", "ParameterStoreBackend"),
 }
 # Our own are listed here as well as in the entry points, because reading the entry points of an
 # environment costs 40 ms and is left to names that we do not know.
 
-_EXTRA = {"vault": "vault", "aws-sm": "aws"}
+_EXTRA = {"vault": "vault", "aws-sm": "aws", "aws-ssm": "aws"}
 
 
 def backend_names() -> list[str]:
@@ -143,12 +144,11 @@ def backend_class(name: str) -> type[Backend]:
 
     Raises :class:`ConfigError` when there is none, or when what it needs is not installed.
     """
-    from importlib import import_module
-
     try:
         if name in _BUILT_IN:
             module, attribute = _BUILT_IN[name]
-            found: type[Backend] = getattr(import_module(module), attribute)
+            # Not importlib.import_module: importing importlib would cost a first get half a ms.
+            found: type[Backend] = getattr(__import__(module, fromlist=(attribute,)), attribute)
             return found
         from importlib.metadata import entry_points
 

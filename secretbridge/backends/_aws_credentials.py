@@ -1,4 +1,4 @@
-"""Whose requests they are: AWS's credential chain, walked again when what it read has changed.
+"""Whose requests they are: the credentials found last, looked for anew when there is reason to.
 
 botocore reads a profile once and keeps it, so that keys which the host replaced in the file are used
 until they are refused, and for static keys beyond that. Here the files are looked at before each
@@ -10,70 +10,93 @@ from __future__ import annotations
 
 import os
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..errors import DeadlineExceeded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from . import Deadline
 
-class Credentials:
-    """AWS's credential chain, walked when a request is first signed, and anew when told to forget.
+__all__ = ["Credentials", "Keys"]
 
-    Both the provider that the session asks and the credentials that it gets. Walking the chain anew
-    is the one way that works for every source: it reads files and variables again, and it drops the
-    caches that would hand out the same expired token once more.
+
+class Keys:
+    """What signs a request. The repr shows nothing of it.
+
+    ``account``: the account that they belong to, when their source tells. ``expires``: the end of
+    their life in seconds since the epoch, or None when none is known.
     """
 
-    method = "secretbridge"
+    __slots__ = ("access_key", "account", "expires", "secret_key", "token")
 
     def __init__(
-        self, load: Callable[[], Any], call: threading.local, files: Sequence[str] = ()
+        self,
+        access_key: str,
+        secret_key: str,
+        token: str | None = None,
+        account: str | None = None,
+        expires: float | None = None,
     ) -> None:
+        self.access_key = access_key
+        self.secret_key = secret_key
+        self.token = token
+        self.account = account
+        self.expires = expires
+
+
+class Credentials:
+    """The credentials of one store. ``find`` walks the chain and returns a source of keys.
+
+    A source returns the keys to use now, and may refresh them when it is asked. Walking the chain
+    anew is the one way that works for every source: it reads files and variables again, and it drops
+    the caches that would hand out the same expired token once more.
+    """
+
+    def __init__(self, find: Callable[[], Callable[[], Keys]], files: Sequence[str] = ()) -> None:
         """``files``: what the chain may read; when one of them changes it is walked anew."""
-        self._load = load
+        self._find = find
         self._files = files
         self._seen: dict[str, tuple[int, ...]] = {}
-        self._call = call
-        self._found: Any = None
+        self._source: Callable[[], Keys] | None = None
         self._lock = threading.Lock()
+        self._used = threading.local()
         self.account: str | None = None
 
-    def load_credentials(self) -> Credentials:
-        return self
+    def keys(self, deadline: Deadline) -> Keys:
+        """Return the keys to sign with now.
 
-    def get_frozen_credentials(self) -> Any:
+        Raises :class:`DeadlineExceeded`, and what the source raises.
+        """
         # The lock has a timeout: a credential_process that hangs must hold up one thread for good
         # and not one more with each fetch.
-        if not self._lock.acquire(timeout=self._call.deadline.remaining()):
+        if not self._lock.acquire(timeout=deadline.remaining()):
             raise DeadlineExceeded(
                 "no AWS credentials within the time that was given",
                 hint="check the source of the credentials: credential_process, metadata service",
             )
         try:
             # Looked at before they are read, so that a change in between is seen the next time.
-            if self._has_changed() or self._found is None:
-                self._found = None
-                self._found = self._load()
-            self._call.found = self._found
-            keys = self._found.get_frozen_credentials()
-            # Noted here, because asking the credentials themselves may make them refresh.
-            self.account = getattr(keys, "account_id", None)
+            if self._has_changed() or self._source is None:
+                self._source = None
+                self._source = self._find()
+            self._used.source = self._source
+            keys = self._source()
+            self.account = keys.account
             return keys
         finally:
             self._lock.release()
 
-    def get_deferred_property(self, name: str) -> Callable[[], object]:
-        return lambda: self.account if name == "account_id" else None
-
     def forget(self) -> None:
-        """Drop the credentials that this thread used last, unless another thread already did."""
-        if self._found is getattr(self._call, "found", None):
-            self._found = None
+        """Drop the source that this thread used last, unless another thread already did."""
+        if self._source is getattr(self._used, "source", None):
+            self._source = None
 
     def drop(self) -> None:
-        self._found = None
+        """Forget everything."""
+        self._source = None
+        self._used = threading.local()
 
     def _has_changed(self) -> bool:
         """Whether a file is another one than when it was looked at last.

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from ..errors import DeadlineExceeded
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     Job = Callable[[], Iterable["Job"]]
     """Does one thing and returns the jobs that came out of it. Raises nothing."""
 
+_T = TypeVar("_T")
+
 
 def work_through(jobs: Iterable[Job], deadline: Deadline, width: int) -> None:
     """Do ``jobs`` and those that come out of them in up to ``width`` threads.
@@ -30,6 +32,27 @@ def work_through(jobs: Iterable[Job], deadline: Deadline, width: int) -> None:
     Returns when all are done, or at the deadline. What is not begun by then is not begun at all.
     """
     _Crew(jobs, width).work_until(deadline)
+
+
+def within(call: Callable[[], _T], deadline: Deadline) -> _T:
+    """Return what ``call`` returns, or raise what it raises; at the deadline go on without it."""
+    outcomes: list[_T] = []
+    errors: list[Exception] = []
+
+    def job() -> Iterable[Job]:
+        try:
+            outcomes.append(call())
+        except Exception as error:  # noqa: BLE001 - raised again by who waits
+            errors.append(error)
+        return ()
+
+    work_through([job], deadline, 1)
+    if outcomes:
+        return outcomes[0]
+    if errors:
+        raise errors[0]
+    deadline.remaining()
+    raise DeadlineExceeded("no complete answer within the deadline")
 
 
 class _Crew:

@@ -9,7 +9,6 @@ look like one.
 from __future__ import annotations
 
 import re
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
 from ..errors import (
@@ -23,6 +22,7 @@ from ..errors import (
     SecretMissing,
     VersionMissing,
 )
+from ._http1 import retry_after
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -122,13 +122,17 @@ class Refused(Exception):
 
     @property
     def is_denial(self) -> bool:
-        """The caller is known and may not do this."""
-        return self.code in _DENIED or (self.status == 403 and not self.is_about_credentials)
+        """The caller is known and may not do this.
+
+        A 403 without a code is a proxy's or a firewall's: it must not withdraw a password.
+        """
+        is_other = self.status == 403 and self.code != "" and not self.is_about_credentials
+        return self.code in _DENIED or is_other
 
     @property
     def is_about_credentials(self) -> bool:
         """The caller is not known."""
-        return self.code in _UNAUTHENTICATED or self.status in (401, 407)
+        return self.code in _UNAUTHENTICATED
 
     @property
     def is_throttle(self) -> bool:
@@ -143,18 +147,24 @@ class Refused(Exception):
     @property
     def server_time(self) -> float | None:
         """The server's clock in seconds since the epoch, or None when the answer did not tell."""
+        from email.utils import parsedate_to_datetime
+
         try:
             return parsedate_to_datetime(self.headers.get("date", "")).timestamp()
         except (TypeError, ValueError):
             return None
 
 
-_UNDECRYPTABLE = "the secret cannot be decrypted with its KMS key"
+_KEY_OFF = re.compile(
+    r"kms.*(?:is disabled|disabledexception|pending ?deletion|invalidstate)", re.S
+)
+"""How refusals of several codes speak of a KMS key that is there and does not work."""
 
 _SERVICES = {
     "BatchGetSecretValue": ("AWS Secrets Manager", "secretsmanager"),
     "DeleteMessageBatch": ("SQS", "sqs"),
     "GetParameter": ("AWS Parameter Store", "ssm"),
+    "GetCallerIdentity": ("AWS STS", "sts"),
     "GetParameters": ("AWS Parameter Store", "ssm"),
     "GetSecretValue": ("AWS Secrets Manager", "secretsmanager"),
     "ReceiveMessage": ("SQS", "sqs"),
@@ -167,7 +177,7 @@ def is_outage(error: SecretBridgeError) -> bool:
     return (
         isinstance(error, BackendUnavailable)
         and not isinstance(error, RateLimited)
-        and error.message != _UNDECRYPTABLE
+        and error.concerns_store
     )
 
 
@@ -179,6 +189,8 @@ def error_for(refused: Refused, request: DocumentId | None = None) -> SecretBrid
         return _credential_error(refused)
     if refused.is_throttle or refused.is_failure:
         return _transient(refused)
+    if _is_key_trouble(refused):
+        return _undecryptable()
     if refused.is_denial:
         return _denial(refused)
     if refused.code == "ResourceNotFoundException":
@@ -190,14 +202,7 @@ def error_for(refused: Refused, request: DocumentId | None = None) -> SecretBrid
     if refused.code in _INVALID:
         return ConfigError(
             f"{_SERVICES[refused.operation][0]} does not accept the name or version",
-            hint="compare the reference with the secret in the AWS console",
-        )
-    if refused.code.startswith(("DecryptionFailure", "KMS", "InvalidKeyId")):
-        # Not AccessDenied: the caller may read the secret, its value was not withdrawn, and an
-        # outage of KMS looks the same. So the last good value serves on, marked and bounded.
-        return BackendUnavailable(
-            _UNDECRYPTABLE,
-            hint="check that the secret's KMS key exists, is enabled, and allows kms:Decrypt",
+            hint="compare the reference with what the AWS console shows",
         )
     return _unknown(refused)
 
@@ -229,7 +234,7 @@ def _transient(refused: Refused) -> SecretBridgeError:
     if refused.is_throttle:
         return RateLimited(
             f"AWS asks for fewer requests{_in_brackets(refused)}",
-            retry_after=_retry_after(refused.headers),
+            retry_after=retry_after(refused.headers),
             hint="spread the start of instances, or ask for a higher quota",
         )
     return BackendUnavailable(
@@ -242,7 +247,8 @@ def _denial(refused: Refused) -> SecretBridgeError:
     caller = _CALLER.search(refused.text)
     who = caller[1] if caller else "the caller"
     service = _SERVICES[refused.operation][1]
-    if "kms" in refused.text.lower():
+    told = refused.text.lower()
+    if "kms" in told or "customer master key" in told:
         return AccessDenied(
             f"{who} may not decrypt with the secret's KMS key",
             hint="allow kms:Decrypt for the caller in the key's policy",
@@ -251,6 +257,23 @@ def _denial(refused: Refused) -> SecretBridgeError:
         f"{who} may not call {service}:{_named(refused.operation)} for it",
         hint="allow the action in the caller's IAM policy and in the secret's resource policy; "
         "AWS answers the same for a secret that does not exist when the caller may not know that",
+    )
+
+
+def _is_key_trouble(refused: Refused) -> bool:
+    if refused.code.startswith(("DecryptionFailure", "KMS", "InvalidKeyId")):
+        return True
+    return bool(_KEY_OFF.search(refused.text.lower()))
+
+
+def _undecryptable() -> SecretBridgeError:
+    # Not AccessDenied: the caller may read the secret, its value was not withdrawn, and an outage of
+    # KMS looks the same. So the last good value serves on, marked and bounded. Nor does it say
+    # anything about the store, which reads everything else.
+    return BackendUnavailable(
+        "the secret cannot be decrypted with its KMS key",
+        concerns_store=False,
+        hint="check that the secret's KMS key exists, is enabled, and allows kms:Decrypt",
     )
 
 
@@ -278,12 +301,17 @@ def _missing(refused: Refused, request: DocumentId | None) -> SecretBridgeError:
 
 def _missing_parameter(refused: Refused, request: DocumentId | None) -> SecretBridgeError:
     if refused.code == "ParameterNotFound":
+        # GetParameters does not tell a missing version from a missing parameter.
+        is_unclear = (
+            refused.operation == "GetParameters" and request is not None and request.options
+        )
         return SecretMissing(
-            "AWS Parameter Store has no parameter of this name in this account and region",
+            "AWS Parameter Store has no parameter of this name in this account and region"
+            + (", or it has no such version" if is_unclear else ""),
             hint="check the name (a leading '/' belongs to it), the store's region and account",
         )
     pinned = request.options if request is not None else ()
-    which = " and ".join(f"{name} {value}" for name, value in pinned) or "such version"
+    which = " or ".join(f"{name} {value}" for name, value in pinned) or "such version"
     return VersionMissing(
         f"the parameter has no {which}",
         hint="`aws ssm get-parameter-history` shows the versions and labels it has",
@@ -327,8 +355,3 @@ def _named(operation: str) -> str:
 
 def _in_brackets(refused: Refused) -> str:
     return f" ({refused.code})" if _CODE.fullmatch(refused.code) else ""
-
-
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    value = headers.get("retry-after", "").strip()
-    return float(value) if value.isascii() and value.isdecimal() and len(value) <= 6 else None

@@ -51,7 +51,7 @@ def refusal(error: Any) -> Refused:
 
 
 def library_error(error: Exception) -> SecretBridgeError:
-    """Translate what botocore raises when it could not even send a request."""
+    """Translate what botocore raises when it looks for credentials."""
     name = type(error).__name__
     names = {kind.__name__ for kind in type(error).__mro__}
     if names & _NO_CREDENTIALS:
@@ -66,7 +66,7 @@ def library_error(error: Exception) -> SecretBridgeError:
         )
     if names & _CONFIGURATION:
         return configuration_error(error)
-    return unexpected(error, "the call of AWS Secrets Manager")
+    return unexpected(error, "looking for AWS credentials")
 
 
 def configuration_error(error: Exception) -> ConfigError:

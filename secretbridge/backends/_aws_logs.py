@@ -1,10 +1,11 @@
-"""Keep botocore's debug log from printing what we fetch.
+"""Keep botocore's debug log from printing what it holds for us.
 
-At DEBUG botocore logs whole answers (``SecretString`` and the keys of assumed roles in them) and
-signed requests (session tokens in them), so that an application whose root logger stands at DEBUG
-writes every secret into its log. A filter on botocore's and urllib3's loggers drops the records
-below INFO that are made *while a thread works for us*. What an application does with botocore
-itself, say with S3, stays as visible as it wants it.
+At DEBUG botocore logs whole answers (the keys of assumed roles in them) and signed requests (session
+tokens in them), so that an application whose root logger stands at DEBUG writes credentials into its
+log; its own client of Secrets Manager logs every secret too. A filter on botocore's and urllib3's
+loggers drops the records below INFO that are made *while a thread works for us*, and the tracebacks
+of the others. What an application does with botocore itself, say with S3, stays as visible as it
+wants it.
 """
 
 from __future__ import annotations
@@ -22,12 +23,16 @@ if TYPE_CHECKING:
 _PACKAGES = ("botocore", "botocore.retries", "botocore.crt", "urllib3", "urllib3.util")
 
 _thread = threading.local()
-_installed = threading.Lock()
 
 
 class _NotOurs(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
-        return record.levelno >= logging.INFO or not getattr(_thread, "is_ours", False)
+        if not getattr(_thread, "is_ours", False):
+            return True
+        # A traceback leads to frames that hold the token that was exchanged, and some collectors of
+        # errors send the variables of frames along.
+        record.exc_info = record.exc_text = None
+        return record.levelno >= logging.INFO
 
 
 _filter = _NotOurs()
@@ -39,14 +44,13 @@ def install() -> None:
     A filter on a parent logger does not see the records of its children, hence each one by name,
     also of modules that are not loaded yet. Adding a filter twice has no effect.
     """
-    with _installed:
-        for package in _PACKAGES:
-            spec = find_spec(package)
-            if spec is None:
-                continue
-            names = [module.name for module in iter_modules(spec.submodule_search_locations)]
-            for name in (package, *(f"{package}.{module}" for module in names)):
-                logging.getLogger(name).addFilter(_filter)
+    for package in _PACKAGES:
+        spec = find_spec(package)
+        if spec is None:
+            continue
+        names = [module.name for module in iter_modules(spec.submodule_search_locations)]
+        for name in (package, *(f"{package}.{module}" for module in names)):
+            logging.getLogger(name).addFilter(_filter)
 
 
 @contextmanager

@@ -3,24 +3,26 @@
 EventBridge sends "Secret Label Updated" when a version becomes current, and CloudTrail's events for
 what else may change what a reader gets: deletion, restoring, permissions, rotation. An event carries
 names, never values, and is not believed further than that: it makes us ask the store. So whoever can
-write to the queue can cause fetches and nothing else.
+write to the queue can cause fetches and nothing else, and of those one per secret and second: the
+first names are handed over at once, and what follows them is gathered for a second.
 
 A message is deleted after its names were handed over; one that was received while we end is left for
 the next process. A queue gives each message to one reader, hence each process needs a queue of its
-own (one rule may have several targets); who shares one is told late, by the refresh interval.
+own (one rule may have several targets, or a topic of SNS several queues); who shares one is told
+late, by the refresh interval.
 """
 
 from __future__ import annotations
 
 import json
-import logging
 import os
 import re
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from ..errors import ConfigError, SecretBridgeError
+from ..errors import ConfigError, SecretBridgeError, SecretTooLarge
 from . import Deadline, unexpected
 from ._aws_errors import Refused, error_for
 
@@ -37,9 +39,21 @@ WAIT = 20
 MARGIN = 5.0
 """Seconds that an answer may take beyond :data:`WAIT`."""
 
+GATHER = 1.0
+"""Least seconds between two times that names are handed over; those between come together."""
+
+MAX_BODY = 1 << 18
+"""Characters of a message that are looked at; EventBridge sends at most 256 KiB."""
+
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
+_MOST = 10
+"""Messages that one call can receive or delete."""
+
 _SLICE = 0.5
 """Seconds of a pause between two looks at whether to stop."""
+
+_MAX_NAMES = 100
+"""Names in one event that are looked at; an honest one has three."""
 
 _NATIVE = frozenset(("Secret Label Updated", "Parameter Store Change"))
 _CHANGING = frozenset(
@@ -70,15 +84,14 @@ _ARN = re.compile(
 )
 _KEYS = frozenset(("name", "arn", "secretid"))
 
-_log = logging.getLogger("secretbridge.backends.aws")
-
 
 def _chance() -> float:
     return int.from_bytes(os.urandom(4), "big") / (1 << 32)
 
 
 class SqsChanges:
-    """Listens to one queue. ``dropped`` counts the messages that told of no secret."""
+    """Listens to one queue. ``dropped`` counts the messages that told of no secret; ``news`` says
+    for people how changes are noticed, None as long as the queue has not answered."""
 
     def __init__(
         self,
@@ -87,6 +100,7 @@ class SqsChanges:
         store: str,
         *,
         wait: int = WAIT,
+        clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], object] = time.sleep,
         random: Callable[[], float] = _chance,
     ) -> None:
@@ -94,37 +108,60 @@ class SqsChanges:
         self._queue_url = queue_url
         self._store = store
         self._wait = wait
+        self._clock = clock
         self._sleep = sleep
         self._random = random
         self._place: Place = client.at(
             "sqs", _region(queue_url) or client.region, _origin(queue_url), wait + MARGIN
         )
+        self._singly = 0
+        self._handed_over_at = -GATHER
         self.dropped = 0
+        self.news: str | None = None
 
     def listen(
         self, is_stopping: Callable[[], bool], found: Callable[[Sequence[str]], None]
     ) -> None:
         """Call ``found`` with names and ARNs that changed, until ``is_stopping``.
 
-        Returns within one poll after that. An outage is waited out. Raises :class:`ConfigError`
-        when there is no such queue, because waiting does not make one.
+        Returns within one poll after that, at once when the store is closed. An outage is waited
+        out. Raises :class:`ConfigError` when there is no such queue, because waiting does not make
+        one.
         """
         pause = 0.0
         told: type[SecretBridgeError] | None = None
         while not is_stopping():
             try:
-                messages = self._receive()
+                messages = self._gathered(is_stopping)
+                self.news = "events"
                 if messages and not is_stopping():
                     self._hand_over(messages, found)
                 pause, told = 0.0, None
-            except ConfigError:
+            except ConfigError as error:
+                self.news = f"polling: {error.message}"
                 raise
             except SecretBridgeError as error:
+                if is_stopping():
+                    return  # closing ended the poll
+                if isinstance(error, SecretTooLarge) and not self._singly:
+                    # Ten messages may be more than an answer may hold; a single one is not.
+                    self._singly = _MOST
+                    continue
+                self.news = f"polling: no events at the moment ({error.message})"
                 if type(error) is not told:  # once per kind, and not with each attempt
-                    _log.warning("no news from the queue of events at the moment: %s", error)
+                    _report(error)
                 told = type(error)
                 pause = min(max(_FIRST_PAUSE, pause * 2), _LONGEST_PAUSE)
                 self._rest(pause * (0.5 + self._random() / 2), is_stopping)
+
+    def _gathered(self, is_stopping: Callable[[], bool]) -> list[Mapping[str, Any]]:
+        """Wait for messages, and gather more until the last ones are :data:`GATHER` seconds ago."""
+        messages = self._receive(self._wait)
+        end = self._handed_over_at + GATHER
+        with suppress(SecretBridgeError):  # what there is counts; the next poll fails as well
+            while messages and self._clock() < end and not is_stopping():
+                messages = [*messages, *self._receive(1)]
+        return messages
 
     def _hand_over(
         self, messages: Sequence[Mapping[str, Any]], found: Callable[[Sequence[str]], None]
@@ -136,17 +173,21 @@ class SqsChanges:
             changed.update(dict.fromkeys(names))
         if changed:
             found(list(changed))
+            self._handed_over_at = self._clock()
+        handles = [message.get("ReceiptHandle") for message in messages]
         entries = [
-            {"Id": str(number), "ReceiptHandle": message["ReceiptHandle"]}
-            for number, message in enumerate(messages)
-            if isinstance(message.get("ReceiptHandle"), str)
+            {"Id": str(number), "ReceiptHandle": handle}
+            for number, handle in enumerate(handles)
+            if isinstance(handle, str)
         ]
-        if entries:
-            self._call("DeleteMessageBatch", {"Entries": entries}, MARGIN)
+        for start in range(0, len(entries), _MOST):
+            self._call("DeleteMessageBatch", {"Entries": entries[start : start + _MOST]}, MARGIN)
 
-    def _receive(self) -> list[Mapping[str, Any]]:
-        asked = {"MaxNumberOfMessages": 10, "WaitTimeSeconds": self._wait}
-        messages = self._call("ReceiveMessage", asked, self._wait + MARGIN).get("Messages") or []
+    def _receive(self, wait: int) -> list[Mapping[str, Any]]:
+        asked = {"MaxNumberOfMessages": 1 if self._singly else _MOST, "WaitTimeSeconds": wait}
+        answer = self._call("ReceiveMessage", asked, wait + MARGIN).get("Messages")
+        messages = answer if isinstance(answer, list) else []
+        self._singly = max(0, self._singly - len(messages))
         return [message for message in messages if isinstance(message, dict)]
 
     def _call(
@@ -161,7 +202,7 @@ class SqsChanges:
             failure = self._error(refused)
         except SecretBridgeError as error:
             failure = error
-        except Exception as error:  # noqa: BLE001  (a parser that met nonsense)
+        except Exception as error:  # noqa: BLE001  (an answer that makes no sense)
             failure = unexpected(error, "reading the answer of SQS")
         raise failure.about(None, self._store) from None
 
@@ -179,24 +220,41 @@ class SqsChanges:
             seconds -= _SLICE
 
 
+def _report(error: SecretBridgeError) -> None:
+    from logging import getLogger
+
+    log = getLogger("secretbridge.backends.aws")
+    log.warning("no news from the queue of events at the moment: %s", error)
+
+
 def names_in(body: object) -> list[str]:
     """Return the names and ARNs that an event tells of; none when it is not about a change."""
-    event: object = None
-    if isinstance(body, str):
-        try:
-            event = json.loads(body)
-        except (ValueError, RecursionError):
-            event = None
-    if not isinstance(event, dict) or event.get("source") not in _SOURCES:
+    event = _parsed(body)
+    if event.get("Type") == "Notification":
+        event = _parsed(event.get("Message"))  # SNS puts the event into an envelope of its own
+    if event.get("source") not in _SOURCES:  # a tuple: what has no hash is not in it either
         return []
     detail = event.get("detail")
     if not isinstance(detail, dict) or detail.get("errorCode"):
         return []
-    if event.get("detail-type") not in _NATIVE and detail.get("eventName") not in _CHANGING:
+    kind, call = event.get("detail-type"), detail.get("eventName")
+    if not (isinstance(kind, str) and kind in _NATIVE) and not (
+        isinstance(call, str) and call in _CHANGING
+    ):
         return []
     resources = event.get("resources")
     told = [*(resources if isinstance(resources, list) else []), *_told(detail)]
-    return list(dict.fromkeys(text for text in told if _is_name(text)))
+    return list(dict.fromkeys(text for text in told[:_MAX_NAMES] if _is_name(text)))
+
+
+def _parsed(body: object) -> Mapping[str, Any]:
+    event: object = None
+    if isinstance(body, str) and len(body) <= MAX_BODY:
+        try:
+            event = json.loads(body)
+        except (ValueError, RecursionError):
+            event = None
+    return event if isinstance(event, dict) else {}
 
 
 def _told(detail: Mapping[str, Any]) -> Iterator[object]:
@@ -206,6 +264,8 @@ def _told(detail: Mapping[str, Any]) -> Iterator[object]:
     for part in (detail, *(detail.get(key) for key in inner)):
         if isinstance(part, dict):
             yield from (value for key, value in part.items() if key.lower() in _KEYS)
+            names = part.get("names")  # of DeleteParameters
+            yield from names if isinstance(names, list) else ()
 
 
 def _is_name(text: object) -> bool:

@@ -116,6 +116,9 @@ class Tls:
         # file that the environment variable SSLKEYLOGFILE names.
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
+        # The names that a certificate is for stand in its extension (RFC 9525, section 2). The common
+        # name is free text, in which authorities do not always check what they sign.
+        context.hostname_checks_common_name = False
         context.set_alpn_protocols(["http/1.1"])
         reading = self._ca_file
         try:

@@ -16,7 +16,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
-__all__ = ["MAX_HEAD", "Answer", "ProtocolError", "TooLargeError", "encode_request", "read_answer"]
+__all__ = [
+    "MAX_HEAD",
+    "Answer",
+    "ProtocolError",
+    "TooLargeError",
+    "encode_request",
+    "read_answer",
+    "retry_after",
+]
 
 MAX_HEAD = 64 * 1024
 """Most bytes of a status line with its header fields, and of the trailers."""
@@ -30,6 +38,8 @@ _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: [\t\x20-\x7e\x80-
 _FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\t\x20-\x7e\x80-\xff]*?)[ \t]*")
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,8})[ \t]*(?:;.*)?", re.DOTALL)
 _TARGET = re.compile(r"/[\x21-\x7e]*")
+_DOTS = re.compile(r"(?:/|%2F)(?:\.|%2E){1,2}(?=/|%2F|$)", re.IGNORECASE)
+"""Servers resolve these before they look at policies, so that a path would leave where it begins."""
 _VALUE = re.compile(r"[\t\x20-\x7e]*")
 
 
@@ -50,10 +60,10 @@ class Answer:
     __slots__ = ("body", "headers", "is_last", "status")
 
     def __init__(self, status: int, headers: dict[str, str], body: bytes, is_last: bool) -> None:
-        self.status = status
-        self.headers = headers
-        self.body = body
-        self.is_last = is_last
+        self.status: int = status
+        self.headers: dict[str, str] = headers
+        self.body: bytes = body
+        self.is_last: bool = is_last
 
     def __repr__(self) -> str:
         return f"<Answer {self.status}>"
@@ -64,13 +74,16 @@ def encode_request(
 ) -> bytes:
     """Return the bytes of a request.
 
-    Raises :class:`ValueError` for a target or header that could end its line and begin another: a
-    credential read from a file is attacker-controlled input here. The error does not show it.
+    Raises :class:`ValueError` for a target that would leave its place, and for a target or header that
+    could end its line and begin another: a credential read from a file is attacker-controlled input
+    here. The error does not show it.
     """
     if not method.isascii() or not method.isalpha():
         raise ValueError("not a method")
     if not _TARGET.fullmatch(target) or "#" in target:
         raise ValueError("the path holds a character that must be percent-encoded")
+    if _DOTS.search(target.partition("?")[0]):
+        raise ValueError("the path has a segment '.' or '..'")
     lines = [f"{method} {target} HTTP/1.1"]
     for name, value in headers.items():
         if not _VALUE.fullmatch(value):
@@ -82,10 +95,18 @@ def encode_request(
     return "\r\n".join(lines).encode("ascii") + (body or b"")
 
 
-def read_answer(receive: Callable[[], bytes], max_body: int, *, has_body: bool = True) -> Answer:
+def read_answer(
+    receive: Callable[[], bytes],
+    max_body: int,
+    *,
+    has_body: bool = True,
+    may_switch: bool = False,
+) -> Answer:
     """Read one answer from ``receive``, which returns the next bytes, or none at the end.
 
     ``has_body`` is False for the answer to a HEAD, which states the length of what it leaves out.
+    With ``may_switch`` the server may go on in another protocol (101): ``body`` is then what has
+    been received of that.
 
     Raises :class:`ProtocolError`; whatever ``receive`` raises passes through.
     """
@@ -95,7 +116,9 @@ def read_answer(receive: Callable[[], bytes], max_body: int, *, has_body: bool =
         if status >= 200:
             break
         if status == 101:
-            raise ProtocolError("it switched to another protocol")
+            if not may_switch:
+                raise ProtocolError("it switched to another protocol")
+            return Answer(status, headers, reader.held(), True)
     else:
         raise ProtocolError("it sent interim answers without end")
     body, is_framed = b"", True
@@ -127,6 +150,10 @@ class _Reader:
     def is_empty(self) -> bool:
         return self._at == len(self._buffer)
 
+    def held(self) -> bytes:
+        """Return what has been received and not been read."""
+        return self._buffer[self._at :]
+
     def until(self, end: bytes, limit: int) -> bytes:
         """Return the bytes up to ``end`` and move past both."""
         searched = self._at
@@ -145,30 +172,39 @@ class _Reader:
 
     def exactly(self, size: int) -> bytes:
         """Return the next ``size`` bytes."""
-        parts: list[bytes] = []
+        found = self._buffer[self._at : self._at + size]
+        self._at += len(found)
+        if len(found) == size:
+            return found
+        body = bytearray(found)
+        self.take(size - len(found), body)
+        return bytes(body)
+
+    def take(self, size: int, body: bytearray) -> None:
+        """Add the next ``size`` bytes to ``body``.
+
+        One buffer grows, and not a list of parts: in parts of two bytes, which a server is free to
+        send, 8 MiB would take 550.
+        """
         while True:
             part = self._buffer[self._at : self._at + size]
             self._at += len(part)
             size -= len(part)
-            if not size and not parts:
-                return part
-            parts.append(part)
+            body += part
             if not size:
-                return b"".join(parts)
+                return
             self._buffer = self._next()
             self._at = 0
 
     def rest(self, limit: int) -> bytes:
         """Return everything up to the end of the stream."""
-        parts = [self._buffer[self._at :]]
-        size = len(parts[0])
+        body = bytearray(self._buffer[self._at :])
         self._buffer, self._at = b"", 0
-        while size <= limit:
+        while len(body) <= limit:
             part = self._receive()
             if not part:
-                return b"".join(parts)
-            parts.append(part)
-            size += len(part)
+                return bytes(body)
+            body += part
         raise _too_large(limit)
 
     def _next(self) -> bytes:
@@ -222,8 +258,7 @@ def _read_body(reader: _Reader, headers: Mapping[str, str], max_body: int) -> tu
 
 
 def _read_chunks(reader: _Reader, max_body: int) -> bytes:
-    parts: list[bytes] = []
-    left = max_body
+    body = bytearray()
     while True:
         match = _CHUNK_SIZE.fullmatch(reader.until(b"\r\n", MAX_CHUNK_LINE))
         if match is None:
@@ -231,10 +266,9 @@ def _read_chunks(reader: _Reader, max_body: int) -> bytes:
         size = int(match[1], 16)
         if size == 0:
             break
-        if size > left:
+        if size > max_body - len(body):
             raise _too_large(max_body)
-        left -= size
-        parts.append(reader.exactly(size))
+        reader.take(size, body)
         if reader.exactly(2) != b"\r\n":
             raise ProtocolError("a chunk does not end where it says")
     trailers = MAX_HEAD
@@ -242,7 +276,27 @@ def _read_chunks(reader: _Reader, max_body: int) -> bytes:
         trailers -= len(line)
         if trailers <= 0:
             raise ProtocolError("its trailers have no end")
-    return b"".join(parts)
+    return bytes(body)
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Return for how many seconds an answer asks to be left alone, or None.
+
+    RFC 9110, section 10.2.3, allows seconds and a date; that is compared with the answer's own date,
+    so that a wrong clock here or there means nothing.
+    """
+    text = headers.get("retry-after", "").strip()
+    if text.isascii() and text.isdecimal() and len(text) <= 6:
+        return float(text)
+    if not text.endswith("GMT"):
+        return None
+    from email.utils import parsedate_to_datetime
+
+    try:
+        then, now = (parsedate_to_datetime(date) for date in (text, headers.get("date", "")))
+        return max(0.0, (then - now).total_seconds())
+    except (TypeError, ValueError):
+        return None
 
 
 def _too_large(limit: int) -> TooLargeError:

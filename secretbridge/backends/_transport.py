@@ -24,6 +24,7 @@ import ssl
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from json import JSONDecoder
 from typing import Any
 
@@ -102,11 +103,13 @@ class Transport:
         """Why the last attempt to connect failed; None after one that succeeded."""
         self._tls = Tls(ca_file, client_cert_file, client_key_file) if address.is_tls else None
         self._server_name = server_name or address.host
-        self._timeout = timeout
+        self.timeout = timeout
         self._max_answer = max_answer
         self._host_header = str(address)
         self._lock = threading.Lock()
         self._idle: list[tuple[socket.socket, float]] = []
+        self._busy: set[socket.socket] = set()
+        self._closed = False
 
     def __repr__(self) -> str:
         return f"<Transport {self.address}>"
@@ -120,80 +123,104 @@ class Transport:
         deadline: Deadline,
         body: bytes | None = None,
         only_reads: bool | None = None,
+        is_fresh: bool = False,
     ) -> Answer:
         """Send one request and return the complete answer, whatever its status from 200 up.
 
         ``path`` begins with a slash and is percent-encoded already. ``only_reads`` says that the
-        request changes nothing at the server (default: by its method, GET and HEAD). Raises
+        request changes nothing at the server (default: by its method, GET and HEAD); ``is_fresh``
+        wants a new connection, which is then the only one that the request is sent on. Raises
         :class:`BackendUnavailable` (also for a redirect, which is never followed),
         :class:`DeadlineExceeded`, :class:`SecretTooLarge` and, for unusable TLS files or header
         values, :class:`ConfigError`. No error holds anything that was sent or received.
         """
-        limit = Deadline(min(deadline.remaining(), self._timeout))
-        try:
-            payload = encode_request(
-                method,
-                self.address.prefix + path,
-                {"Host": self._host_header, "Accept-Encoding": "identity", **headers},
-                body,
-            )
-        except ValueError as error:
-            raise ConfigError(
-                f"the request cannot be written ({error})",
-                hint="look for stray line breaks in the credential files",
-            ) from None
+        limit = Deadline(min(deadline.remaining(), self.timeout))
+        payload = self._encoded(method, path, headers, body)
         try:
             if only_reads is None:
                 only_reads = method in ("GET", "HEAD")
-            answer = self._exchange(payload, limit, method != "HEAD", only_reads)
+            answer = self._exchange(payload, limit, method != "HEAD", only_reads, is_fresh)
         except (OSError, ProtocolError, DeadlineExceeded) as error:
             failure = self._named(error)
         else:
             if answer.status < 300 or answer.status >= 400:
                 return answer
-            failure = BackendUnavailable(
-                f"{self.address} answered with a redirect (HTTP {answer.status}), which is never "
-                "followed: it would carry the credential along",
-                hint="set the address of the server itself, or of its load balancer; a standby "
-                "node redirects to the active one",
-            )
+            failure = self._redirected(answer.status)
+        raise failure from None
+
+    def upgrade(
+        self, path: str, *, headers: Mapping[str, str], deadline: Deadline
+    ) -> tuple[Answer, socket.socket | None]:
+        """Ask on a new connection to go on in another protocol; return the answer and, after a 101,
+        the connection, which is then the caller's. ``body`` is what came along already.
+
+        Raises as :meth:`request`.
+        """
+        limit = Deadline(min(deadline.remaining(), self.timeout))
+        payload = self._encoded("GET", path, headers, None)
+        try:
+            sock = self._connect(limit)
+            answer = self._converse(sock, payload, limit, has_body=True, may_switch=True)
+        except (OSError, ProtocolError, DeadlineExceeded) as error:
+            failure = self._named(error)
+        else:
+            if answer.status == 101:
+                return answer, sock
+            if answer.status < 300 or answer.status >= 400:
+                return answer, None
+            failure = self._redirected(answer.status)
         raise failure from None
 
     def after_fork(self) -> None:
         """In a forked child: leave the parent's connections alone and begin without any."""
         self._lock = threading.Lock()
-        inherited, self._idle = self._idle, []
-        for sock, _ in inherited:
+        inherited = [*self._busy, *(sock for sock, _ in self._idle)]
+        self._idle, self._busy = [], set()
+        for sock in inherited:
             sock.close()  # closes this process's descriptor; says nothing to the server
 
     def close(self) -> None:
-        """Close the connections that are kept open."""
+        """Close the connections that are kept open, and end the requests that are under way."""
         with self._lock:
+            self._closed = True
             idle, self._idle = self._idle, []
+            busy = list(self._busy)
         for sock, _ in idle:
             sock.close()
+        for sock in busy:
+            with suppress(OSError):
+                # Wakes the thread that waits on it. Not the method of a TLS connection, which that
+                # thread is using.
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
     # Connections ---------------------------------------------------------------------------------
 
     def _exchange(
-        self, payload: bytes, limit: Deadline, has_body: bool, only_reads: bool
+        self, payload: bytes, limit: Deadline, has_body: bool, only_reads: bool, is_fresh: bool
     ) -> Answer:
-        sock = self._reuse()
+        sock = None if is_fresh else self._reuse()
         if sock is not None:
             try:
                 return self._converse(sock, payload, limit, has_body)
             except _ClosedEarly:
                 # The server closed the kept connection while the request was on its way. Only what
                 # changes nothing is sent a second time.
-                if not only_reads:
+                if not only_reads or self._closed:
                     raise
         return self._converse(self._connect(limit), payload, limit, has_body)
 
     def _converse(
-        self, sock: socket.socket, payload: bytes, limit: Deadline, has_body: bool
+        self,
+        sock: socket.socket,
+        payload: bytes,
+        limit: Deadline,
+        has_body: bool,
+        may_switch: bool = False,
     ) -> Answer:
-        is_kept = False
+        is_kept = is_handed_over = False
         has_answered = False
+        with self._lock:
+            self._busy.add(sock)
 
         def receive() -> bytes:
             nonlocal has_answered
@@ -208,17 +235,22 @@ class Transport:
                 # Not sendall(): over TLS its timeout begins anew with every record.
                 sock.settimeout(limit.remaining())
                 rest = rest[sock.send(rest) :]
-            answer = read_answer(receive, self._max_answer, has_body=has_body)
+            answer = read_answer(
+                receive, self._max_answer, has_body=has_body, may_switch=may_switch
+            )
             is_kept = not answer.is_last
+            is_handed_over = answer.status == 101
             return answer
         except (ConnectionError, ssl.SSLEOFError, ProtocolError):
             if has_answered:
                 raise
             raise _ClosedEarly("it closed the connection without an answer") from None
         finally:
+            with self._lock:
+                self._busy.discard(sock)
             if is_kept:
                 self._keep(sock)
-            else:
+            elif not is_handed_over:
                 sock.close()
 
     def _reuse(self) -> socket.socket | None:
@@ -234,7 +266,7 @@ class Transport:
 
     def _keep(self, sock: socket.socket) -> None:
         with self._lock:
-            if len(self._idle) < MAX_IDLE:
+            if len(self._idle) < MAX_IDLE and not self._closed:
                 self._idle.append((sock, time.monotonic()))
                 return
         sock.close()
@@ -250,7 +282,27 @@ class Transport:
         self.unreachable = None
         return sock
 
+    def _encoded(
+        self, method: str, path: str, headers: Mapping[str, str], body: bytes | None
+    ) -> bytes:
+        sent = {"Host": self._host_header, "Accept-Encoding": "identity", **headers}
+        try:
+            return encode_request(method, self.address.prefix + path, sent, body)
+        except ValueError as error:
+            raise ConfigError(
+                f"the request cannot be written ({error})",
+                hint="look for stray line breaks in the credential files, and at the path",
+            ) from None
+
     # Errors --------------------------------------------------------------------------------------
+
+    def _redirected(self, status: int) -> SecretBridgeError:
+        return BackendUnavailable(
+            f"{self.address} answered with a redirect (HTTP {status}), which is never followed: it "
+            "would carry the credential along",
+            hint="set the address of the server itself, or of its load balancer; a standby node "
+            "redirects to the active one",
+        )
 
     def _named(self, error: Exception) -> SecretBridgeError:
         """Return ``error`` in our own words: the original may hold what was received."""

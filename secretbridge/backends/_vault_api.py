@@ -22,6 +22,7 @@ from ..errors import (
     SecretBridgeError,
     SecretMissing,
 )
+from ._http1 import retry_after
 from ._transport import read_json
 
 if TYPE_CHECKING:
@@ -39,9 +40,9 @@ class Reply:
     __slots__ = ("content", "retry_after", "status", "text")
 
     def __init__(self, answer: Answer) -> None:
-        self.status = answer.status
-        self.retry_after = answer.headers.get("retry-after")
-        self.text = ""
+        self.status: int = answer.status
+        self.retry_after: float | None = retry_after(answer.headers)
+        self.text: str = ""
         self.content: dict[str, Any] | None = None
         if answer.body:
             try:
@@ -95,6 +96,10 @@ class Api:
         if namespace:
             self._headers["X-Vault-Namespace"] = namespace
 
+    def headers(self, token: str | None) -> dict[str, str]:
+        """Return what every request carries, and ``token`` where it is somebody's."""
+        return self._headers if token is None else {**self._headers, "X-Vault-Token": token}
+
     def ask(
         self,
         method: str,
@@ -105,12 +110,13 @@ class Api:
         query: Mapping[str, str] | None = None,
         body: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
+        is_fresh: bool = False,
     ) -> Reply:
         """Send one request to ``/v1/`` + ``path`` (see :func:`api_path`) and return the reply.
 
-        Raises what :meth:`Transport.request` raises.
+        ``is_fresh`` wants a new connection. Raises what :meth:`Transport.request` raises.
         """
-        sent = self._headers if token is None else {**self._headers, "X-Vault-Token": token}
+        sent = self.headers(token)
         payload = None
         if body is not None:
             payload = dumps(body).encode()
@@ -119,7 +125,9 @@ class Api:
             sent = {**sent, **headers}
         target = f"/v1/{path}?{urlencode(query)}" if query else f"/v1/{path}"
         return Reply(
-            self.transport.request(method, target, headers=sent, body=payload, deadline=deadline)
+            self.transport.request(
+                method, target, headers=sent, body=payload, deadline=deadline, is_fresh=is_fresh
+            )
         )
 
 
@@ -187,7 +195,7 @@ def _unavailable(reply: Reply) -> BackendUnavailable:
     if reply.status == 429 and not reply.says("standby"):
         return RateLimited(
             "the server's rate limit is exceeded",
-            retry_after=_seconds(reply.retry_after),
+            retry_after=reply.retry_after,
             hint="raise the quota, or refresh less often",
         )
     if reply.says("sealed"):
@@ -200,7 +208,9 @@ def _unavailable(reply: Reply) -> BackendUnavailable:
             hint="set `address` to the active node, or to the cluster's load balancer",
         )
     return BackendUnavailable(
-        f"the server failed (HTTP {reply.status})", hint="its log names the cause"
+        f"the server failed (HTTP {reply.status})",
+        concerns_store=reply.concerns_the_store,
+        hint="its log names the cause",
     )
 
 
@@ -232,10 +242,3 @@ def unusable(what: str) -> BackendUnavailable:
         f"the server's answer cannot be used: {what}",
         hint="check that `address` is the server's own and that no proxy answers instead",
     )
-
-
-def _seconds(text: str | None) -> float | None:
-    # An HTTP date is allowed here too; Vault sends seconds (RFC 9110, section 10.2.3).
-    if text is None or not text.isascii() or not text.isdecimal() or len(text) > 6:
-        return None
-    return float(text)

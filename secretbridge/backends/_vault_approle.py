@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["AppRole"]
 
+_log = logging.getLogger("secretbridge.backends.vault")
+
 
 class AppRole(MethodLogin):
     """A role id and a secret id, both read from their files at every login.
@@ -45,6 +48,8 @@ class AppRole(MethodLogin):
         self._secret_id_file = secret_id_file
         self._is_wrapped = is_wrapped
         self._unwrapped: tuple[str, str] | None = None
+        self._alarm: tuple[str, AuthenticationFailed] | None = None
+        """The wrapping token that raised the alarm, and how: it is not tried a second time."""
 
     @classmethod
     def from_options(cls, auth: Mapping[str, Any]) -> AppRole:
@@ -65,14 +70,24 @@ class AppRole(MethodLogin):
 
     def forget(self) -> None:
         """Drop the unwrapped secret id."""
-        self._unwrapped = None
+        self._unwrapped = self._alarm = None
 
     def _secret_id(self, path: str, api: Api, deadline: Deadline) -> str:
         text = read_credential(path, "secret id")
         if not self._is_wrapped:
             return text
+        if self._alarm is not None and self._alarm[0] == text:
+            raise self._alarm[1].about(None)
         if self._unwrapped is None or self._unwrapped[0] != text:
-            self._unwrapped = (text, self._unwrap(text, path, api, deadline))
+            try:
+                self._unwrapped = (text, self._unwrap(text, path, api, deadline))
+            except _AlarmRaised as alarm:
+                error = AuthenticationFailed(alarm.message, hint=alarm.hint)
+                self._alarm = (text, error)
+                _log.critical(
+                    "%s", error
+                )  # once for each wrapping token, however often it is tried
+                raise error.about(None) from None
         return self._unwrapped[1]
 
     def _unwrap(self, wrapping: str, path: str, api: Api, deadline: Deadline) -> str:
@@ -89,7 +104,7 @@ class AppRole(MethodLogin):
         if api.namespace:
             origin = origin.removeprefix(api.namespace.strip("/") + "/")
         if not re.fullmatch(rf"auth/{re.escape(self.mount)}/role/[^/]+/secret-id", origin):
-            raise AuthenticationFailed(
+            raise _AlarmRaised(
                 f"ALARM: the wrapping token in {path} was not made by auth/{self.mount}; somebody "
                 "may have put it there in place of the right one",
                 hint="do not use it; find out who wrote the file, and wrap a new secret id",
@@ -107,10 +122,15 @@ class AppRole(MethodLogin):
         return secret_id
 
     def _unwrap_failed(self, reply: Reply, path: str) -> SecretBridgeError:
-        if reply.status in (400, 403, 404) and reply.errors is not None:
-            return AuthenticationFailed(
+        is_refused = reply.status in (400, 403) and reply.errors is not None
+        if is_refused and not reply.says("namespace"):
+            return _AlarmRaised(
                 f"ALARM: the wrapping token in {path} has been used already, or has expired; if "
                 "this process did not use it before a restart, somebody else has the secret id",
                 hint="revoke the role's secret ids, look into the audit log, and wrap a new one",
             )
         return failed(reply)
+
+
+class _AlarmRaised(AuthenticationFailed):
+    """Somebody may have the secret id."""

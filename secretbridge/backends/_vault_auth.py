@@ -60,8 +60,8 @@ class Session:
         self._clock = clock
         self._lock = threading.Lock()
         self._token: Token | None = None
-        self._replaced: list[Token] = []
-        """Tokens that we made and no longer use. They live on, for leases may hang on them."""
+        self._replaced: dict[Token, float] = {}
+        """Tokens that we made and no longer use, and since when. Leases may hang on them."""
         self._reread_at = -inf
         self._is_in_namespace = False
         self._failure: SecretBridgeError | None = None
@@ -92,7 +92,9 @@ class Session:
                     return self._token or token
                 if is_replaced and (fresh := self._reread(token, deadline)) is not None:
                     return fresh
-                return token if due is None or now < due else self._prolonged(token, deadline)
+                if due is None or now < due:
+                    return token
+                return self._prolonged(token, deadline, at_half=at_half)
             finally:
                 self._lock.release()
         seen = self._verdicts
@@ -100,6 +102,11 @@ class Session:
             if self._token is not None and self._token is not token:
                 return self._token
             return self._log_in(seen, deadline)
+
+    def living(self) -> Token | None:
+        """Return the token that is in use, or None when there is none; never logs in."""
+        token = self._token
+        return token if token is not None and token.remaining(self._clock()) else None
 
     def replace(self, refused: Token, reply: Reply, deadline: Deadline) -> Token | None:
         """Find out what a 403 for ``refused`` means.
@@ -128,32 +135,49 @@ class Session:
             raise refusal(reply)
         return described(self._login, self._api.namespace, token, reply, now)
 
-    def release(self, deadline: Deadline) -> None:
-        """Revoke every living token that this process made. Raises :class:`SecretBridgeError`."""
+    def discard(self, is_kept: Callable[[Token], bool], deadline: Deadline) -> list[Token]:
+        """Revoke replaced tokens of ours that ``is_kept`` does not want; return which.
+
+        Not while a request with one can be under way, for that may bring a lease. Raises
+        :class:`SecretBridgeError`.
+        """
+        before = self._clock() - self._api.transport.timeout
+        unused = [t for t, since in self._replaced.items() if since < before and not is_kept(t)]
+        for token in unused:
+            self._replaced.pop(token, None)
+            self._revoke(token, deadline)
+        return unused
+
+    def release(self, deadline: Deadline, is_kept: Callable[[Token], bool]) -> None:
+        """Revoke every living token that this process made and ``is_kept`` does not want.
+
+        Raises :class:`SecretBridgeError`.
+        """
         limit = Deadline(min(deadline.remaining(), RELEASE_SECONDS))
         with _Held(self._lock, limit):
             tokens = [*self._replaced, *([self._token] if self._token is not None else [])]
-            self._replaced, self._token = [], None
-        now = self._clock()
+            self._replaced, self._token = {}, None
         for token in tokens:
-            if token.is_ours and token.remaining(now):
-                reply = self._api.ask(
-                    "POST", "auth/token/revoke-self", limit, token=token.value, body={}
-                )
-                if reply.status >= 300 and not is_unknown_token(reply):
-                    raise refusal(reply)
+            if not is_kept(token):
+                self._revoke(token, limit)
+
+    def share(self) -> None:
+        """After a fork, in the parent: the child has the tokens too, so nobody may end them."""
+        for token in (*self._replaced, *([self._token] if self._token is not None else [])):
+            token.is_ours = False
+        self._replaced = {}
 
     def after_fork(self) -> None:
         """In a forked child: nobody holds the lock there, and the tokens are the parent's."""
         self._lock = threading.Lock()
-        self._replaced = []
+        self._replaced = {}
         if self._token is not None:
             self._token.is_ours = False
 
     def close(self) -> None:
         """Forget the tokens and the credential."""
         self._token = None
-        self._replaced = []
+        self._replaced = {}
         self._login.forget()
 
     def _obtain(self, deadline: Deadline) -> Token:
@@ -162,10 +186,20 @@ class Session:
             self._is_in_namespace = True
         return self._login.token(self._api, deadline, self._clock)
 
-    def _retire(self, token: Token | None) -> None:
-        if token is not None and token.is_ours:
+    def _retire(self, token: Token) -> None:
+        if token.is_ours:
             now = self._clock()
-            self._replaced = [t for t in self._replaced if t.remaining(now)] + [token]
+            living = {t: since for t, since in self._replaced.items() if t.remaining(now)}
+            self._replaced = {**living, token: now}
+
+    def _revoke(self, token: Token, deadline: Deadline) -> None:
+        if not token.is_ours or not token.remaining(self._clock()):
+            return
+        reply = self._api.ask(
+            "POST", "auth/token/revoke-self", deadline, token=token.value, body={}
+        )
+        if reply.status >= 300 and not is_unknown_token(reply):
+            raise refusal(reply)
 
     def _reread(self, token: Token, deadline: Deadline) -> Token | None:
         """Return the token that has been put in the place of ``token``, if it is a good one."""
@@ -194,11 +228,13 @@ class Session:
             self._verdicts += 1
         return self._token
 
-    def _prolonged(self, token: Token, deadline: Deadline) -> Token:
+    def _prolonged(self, token: Token, deadline: Deadline, *, at_half: bool) -> Token:
         """Renew ``token``, or return another. One that still works survives every failure here."""
         try:
             if token.can_renew and self._is_renewed(token, deadline):
-                return token
+                due = token.half if at_half else token.due
+                if due is None or self._clock() < due:
+                    return token
             other = self._obtain(deadline)
         except SecretBridgeError as error:
             token.trouble = error.about(None)
@@ -227,7 +263,7 @@ class Session:
             can_renew = auth.get("renewable") is True and not 0 < seconds <= token.longest / 2
             token.grant(seconds, now, can_renew=can_renew)
             token.trouble = None
-            return token.due is None or now < token.due
+            return True
         if reply.status >= 500 or reply.status == 429:
             raise refusal(reply)
         token.can_renew = False

@@ -35,6 +35,10 @@ QUESTIONS_PER_THREAD = 4
 """Threads of one call. A thread costs a connection and with it a TLS handshake, so there is one per
 few questions; measured against a server on the same machine, more than 16 gain nothing."""
 
+BEHIND_ATTEMPTS = 6
+"""How often an answer is asked for that is from before a change: within 1.6 s, for it holds up
+whatever else is read in the same call, and the next refresh comes anyway."""
+
 MAX_PAUSE = 1.0
 """Longest wait in seconds before a node that lags behind (HTTP 412) is asked again."""
 
@@ -63,6 +67,10 @@ class Call:
             except SecretBridgeError as error:
                 raise self._stopped(error) from None
 
+    def discard(self, is_kept: Callable[[Token], bool]) -> list[Token]:
+        """Revoke tokens that were replaced and that ``is_kept`` does not want; return which."""
+        return self._session.discard(is_kept, self.deadline)
+
     def ask(
         self,
         method: str,
@@ -70,19 +78,29 @@ class Call:
         *,
         query: Mapping[str, str] | None = None,
         body: Mapping[str, Any] | None = None,
+        is_fresh: bool = False,
+        is_behind: Callable[[Reply], bool] | None = None,
     ) -> tuple[Reply, Token]:
         """Return the reply, which may be a refusal, and the token that it was given for.
 
-        Raises :class:`SecretBridgeError` when there is no reply about the path at all.
+        ``is_behind`` tells an answer from before the change that is looked for; it is asked for again
+        a few times.
+
+        ``is_fresh`` wants a new connection, for what must not be asked twice: on a kept one that
+        turns out to be closed, a request is sent again, and each read of a dynamic credential makes
+        one. Raises :class:`SecretBridgeError` when there is no reply about the path at all.
         """
         if self.stop is not None:
             raise self.stop.about(None)
-        pause = 0.05
+        pause, attempts = 0.05, 0
         while True:
-            reply, token = self._ask_as_somebody(method, path, query, body)
+            reply, token = self._ask_as_somebody(method, path, query, body, is_fresh)
+            attempts += 1
             if reply.concerns_the_store:
                 raise self._stopped(refusal(reply))
-            if reply.status != 412:
+            if reply.status != 412 and (
+                is_behind is None or attempts == BEHIND_ATTEMPTS or not is_behind(reply)
+            ):
                 return reply, token
             remaining = self.deadline.remaining()
             if pause >= remaining:
@@ -96,13 +114,14 @@ class Call:
         path: str,
         query: Mapping[str, str] | None,
         body: Mapping[str, Any] | None,
+        is_fresh: bool,
     ) -> tuple[Reply, Token]:
         """Ask, and once more with another token when this one turns out to be unknown."""
         try:
             token = self._session.token(self.deadline)
         except SecretBridgeError as error:
             raise self._stopped(error) from None
-        reply = self._send(method, path, token, query, body)
+        reply = self._send(method, path, token, query, body, is_fresh)
         if reply.status != 403 or reply.errors is None:
             return reply, token
         try:
@@ -111,7 +130,7 @@ class Call:
             raise self._stopped(error) from None
         if other is None:
             return reply, token
-        return self._send(method, path, other, query, body), other
+        return self._send(method, path, other, query, body, is_fresh), other
 
     def _send(
         self,
@@ -120,10 +139,17 @@ class Call:
         token: Token,
         query: Mapping[str, str] | None,
         body: Mapping[str, Any] | None,
+        is_fresh: bool,
     ) -> Reply:
         try:
             return self._api.ask(
-                method, path, self.deadline, token=token.value, query=query, body=body
+                method,
+                path,
+                self.deadline,
+                token=token.value,
+                query=query,
+                body=body,
+                is_fresh=is_fresh,
             )
         except SecretBridgeError:
             if self._api.transport.unreachable is not None:

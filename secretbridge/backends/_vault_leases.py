@@ -5,15 +5,20 @@ is the shorter of the two. Renewing a lease that its token ends first renews tha
 it is gone, so a process that keeps its leases keeps its token too, without a thread of its own. And
 as with tokens, the increment of a renewal is the longest duration that the lease ever had, because a
 shorter one takes away from what is left.
+
+Giving a lease back needs a right (``update`` on ``sys/leases/revoke``) that the policy ``default``
+does not have, while every token may revoke itself. So where that right is missing, the lease of a
+token that was replaced is ended with the token, as soon as nothing else hangs on it.
 """
 
 from __future__ import annotations
 
+import logging
 from math import ceil
 from typing import TYPE_CHECKING
 
 from ..document import Lease
-from ..errors import SecretBridgeError, SecretExpired
+from ..errors import AccessDenied, SecretBridgeError, SecretExpired
 from ._vault_api import refusal, unusable
 from ._vault_login import number
 
@@ -26,17 +31,24 @@ if TYPE_CHECKING:
 
 __all__ = ["Leases"]
 
+_GONE = ("lease not found", "invalid lease")
+
 MANY = 1000
 """Number of leases from which those that died with their token are cleared away."""
 
 
+_log = logging.getLogger("secretbridge.backends.vault")
+
+
 class _Grant:
-    __slots__ = ("ends", "longest", "token")
+    __slots__ = ("ends", "is_wanted", "longest", "token")
 
     def __init__(self, token: Token, longest: float, ends: float) -> None:
         self.token = token
         self.longest = longest
         self.ends = ends
+        self.is_wanted = True
+        """False once it was to be given back and could not."""
 
 
 class Leases:
@@ -45,6 +57,15 @@ class Leases:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._grants: dict[str, _Grant] = {}
+        self._is_denial_told = False
+
+    def hang_on(self, token: Token) -> bool:
+        """Whether a lease that somebody uses would end with ``token``."""
+        now = self._clock()
+        return any(
+            grant.token is token and grant.is_wanted and grant.ends > now
+            for grant in list(self._grants.values())
+        )
 
     def granted(self, reply: Reply, token: Token) -> Lease | None:
         """Return the lease that came with an answer for ``token``, or None when there is none."""
@@ -78,11 +99,33 @@ class Leases:
         raise _refusal(reply)
 
     def revoke(self, lease: Lease, call: Call) -> None:
-        """Give ``lease`` back. A lease that the server does not have is given back already."""
+        """Give ``lease`` back. A lease that the server does not have is given back already.
+
+        Raises :class:`AccessDenied` when our token may not, and it has to end by itself.
+        """
+        grant = self._grants.get(lease.id)
         reply, _ = call.ask("POST", "sys/leases/revoke", body={"lease_id": lease.id})
-        if reply.status >= 300 and not reply.says("lease not found", "invalid lease"):
+        is_denied = reply.status == 403 and reply.errors is not None
+        if reply.status >= 300 and not is_denied and not reply.says(*_GONE):
             raise refusal(reply)
+        if grant is not None:
+            grant.is_wanted = False
+        ended = call.discard(self.hang_on)
+        if is_denied and (grant is None or grant.token not in ended):
+            raise self._denied(grant)
         self._grants.pop(lease.id, None)
+
+    def _denied(self, grant: _Grant | None) -> AccessDenied:
+        error = AccessDenied(
+            "a lease that is no longer used is not given back: our token may not revoke it",
+            hint="grant `update` on sys/leases/revoke; until then it ends by itself, or with its token",
+        )
+        if not self._is_denial_told:
+            self._is_denial_told = True
+            # What hangs on a token of ours ends with it, at the latest when this process does.
+            is_bounded = grant is not None and grant.token.is_ours
+            _log.log(logging.INFO if is_bounded else logging.WARNING, "%s", error)
+        return error
 
     def _extended(
         self, lease: Lease, grant: _Grant | None, reply: Reply, token: Token, now: float
@@ -109,7 +152,7 @@ class Leases:
 def _refusal(reply: Reply) -> SecretBridgeError:
     if reply.status == 200:
         return unusable("a renewal of another lease")
-    if reply.says("lease not found", "invalid lease", "lease expired", "not renewable"):
+    if reply.says(*_GONE, "lease expired", "not renewable"):
         return SecretExpired(
             "the server has no such lease any more, or does not renew it",
             hint="fetch the credential anew; a lease also ends with the token that made it",

@@ -55,13 +55,13 @@ class Token:
     def __init__(self, value: str, now: float, *, jitter: float | None = None) -> None:
         """``jitter`` (0 to 1, by default random) keeps a fleet from renewing at one moment."""
         self.value = value
-        self.can_renew = False
-        self.confirmed = now
+        self.can_renew: bool = False
+        self.confirmed: float = now
         self.ends: float | None = None
         self.due: float | None = None
         self.half: float | None = None
-        self.longest = 0.0
-        self.jitter = random.random() if jitter is None else jitter  # noqa: S311 - no secret
+        self.longest: float = 0.0
+        self.jitter: float = random.random() if jitter is None else jitter  # noqa: S311 - no secret
         self.is_ours = False
         """Whether this process made the token by a login, and so may revoke it."""
         self.trouble: SecretBridgeError | None = None
@@ -162,6 +162,9 @@ class MethodLogin(Login):
     check = "check the credential files, and the name of the mount (`auth.mount`)"
     """What to do about a login that is refused."""
 
+    needs_new_connection = False
+    """Whether the server knows us by something of the connection itself."""
+
     def __init__(self, method: str, mount: str) -> None:
         self.mount = mount
         self.who = f"{method} at auth/{mount}"
@@ -177,7 +180,7 @@ class MethodLogin(Login):
         """Send the credentials in ``body`` to ``login`` (and ``path``) and return the token."""
         now = clock()
         target = f"auth/{api_path([*self.mount.split('/'), 'login', *path])}"
-        reply = api.ask("POST", target, deadline, body=body)
+        reply = api.ask("POST", target, deadline, body=body, is_fresh=self.needs_new_connection)
         auth = reply.section("auth")
         if reply.status == 200 and auth is not None:
             return self._granted(auth, now)
@@ -284,11 +287,12 @@ def read_credential(path: str, what: str, *, is_password: bool = False) -> str:
     return text.decode()
 
 
-def _is_line(text: bytes) -> bool:
+def _is_line(raw: bytes) -> bool:
     try:
-        return text.decode().isprintable()
+        raw.decode()
     except UnicodeDecodeError:
         return False
+    return all(byte >= 0x20 or byte == 0x09 for byte in raw)
 
 
 def number(value: object) -> float:

@@ -7,9 +7,11 @@ keys that each has in the configuration are in :mod:`._vault_options`.
 from __future__ import annotations
 
 import os
+from base64 import urlsafe_b64decode
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ConfigError
+from ..errors import AuthenticationFailed, ConfigError
+from ._transport import read_json
 from ._vault_approle import AppRole
 from ._vault_login import (
     MethodLogin,
@@ -42,30 +44,57 @@ class Jwt(MethodLogin):
         "of the role, the role's name (`auth.role`) and that of the mount (`auth.mount`)"
     )
 
-    def __init__(self, role: str | None, jwt_file: str, *, mount: str) -> None:
+    def __init__(
+        self, role: str | None, jwt_file: str, *, mount: str, audience: str | None = None
+    ) -> None:
         super().__init__(self.method, mount)
         self._role = role
         self._jwt_file = jwt_file
+        self._audience = audience
 
     @classmethod
     def from_options(cls, auth: Mapping[str, Any]) -> Jwt:
         """Make the login of a configuration's ``auth``."""
         role = auth.get("role")  # left out, the mount's default role is meant
-        return cls(role, needed_file(auth, "jwt_file"), mount=mount_option(auth))
+        return cls(
+            role,
+            needed_file(auth, "jwt_file"),
+            mount=mount_option(auth),
+            audience=auth.get("audience"),
+        )
 
     def token(self, api: Api, deadline: Deadline, clock: Callable[[], float]) -> Token:
         """Log in with the token that is in the file now: such tokens live for minutes."""
         credentials = {"jwt": read_credential(self._jwt_file, "token")}
+        if self._audience is not None and self._audience not in _audiences(credentials["jwt"]):
+            # Whoever receives a token can use it wherever it is accepted. That of a service account
+            # is by default for the API server of Kubernetes.
+            raise AuthenticationFailed(
+                f"the token in {self._jwt_file} is not for the audience {self._audience!r}, so it "
+                "was not sent",
+                hint="project it with `serviceAccountToken.audience`, or correct `auth.audience`",
+            )
         if self._role is not None:
             credentials["role"] = self._role
         return self.log_in(api, deadline, clock, credentials)
+
+
+def _audiences(token: str) -> list[object]:
+    """Return what audiences a token (RFC 7519) says that it is for; its signature is not looked at."""
+    payload = token.split(".")[1] if token.count(".") == 2 else ""
+    try:
+        _, claims = read_json(urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    except ValueError:
+        return []
+    found = claims.get("aud")
+    return found if isinstance(found, list) else [found]
 
 
 class Kubernetes(Jwt):
     """The service account of a pod.
 
     The audience of the token is that of the projected volume (``serviceAccountToken.audience``), not
-    something that a client could choose.
+    something that a client could choose; one that is not the configured audience is not sent.
     """
 
     method = "kubernetes"
@@ -78,12 +107,19 @@ class Kubernetes(Jwt):
     def from_options(cls, auth: Mapping[str, Any]) -> Kubernetes:
         """Make the login of a configuration's ``auth``."""
         jwt_file = os.path.expanduser(auth.get("jwt_file") or SERVICE_ACCOUNT)
-        return cls(needed(auth, "role"), jwt_file, mount=mount_option(auth))
+        return cls(
+            needed(auth, "role"),
+            jwt_file,
+            mount=mount_option(auth),
+            audience=auth.get("audience"),
+        )
 
 
 class Certificate(MethodLogin):
     """The client certificate that the store's connections show anyway."""
 
+    # One that is kept open still shows the certificate that was there when it was opened.
+    needs_new_connection = True
     check = (
         "check that the certificate (`client_cert_file`) has not expired and is one that a role of "
         "this mount trusts, and the role (`auth.role`); a proxy that ends TLS hides it"
@@ -169,7 +205,7 @@ class Aws(MethodLogin):
                 f"the auth method aws needs the module {missing!r}, which is not installed",
                 hint="pip install 'secretbridge[vault,aws]'",
             )
-        body = signed_identity(self._region, self._server_id)
+        body = signed_identity(self._region, self._server_id, deadline)
         if self._role is not None:
             body["role"] = self._role
         return self.log_in(api, deadline, clock, body)

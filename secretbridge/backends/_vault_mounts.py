@@ -83,6 +83,11 @@ class Mounts:
         self._known[path] = mount
         return mount
 
+    def is_key_value(self, locator: str) -> bool:
+        """Whether ``locator`` is known to be on a key-value engine, of either version. Asks nobody."""
+        mount = self._find(locator)
+        return mount is not None and mount.kind != OTHER
+
     def forget(self, mount: Mount) -> None:
         """Ask again the next time."""
         if self._known.get(mount.path) is mount:

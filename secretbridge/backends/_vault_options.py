@@ -71,6 +71,7 @@ class KubernetesOptions(_Model):
     method: Literal["kubernetes"]
     role: _Name
     jwt_file: Path | None = None
+    audience: str | None = None
     mount: _Path = "kubernetes"
 
 
@@ -80,6 +81,7 @@ class JwtOptions(_Model):
     method: Literal["jwt"]
     role: _Name | None = None
     jwt_file: Path
+    audience: str | None = None
     mount: _Path = "jwt"
 
 
@@ -134,6 +136,7 @@ class VaultOptions(_Model):
     client_key_file: Path | None = None
     server_name: str | None = None
     timeout: Annotated[float, BeforeValidator(seconds), Field(gt=0, le=3600)] = 10.0
+    events: bool = True
     auth: VaultAuthOptions = Field(default_factory=TokenOptions)
 
     @model_validator(mode="after")

@@ -11,8 +11,10 @@ The body of a document is the exact text in which the server wrote it: a number 
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from ..document import MAX_SIZE, Document, check_size, json_span
 from ..errors import ConfigError, IntegrityError, SecretDeleted, SecretMissing, VersionMissing
@@ -21,7 +23,7 @@ from ._vault_login import number
 from ._vault_mounts import KV1, KV2, OTHER, Mount, Mounts, no_secrets_here
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from ..errors import SecretBridgeError
     from ..reference import DocumentId
@@ -38,8 +40,20 @@ MOUNT_SECONDS = 60.0
 """Age from which a mount is looked at again before a secret on it is reported missing: it may have
 been upgraded to version 2, or replaced by another."""
 
+ROTATION_SECONDS = 1.0
+"""How long after its time a static role is looked at again: the server rotates a moment later."""
+
+MANY = 10_000
+"""Number of versions from events from which those that nobody reads are forgotten."""
+
 NO_METADATA_SECONDS = 600.0
 """How long a mount whose metadata our policies hide is not probed again."""
+
+ASKING = ""
+"""In the place of a mount: that we may not ask what we may read (`sys/capabilities-self`)."""
+
+MAX_PATHS = 100
+"""Most paths of one such question: servers limit it (OpenBao 2.6 refuses a thousand)."""
 
 
 class Reader:
@@ -56,6 +70,14 @@ class Reader:
         self._clock = clock
         self._wall = wall
         self._hidden: dict[str, float] = {}
+        self._expected: dict[str, int] = {}
+        """The version that an event told of, by locator, until a read has brought it."""
+
+    def expect(self, locator: str, version: int) -> None:
+        """Take an earlier version than this for the answer of a node that lags behind."""
+        if len(self._expected) >= MANY:
+            self._expected.clear()
+        self._expected[locator] = version
 
     def document(self, request: DocumentId, call: Call) -> Document:
         """Read one document. Raises :class:`SecretBridgeError`."""
@@ -72,12 +94,38 @@ class Reader:
             return found
         raise found or unusable("the mount is of another kind than the server says")
 
+    def readable(self, requests: Iterable[DocumentId], call: Call) -> set[DocumentId]:
+        """Return which of ``requests`` are key-value secrets that our policies let us read.
+
+        The metadata has a policy of its own: without this question a secret that was taken from us
+        would go on counting as unchanged. None of them when the server does not say.
+        """
+        paths: dict[str, list[DocumentId]] = {}
+        for request in requests:
+            with suppress(ConfigError):  # which a fetch explains
+                mount = self._mount(request, call)
+                if mount is not None and mount.kind == KV2 and not self._is_hidden(mount.path):
+                    paths.setdefault(_kv2_path(mount, "data", request), []).append(request)
+        found: set[DocumentId] = set()
+        todo = list(paths)
+        while todo and not self._is_hidden(ASKING):
+            part, todo = todo[:MAX_PATHS], todo[MAX_PATHS:]
+            body = {"paths": [unquote(path) for path in part]}
+            reply, _ = call.ask("POST", "sys/capabilities-self", body=body)
+            told = reply.section("data")
+            if reply.status != 200 or told is None:
+                self._hidden[ASKING] = self._clock() + NO_METADATA_SECONDS
+                break
+            for path in part:
+                capabilities = told.get(unquote(path))
+                if isinstance(capabilities, list) and not {"read", "root"}.isdisjoint(capabilities):
+                    found.update(paths[path])
+        return found
+
     def version(self, request: DocumentId, call: Call) -> str | None:
         """Return the current version of a document, None when only a fetch tells."""
         mount = self._mount(request, call)
-        if mount is None or mount.kind != KV2:
-            return None
-        if self._hidden.get(mount.path, 0.0) > self._clock():
+        if mount is None or mount.kind != KV2 or self._is_hidden(mount.path):
             return None
         reply, _ = call.ask("GET", _kv2_path(mount, "metadata", request))
         if reply.status == 403 and reply.errors is not None:
@@ -99,6 +147,9 @@ class Reader:
         if mount is None:
             mount = Mount(request.locator.partition("/")[0], KV2, self._clock())
         return _kv2_path(mount, "data", request) if mount.kind == KV2 else None
+
+    def _is_hidden(self, path: str) -> bool:
+        return self._hidden.get(path, 0.0) > self._clock()
 
     # The engines ---------------------------------------------------------------------------------
 
@@ -128,7 +179,10 @@ class Reader:
         path = _kv2_path(mount, "data", request)
         version = request.option("version")
         query = {"version": version} if version is not None else None
-        reply, _ = call.ask("GET", path, query=query)
+        if version is None and request.locator in self._expected:
+            reply = self._as_expected(path, request.locator, call)
+        else:
+            reply, _ = call.ask("GET", path, query=query)
         if reply.status == 200:
             return self._kv2_document(reply, version)
         if reply.status == 404:
@@ -144,6 +198,20 @@ class Reader:
                     "does",
                 )
         return refusal(reply)
+
+    def _as_expected(self, path: str, locator: str, call: Call) -> Reply:
+        """Read until the version is there that an event told of; events overtake replication."""
+        wanted = self._expected.get(locator, 0)
+
+        def is_behind(reply: Reply) -> bool:
+            metadata = (reply.section("data") or {}).get("metadata")
+            version = metadata.get("version") if isinstance(metadata, dict) else None
+            return isinstance(version, int) and version < wanted
+
+        reply, _ = call.ask("GET", path, is_behind=is_behind)
+        if reply.status < 500 and self._expected.get(locator) == wanted:
+            self._expected.pop(locator, None)  # also unfulfilled: it is waited for once
+        return reply
 
     def _without_version(self, path: str, version: str, call: Call) -> SecretBridgeError:
         """Tell a secret that lacks a version from one that is not there: the answer is the same."""
@@ -174,10 +242,12 @@ class Reader:
     def _from_engine(self, kind: str, request: DocumentId, call: Call) -> _Found:
         path = api_path(request.locator.split("/"))
         parameters = {name: value for name, value in request.options if name != "version"}
-        if parameters:
-            reply, token = call.ask("POST", path, body=parameters)
-        else:
-            reply, token = call.ask("GET", path)
+        is_issued = kind == OTHER
+        if is_issued:
+            call.keep_token()  # a credential made by a token near its end would end with it
+        reply, token = call.ask(
+            "POST" if parameters else "GET", path, body=parameters or None, is_fresh=is_issued
+        )
         if reply.status == 200:
             return self._engine_document(kind, reply, token)
         if reply.status == 404 and reply.errors is None and "warnings" in (reply.content or {}):
@@ -199,7 +269,20 @@ class Reader:
             return Document(body, refresh_after=seconds if has_advice and seconds > 0 else None)
         # A certificate without a lease says itself when it ends.
         ends = number(data.get("expiration")) or _certificate_end(data.get("certificate"))
-        return Document(body, lifetime=max(0.0, ends - self._wall()) if ends else None)
+        if ends:
+            return Document(body, lifetime=self._time_left(ends))
+        # A static role's password is another one when this time is over: the server rotates it.
+        rotates = "last_vault_rotation" in data and number(data.get("ttl"))
+        return Document(body, refresh_after=rotates + ROTATION_SECONDS if rotates else None)
+
+    def _time_left(self, ends: float) -> float:
+        left = ends - self._wall()
+        if left <= 0:
+            raise IntegrityError(
+                "the certificate that was just issued has ended already by this machine's clock",
+                hint="compare the clock with the server's",
+            )
+        return left
 
     def _from_somewhere(self, request: DocumentId, call: Call) -> Document:
         """Read from a mount that the server does not tell anything about."""

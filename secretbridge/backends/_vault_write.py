@@ -6,8 +6,10 @@ A migration or a rotation must not write over what somebody else wrote meanwhile
 
 from __future__ import annotations
 
+from json import dumps
 from typing import TYPE_CHECKING, Any
 
+from ..document import MAX_SIZE, check_size
 from ..errors import AccessDenied, ConfigError, IntegrityError
 from ..reference import DocumentId
 from ._vault_api import refusal, unusable
@@ -35,6 +37,8 @@ def write(
             "only a mount with version 2 of the key-value engine can be written to",
             hint="upgrade it with `vault kv enable-versioning MOUNT`, or name another mount",
         )
+    # What could not be read again is not written.
+    check_size(len(dumps(dict(fields)).encode()), MAX_SIZE)
     body: dict[str, Any] = {"data": dict(fields)}
     if cas is not None:
         body["options"] = {"cas": cas}

@@ -51,6 +51,8 @@ class FileBackend(PushesChanges):
 
     scheme: ClassVar[Scheme] = SCHEMES["file"]
     batch_size: ClassVar[int] = 1000
+    reads_together: ClassVar[bool] = True
+    """Whether all documents of one fetch are as they were at one moment."""
 
     def __init__(
         self,

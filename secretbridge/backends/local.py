@@ -78,6 +78,8 @@ class LocalBackend(PushesChanges):
 
     scheme: ClassVar[Scheme] = SCHEMES["local"]
     batch_size: ClassVar[int] = 1000
+    reads_together: ClassVar[bool] = True
+    """Whether all documents of one fetch are as they were at one moment."""
 
     def __init__(self, store: str, file: LocalStore) -> None:
         """``store`` is the configured name; ``file`` is what it reads."""

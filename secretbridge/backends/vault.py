@@ -10,7 +10,7 @@ takes address and token from the environment when none is given.
 The parts: :mod:`._vault_api` (requests, and what refusals mean), :mod:`._vault_methods` (logins),
 :mod:`._vault_auth` (the token's life), :mod:`._vault_namespace`, :mod:`._vault_call` (one call, many
 threads), :mod:`._vault_mounts` and :mod:`._vault_read` (engines and documents),
-:mod:`._vault_write`, :mod:`._vault_leases`.
+:mod:`._vault_write`, :mod:`._vault_leases`, :mod:`._vault_events` (news of changes).
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from ._transport import Transport
 from ._vault_api import Api
 from ._vault_auth import Session
 from ._vault_call import Call, each
+from ._vault_events import EVERYTHING, Events
 from ._vault_leases import Leases
 from ._vault_login import Login, file_option
 from ._vault_methods import login
@@ -60,17 +61,23 @@ class VaultBackend:
         login: Login,
         *,
         namespace: str | None = None,
+        has_events: bool = True,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
-        """``clock`` is monotonic, ``wall`` in seconds since the epoch; ``pause`` waits."""
+        """``clock`` is monotonic, ``wall`` in seconds since the epoch; ``pause`` waits.
+
+        ``has_events``: listen to the server's events if it offers any.
+        """
         self.store = store
         self._api = Api(transport, namespace)
         self._session = Session(self._api, login, clock=clock)
         self._leases = Leases(clock)
         self._reader = Reader(self._leases, clock, wall)
+        self._events = Events(self._api, self._session, expect=self._reader.expect, clock=clock)
         self._pause = pause
+        self.pushes = has_events
 
     def __repr__(self) -> str:
         return f"<VaultBackend {self.store}>"
@@ -112,7 +119,13 @@ class VaultBackend:
                 options.get("auth") or {},
                 has_certificate=options.get("client_cert_file") is not None,
             )
-            return cls(store, transport, way, namespace=options.get("namespace"))
+            return cls(
+                store,
+                transport,
+                way,
+                namespace=options.get("namespace"),
+                has_events=options.get("events", True) is not False,
+            )
         raise ConfigError(problem, store=store, hint=f"correct stores.{store}.address")
 
     def fetch(self, requests: Sequence[DocumentId], deadline: Deadline) -> Sequence[Outcome]:
@@ -122,8 +135,43 @@ class VaultBackend:
     def probe(
         self, requests: Sequence[DocumentId], deadline: Deadline
     ) -> Sequence[str | SecretBridgeError | None]:
-        """Return the current version where the metadata tells it, which needs a policy of its own."""
-        return each(requests, self._call(deadline), self._reader.version)
+        """Return the current version where the metadata tells it, which needs a policy of its own.
+
+        None where we may not read the value (any more), for then only a fetch tells the truth.
+        """
+        call = self._call(deadline)
+        try:
+            allowed = self._own_errors(lambda _: self._reader.readable(requests, call), deadline)
+        except SecretBridgeError as error:
+            return [error.about(str(request), request.store) for request in requests]
+        return each(
+            requests,
+            call,
+            lambda request, call: (
+                self._reader.version(request, call) if request in allowed else None
+            ),
+        )
+
+    @property
+    def news(self) -> str | None:
+        """How changes are noticed, for people; None while nobody has asked for news."""
+        return self._events.news
+
+    def changes(
+        self, is_stopping: Callable[[], bool], found: Callable[[Sequence[str]], None]
+    ) -> None:
+        """Call ``found`` with the paths of changed secrets until ``is_stopping``.
+
+        Blocks; returns at once when the store is closed, and for good when the server offers no
+        events, which :attr:`news` then says.
+        """
+        self._events.listen(is_stopping, found)
+
+    def concerns(self, locator: str, changed: str) -> bool:
+        """Whether ``changed``, which :meth:`changes` told, may mean the secret ``locator``."""
+        if changed == EVERYTHING:
+            return self._reader.mounts.is_key_value(locator)
+        return locator == changed
 
     def renew(self, lease: Lease, deadline: Deadline) -> Lease:
         """Extend ``lease`` by as much as it ever had.
@@ -154,13 +202,19 @@ class VaultBackend:
         """Return who the server takes us for, and for how long. Raises :class:`SecretBridgeError`."""
         return self._own_errors(self._session.identity, deadline)
 
-    def release(self, deadline: Deadline) -> None:
+    def release(self, deadline: Deadline, *, keep_leases: bool) -> None:
         """Revoke the tokens that this process logged in for, and with them their leases.
 
-        A token that came from a file is somebody else's and stays. Takes a second at most. Raises
-        :class:`SecretBridgeError`; the token then ends by itself.
+        With ``keep_leases`` those stay on which a lease in use hangs. A token that came from a file
+        is somebody else's and stays, and so does one that a forked child may use. Takes a second at
+        most. Raises :class:`SecretBridgeError`; the token then ends by itself.
         """
-        self._own_errors(lambda call: self._session.release(call.deadline), deadline)
+        self._own_errors(
+            lambda call: self._session.release(
+                call.deadline, lambda token: keep_leases and self._leases.hang_on(token)
+            ),
+            deadline,
+        )
 
     def hvac_client(self) -> Any:
         """Return an ``hvac.Client`` that uses this store's transport, namespace and token.
@@ -180,14 +234,20 @@ class VaultBackend:
             hint="pip install 'secretbridge[vault]'",
         )
 
+    def after_fork_in_parent(self) -> None:
+        """Leave the tokens alive at the end: the child has them as well."""
+        self._session.share()
+
     def after_fork(self) -> None:
         """Begin without the parent's connections and locks; its token is good for the child too."""
         self._api.transport.after_fork()
         self._session.after_fork()
+        self._events.after_fork()
         self._reader.mounts.after_fork()
 
     def close(self) -> None:
         """Close the connections and forget the token, which lives on: its leases may be kept."""
+        self._events.close()
         self._api.transport.close()
         self._session.close()
 

@@ -21,6 +21,7 @@ from importlib.util import find_spec
 
 from ..errors import SecretBridgeError
 from . import output
+from ._help import Formatter, examples
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ COMMANDS = {
     "check": "look up every configured secret and report what fails",
     "status": "show how fresh everything is, and who the stores take us for",
     "local": "manage the embedded encrypted store",
+    "completion": "print what makes a shell complete commands, options and names",
 }
 """The subcommands, each in the module of its name, and what they do in a line."""
 
@@ -60,6 +62,7 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **options: Any) -> None:
         options.setdefault("allow_abbrev", False)
         options.setdefault("conflict_handler", "resolve")
+        options.setdefault("formatter_class", Formatter)
         super().__init__(**options)
         # Without a default of its own, a subcommand's parser does not undo what was given before it.
         self.add_argument(
@@ -111,20 +114,34 @@ def _without_values(message: str) -> str:
 
 
 class _Version(argparse.Action):
+    """Shows the version; ``const`` says whether as JSON, wherever ``--json`` stands."""
+
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         from .._version import __version__
 
-        print(f"secretbridge {__version__}")
+        if self.const:
+            output.print_json({"version": __version__})
+        else:
+            output.write_line(f"secretbridge {__version__}")
         parser.exit()
 
 
 def _parser(arguments: Sequence[str]) -> Parser:
     """Return the parser, with the module of every command that ``arguments`` may mean."""
     parser = Parser(
-        prog="secretbridge", description="Secrets from where they are kept to who needs them."
+        prog="secretbridge",
+        description="Secrets from where they are kept to who needs them.",
+        epilog=examples(
+            ("secretbridge demo", "a secret's way into an application, in one minute"),
+            ("secretbridge check --config secretbridge.yaml", "can everything be had?"),
+            ("secretbridge get --help", "what a command takes, with examples"),
+        ),
     )
     parser.set_defaults(config=None, json=False)
-    parser.add_argument("--version", action=_Version, nargs=0, help="show the version and end")
+    is_json = "--json" in arguments
+    parser.add_argument(
+        "--version", action=_Version, nargs=0, const=is_json, help="show the version and end"
+    )
     commands = parser.add_subparsers(metavar="COMMAND", dest="command", required=True)
     for name, purpose in COMMANDS.items():
         module = f"{__name__}.{name}"
@@ -168,7 +185,7 @@ def guard(action: Callable[[], int], is_json: bool) -> int:
         output.show_error(error, is_json)
         return error.exit_code
     except KeyboardInterrupt:
-        output.note("interrupted")
+        output.show_interruption(is_json)
         return INTERRUPTED
     except BrokenPipeError:
         output.drop()

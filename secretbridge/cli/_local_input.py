@@ -50,7 +50,7 @@ class KeyFileToMake(KeyFile):
         return super().master(argon2)
 
 
-def read_value() -> bytes:
+def read_value(*, is_json: bool) -> bytes:
     """Return what stands on standard input, or what is typed twice at a prompt."""
     if sys.stdin is None:
         raise ConfigError("standard input is closed", hint="pipe the value into the command")
@@ -64,10 +64,11 @@ def read_value() -> bytes:
     # One byte beyond the cap is enough for the store to refuse it.
     value = sys.stdin.buffer.read(MAX_SIZE + 1)
     if not value:
-        output.warn(["the value is empty"])
+        output.warn(["the value is empty"], is_json)
     elif value.endswith(b"\n") and value.count(b"\n") == 1:
         output.warn(
-            ["the value ends with a newline, which is stored too; `printf %s` leaves it out"]
+            ["the value ends with a newline, which is stored too; `printf %s` leaves it out"],
+            is_json,
         )
     return value
 

@@ -6,11 +6,11 @@ else 4 if any store is unavailable, else 2 if a store cannot be used as it is co
 
 from __future__ import annotations
 
-import threading
-
 from ..errors import ConfigError, SecretBridgeError, SecretMissing
 from . import output
-from .status import print_stores
+from ._help import examples
+from ._looking_up import look_up
+from ._status_table import stores_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from typing import Any
 
-    from ..broker import Broker
     from ..reference import Reference
     from ..secret import Secret
 
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 __all__ = ["exit_code", "register", "run"]
 
 _WORST_FIRST = (3, 4, 2, 5)
-_TICK = 0.2
 
 
 def register(subparsers: argparse._SubParsersAction[Any]) -> None:
@@ -38,6 +36,10 @@ def register(subparsers: argparse._SubParsersAction[Any]) -> None:
         description="Look up every secret of the configuration and report for each whether it can be "
         "had. No value is shown. Exit code: 0 all can be had; 3 any is missing or denied; else 4 any "
         "store is unavailable; else 2 or 1.",
+        epilog=examples(
+            ("secretbridge check", "before a deployment: is everything there, and may we read it?"),
+            ("secretbridge check --json", "the same for a machine, with the reasons"),
+        ),
     )
     parser.set_defaults(run=run)
 
@@ -50,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     if config.path is None:
         raise ConfigError("no configuration file was found", hint="give --config FILE")
     with open_broker(config) as broker:
-        outcomes = _resolve(broker, output.Progress(not args.json))
+        outcomes = look_up(broker, broker.names(), output.Progress(not args.json))
         stores = broker.stores()
     references = {name: entry.reference for name, entry in config.secrets.items()}
     failures = [
@@ -65,7 +67,8 @@ def run(args: argparse.Namespace) -> int:
         )
     else:
         _print(outcomes, references, len(failures))
-        print_stores(stores)
+        for line in stores_of(stores):
+            output.write_line(line)
     return exit_code(failures)
 
 
@@ -78,33 +81,6 @@ def exit_code(failures: Iterable[SecretBridgeError]) -> int:
 def _is_absent(outcome: Outcome, reference: Reference) -> bool:
     """Say whether a secret is missing that its reference allows to be missing."""
     return isinstance(outcome, SecretMissing) and reference.optional
-
-
-def _resolve(broker: Broker, progress: output.Progress) -> Mapping[str, Outcome]:
-    names = broker.names()
-    if not progress.is_shown:
-        return broker.resolve(names)
-    # One call for all names, watched from here: cut into parts, an unreachable store would be waited
-    # for once in every part.
-    found: list[Mapping[str, Outcome] | BaseException] = []
-
-    def work() -> None:
-        try:
-            found.append(broker.resolve(names))
-        except BaseException as error:  # noqa: BLE001 - raised again by the thread that waits
-            found.append(error)
-
-    worker = threading.Thread(target=work, daemon=True)
-    worker.start()
-    while worker.is_alive():
-        done = sum(row["state"] != "empty" or row["error"] is not None for row in broker.status())
-        progress.show(f"looking up {len(names)} secrets, {done} done")
-        worker.join(_TICK)
-    progress.clear()
-    (outcome,) = found
-    if isinstance(outcome, BaseException):
-        raise outcome
-    return outcome
 
 
 def _fields(name: str, outcome: Outcome, reference: Reference) -> dict[str, object]:

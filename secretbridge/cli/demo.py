@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 
 from . import output
+from ._help import examples
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,6 +33,10 @@ def register(subparsers: argparse._SubParsersAction[Any]) -> None:
         "application, a rotation, a killed sidecar and an outage, in a private directory in memory. "
         "Takes about ten seconds and leaves nothing behind. Ends 0 if every check along "
         "the way held, else 1.",
+        epilog=examples(
+            ("secretbridge demo", "the whole story"),
+            ("secretbridge demo --json", "which steps held, for a machine"),
+        ),
     )
     parser.add_argument(
         "--keep", action="store_true", help="leave the directory, and say where it is"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from . import output
+from ._help import examples
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +23,11 @@ def register(subparsers: argparse._SubParsersAction[Any]) -> None:
         help="look up one secret",
         description="Look up one secret and show its name, version and age. The value is shown only "
         "with --reveal, which writes it to standard output byte for byte.",
+        epilog=examples(
+            ("secretbridge get db_password", "everything about a secret but its value"),
+            ("secretbridge get db_password --reveal", "the bare value, byte for byte"),
+            ("secretbridge get file:/run/secrets/api_key --json", "by reference, for a machine"),
+        ),
     )
     parser.add_argument(
         "key", metavar="NAME|REFERENCE", help="name in the configuration, or a reference"
@@ -35,10 +41,15 @@ def register(subparsers: argparse._SubParsersAction[Any]) -> None:
 def run(args: argparse.Namespace) -> int:
     """Look up ``args.key``. Raises :class:`SecretBridgeError`."""
     # Here and not at the top: `get --help` needs no broker.
+    from ..errors import SecretBridgeError
+    from ._looking_up import look_up
     from .opening import configuration, open_broker
 
     with open_broker(configuration(args), args.key) as broker:
-        secret = broker.get(args.key)
+        progress = output.Progress(not args.json and not args.reveal)
+        secret = look_up(broker, [args.key], progress)[args.key]
+        if isinstance(secret, SecretBridgeError):
+            raise secret
         status = next(row for row in broker.status() if row["name"] == args.key)
         if args.json:
             output.print_json(_fields(secret, status) | (_value(secret) if args.reveal else {}))

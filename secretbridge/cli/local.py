@@ -6,6 +6,7 @@ import os
 import time
 
 from . import output
+from ._help import examples
 from ._local_opening import key_path, open_store, plain_locator, store_options, usage_error
 
 TYPE_CHECKING = False
@@ -15,6 +16,30 @@ if TYPE_CHECKING:
 
 __all__ = ["register", "run"]
 
+_EXAMPLES = {
+    "init": [
+        ("secretbridge local init", "./secrets.sbx, with the key in your home directory"),
+        ("secretbridge local init --path app.sbx --key-file app.key --keep 3", "somewhere else"),
+    ],
+    "set": [
+        ("printf %s s3cret | secretbridge local set app/db", "from another program"),
+        ("secretbridge local set app/tls < key.pem", "from a file, byte for byte"),
+    ],
+    "get": [
+        ("secretbridge local get app/db", "version and age"),
+        ("secretbridge local get app/db --version 1 --reveal", "what it was before"),
+    ],
+    "list": [("secretbridge local list --json", "for a machine, with all versions")],
+    "rm": [("secretbridge local rm app/tls", "every version of it")],
+    "rekey": [
+        ("secretbridge local rekey --new-key-file new.key", "after that, configure the new file")
+    ],
+    "import": [
+        ("secretbridge local import .env --prefix app/", "every variable becomes a secret"),
+        ("secretbridge local import secrets.json", "every member of an object"),
+    ],
+}
+
 
 def register(subparsers: argparse._SubParsersAction[Any]) -> None:
     """Add the parser of this command and of its actions."""
@@ -22,12 +47,21 @@ def register(subparsers: argparse._SubParsersAction[Any]) -> None:
         "local",
         help="manage the embedded encrypted store",
         description="Manage the embedded encrypted store: one file, and a key that is kept elsewhere.",
+        epilog=examples(
+            ("secretbridge local init", "make ./secrets.sbx, and a key if there is none"),
+            ("printf %s s3cret | secretbridge local set app/db", "store a value"),
+            ("secretbridge local list", "what there is, in which version"),
+            ("secretbridge get local:app/db", "as an application reads it"),
+        ),
     )
     actions = parser.add_subparsers(metavar="ACTION", dest="action", required=True)
 
     def action(name: str, purpose: str, description: str = "") -> argparse.ArgumentParser:
         made: argparse.ArgumentParser = actions.add_parser(
-            name, help=purpose, description=description or f"{purpose.capitalize()}."
+            name,
+            help=purpose,
+            description=description or f"{purpose.capitalize()}.",
+            epilog=examples(*_EXAMPLES[name]),
         )
         _add_store_options(made)
         return made
@@ -97,7 +131,7 @@ def _hidden() -> str:
 
 def _add_store_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--store", default="local", metavar="NAME", help="store of the configuration"
+        "--store", default="local", metavar="STORE", help="store of the configuration"
     )
     parser.add_argument("--path", metavar="FILE", help="the store (default: ./secrets.sbx)")
     key = parser.add_mutually_exclusive_group()
@@ -159,7 +193,7 @@ def _set(args: argparse.Namespace) -> int:
     locator = plain_locator(args.locator)
     store = open_store(store_options(args))
     store.contents()  # a wrong key is told before anything has to be typed
-    version = store.set(locator, read_value())
+    version = store.set(locator, read_value(is_json=args.json))
     if args.json:
         output.print_json({**_named(args, locator), "version": version})
     else:

@@ -20,7 +20,7 @@ __all__ = ["configuration", "open_broker"]
 def configuration(args: argparse.Namespace) -> Config:
     """Return the configuration that the arguments name, and print its warnings."""
     config = load_config(args.config)
-    output.warn(config.warnings)
+    output.warn(config.warnings, args.json)
     return config
 
 

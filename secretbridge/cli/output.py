@@ -32,9 +32,11 @@ __all__ = [
     "reveal",
     "show_crash",
     "show_error",
+    "show_interruption",
     "show_usage_error",
     "table",
     "warn",
+    "write",
     "write_line",
 ]
 
@@ -123,11 +125,16 @@ def table(rows: Iterable[Sequence[str]], header: Sequence[str] = ()) -> str:
     )
 
 
-def print_json(result: object) -> None:
-    """Print ``result`` as one JSON document."""
+def write(text: str) -> None:
+    """Write ``text`` as it is to standard output."""
+    _write(b"", text)
+
+
+def print_json(result: object, *, one_line: bool = False) -> None:
+    """Print ``result`` as one JSON document; on one line if it is one of a stream."""
     from json import dumps
 
-    write_line(dumps(result, indent=2))
+    write_line(dumps(result, indent=None if one_line else 2))
 
 
 def note(text: str) -> None:
@@ -135,10 +142,25 @@ def note(text: str) -> None:
     _to_stderr(f"secretbridge: {text}")
 
 
-def warn(texts: Iterable[str]) -> None:
-    """Print warnings."""
+def warn(texts: Iterable[str], is_json: bool) -> None:
+    """Print warnings; as JSON one object on a line each, so that standard error stays JSON."""
+    from json import dumps
+
     for text in texts:
-        note(f"warning: {text}")
+        if is_json:
+            _to_stderr(dumps({"warning": text}))
+        else:
+            note(f"warning: {text}")
+
+
+def show_interruption(is_json: bool) -> None:
+    """Say that somebody pressed Ctrl-C."""
+    if is_json:
+        _error_json(
+            type="Interrupted", message="interrupted", reference=None, store=None, hint=None
+        )
+    else:
+        note("interrupted")
 
 
 def error_fields(error: SecretBridgeError) -> dict[str, object]:
@@ -228,7 +250,7 @@ class Progress:
 
     def __init__(self, is_shown: bool) -> None:
         """Show nothing unless ``is_shown`` and standard error is a terminal."""
-        self.is_shown = is_shown and sys.stderr is not None and sys.stderr.isatty()
+        self.is_shown: bool = is_shown and sys.stderr is not None and sys.stderr.isatty()
 
     def show(self, text: str) -> None:
         """Replace the line by ``text``."""

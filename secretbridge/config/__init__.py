@@ -20,6 +20,16 @@ import os
 from .._find import CONFIG_VARIABLE, find_config
 from .._value import Value, assign
 from ..errors import ConfigError
+from ._sidecar import (
+    AuditConfig,
+    ExecHook,
+    FileConfig,
+    HttpHook,
+    ListenConfig,
+    SidecarConfig,
+    SignalHook,
+    taken,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,16 +37,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ..reference import Reference
-    from ._models import (
-        AuditConfig,
-        Document,
-        ExecHook,
-        FileConfig,
-        HttpHook,
-        ListenConfig,
-        SidecarConfig,
-        SignalHook,
-    )
+    from . import _models
+    from ._models import Document
     from ._source import Source
 
 __all__ = [
@@ -51,6 +53,7 @@ __all__ = [
     "SidecarConfig",
     "SignalHook",
     "StoreConfig",
+    "admin_socket",
     "find_config",
     "load_config",
 ]
@@ -98,16 +101,26 @@ class SecretConfig(Value):
 
 
 class CacheConfig(Value):
-    """How fresh values are kept, in seconds: looked for again, and served while a store is away."""
+    """How fresh values are kept, in seconds; see the parameters of :class:`Broker` of these names."""
 
-    __slots__ = ("max_stale", "refresh")
+    __slots__ = ("grace", "max_stale", "refresh", "refresh_floor")
 
     refresh: float
     max_stale: float
+    grace: float
+    refresh_floor: float
 
-    def __init__(self, refresh: float = 300.0, max_stale: float = 3600.0) -> None:
+    def __init__(
+        self,
+        refresh: float = 300.0,
+        max_stale: float = 3600.0,
+        grace: float = 30.0,
+        refresh_floor: float = 1.0,
+    ) -> None:
         assign(self, "refresh", refresh)
         assign(self, "max_stale", max_stale)
+        assign(self, "grace", grace)
+        assign(self, "refresh_floor", refresh_floor)
 
 
 class Config(Value):
@@ -168,6 +181,27 @@ def load_config(
     return outcome
 
 
+def admin_socket(
+    path: str | os.PathLike[str] | None = None, *, environ: Mapping[str, str] = os.environ
+) -> str | None:
+    """Return ``sidecar.listen.socket`` of a configuration, whatever else is wrong with it, or None.
+
+    For those who ask a sidecar that runs: it lives with a former state of the file, if this one is
+    broken, and it is asked often. Raises :class:`ConfigError` for a file that cannot be read at all.
+    """
+    name = find_config(environ) if path is None else os.fspath(path)
+    if name is None:
+        return None
+    from ._source import read
+    from ._values import resolve_path
+
+    source = read(name)
+    found: object = source.data
+    for key in ("sidecar", "listen", "socket"):
+        found = found.get(key) if isinstance(found, dict) else None
+    return str(resolve_path(found, source.directory)) if isinstance(found, str) and found else None
+
+
 def _outcome(name: str, is_found_here: bool) -> Config | ConfigError:
     try:
         return _load(name, is_found_here)
@@ -190,7 +224,7 @@ def _load(name: str, is_found_here: bool) -> Config:
             key: SecretConfig(key, references[key], entry.refresh, entry.max_stale)
             for key, entry in document.secrets.items()
         },
-        CacheConfig(document.cache.refresh, document.cache.max_stale),
+        CacheConfig(**dict(document.cache)),
         None if document.sidecar is None else _with_contents(document.sidecar, list(references)),
         warnings,
     )
@@ -242,8 +276,9 @@ def _refuse_untrusted(source: Source, document: Document, is_found_here: bool) -
     return (f"{source.name}: {cause}; {remedy}",)
 
 
-def _with_contents(sidecar: SidecarConfig, secrets: list[str]) -> SidecarConfig:
+def _with_contents(sidecar: _models.SidecarConfig, secrets: list[str]) -> SidecarConfig:
     """Fill in what each file leaves to the sidecar block: content, mode and group."""
+    from ._formats import PRIVATE
     from ._models import FileConfig
 
     files = sidecar.files
@@ -253,18 +288,12 @@ def _with_contents(sidecar: SidecarConfig, secrets: list[str]) -> SidecarConfig:
     for name, file in files.items():
         update: dict[str, object] = {}
         if file.mode is None:
-            update["mode"] = sidecar.mode
+            is_private = file.format in PRIVATE
+            update["mode"] = sidecar.mode & 0o700 if is_private else sidecar.mode
         if file.group is None:
             update["group"] = sidecar.group
-        if not (file.secret or file.template or file.concat or file.format):
+        if not (file.secret or file.template or file.concat or file.secrets):
             update["secret"] = name
         filled[name] = file.model_copy(update=update)
-    return sidecar.model_copy(update={"files": filled})
-
-
-def __getattr__(name: str) -> object:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from . import _models
-
-    return getattr(_models, name)
+    found: SidecarConfig = taken(sidecar.model_copy(update={"files": filled}))
+    return found

@@ -1,7 +1,7 @@
 """Why a generation could not be published. The one before stays in place, whole.
 
-Both are kinds of :class:`~secretbridge.errors.UnsafeTarget`, so a program that knows only the tree of
-errors says the right thing, and both may pass by themselves: try again with the next refresh.
+All are kinds of :class:`~secretbridge.errors.UnsafeTarget`, so a program that knows only the tree of
+errors says the right thing, and all may pass by themselves: try again with the next refresh.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from errno import EDQUOT, EISDIR, EMFILE, ENFILE, ENOENT, ENOSPC, EPERM, EROFS
 
 from ..errors import UnsafeTarget
 
-__all__ = ["FULL", "PublishFailed", "TargetFull", "explained"]
+__all__ = ["FULL", "PublishFailed", "TargetFull", "TargetMoved", "explained"]
 
 FULL = (ENOSPC, EDQUOT)
 """Error numbers that say that there is no room."""
@@ -27,10 +27,14 @@ class TargetFull(PublishFailed):
     """There is no room for a new generation; the one before is still published."""
 
 
+class TargetMoved(PublishFailed):
+    """The path of the target leads elsewhere by now: what is published is not where readers look."""
+
+
 _REMEDIES = {
     EPERM: "a writer that is not root can give files only to itself and to its own groups",
     EROFS: "mount the target read-write for the writer",
-    ENOENT: "the target was removed or unmounted; make it again and restart",
+    ENOENT: "the target was removed or unmounted; make it again",
     EISDIR: "remove the directory that stands where a link has to be",
     EMFILE: "raise the limit of open files",
     ENFILE: "raise the limit of open files",

@@ -22,7 +22,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-__all__ = ["FORMAT", "MAX_SIZE", "Manifest", "decode", "encode"]
+__all__ = ["FORMAT", "MAX_SIZE", "Manifest", "decode", "encode", "listing"]
 
 FORMAT = "secretbridge.generation/1"
 
@@ -69,19 +69,26 @@ class Manifest(Value):
         return [name for names in self.files.values() for name in names]
 
 
-def encode(manifest: Manifest) -> bytes:
-    """Return the bytes of ``manifest``: one line of JSON, in ASCII."""
-    # Names and generations need no escaping, their characters are checked. For a thousand of them
-    # that makes one join of what is otherwise a tenth of the time of a small publication.
-    files = ", ".join(
-        [f'"{mode:04o}": {_list(names)}' for mode, names in manifest.files.items()],
-    )
+def listing(files: Mapping[int, Sequence[str]]) -> str:
+    """Return the text of ``files`` in a manifest."""
+    # Names need no escaping, their characters are checked.
+    each = [f'"{mode:04o}": {_list(names)}' for mode, names in files.items()]
+    return "{" + ", ".join(each) + "}"
+
+
+def encode(manifest: Manifest, files: str | None = None) -> bytes:
+    """Return the bytes of ``manifest``: one line of JSON, in ASCII.
+
+    ``files`` is the :func:`listing` of its files, for a writer that has it already.
+    """
+    if files is None:
+        files = listing(manifest.files)
     versions = json.dumps(dict(manifest.versions)) if manifest.versions else "{}"
     expires = json.dumps(dict(manifest.expires)) if manifest.expires else "{}"
     return (
         f'{{"format": "{FORMAT}", "generation": "{manifest.generation}", '
         f'"sequence": {manifest.sequence}, "created": {manifest.created:.3f}, '
-        f'"files": {{{files}}}, "versions": {versions}, "expires": {expires}}}\n'
+        f'"files": {files}, "versions": {versions}, "expires": {expires}}}\n'
     ).encode("ascii")
 
 

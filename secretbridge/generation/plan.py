@@ -16,20 +16,22 @@ import os
 import sys
 from hashlib import blake2b
 from itertools import compress
-from operator import ne, or_
+from operator import attrgetter, ne, or_
 
-from .layout import MANIFEST, FileSpec, validate_names
+from .layout import MANIFEST, FileSpec
 from .manifest import Manifest
+from .outline import Outline
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    Shape = tuple[str, int, int | None, int | None]
-    Kind = tuple[int, int, int]
-    """Mode, owner and group of a file."""
+    from .outline import Kind, Shape
 
 __all__ = ["PAGE", "Branch", "Picture", "Plan", "Planner"]
+
+_SHAPE = attrgetter("shape")
+_CONTENT = attrgetter("content")
 
 PAGE = 4096
 """Pages are counted in the smallest size that Linux has; where they are larger, room is left."""
@@ -53,10 +55,10 @@ class Picture:
         sizes: list[int] | None = None,
         digests: Sequence[int] = (),
     ) -> None:
-        self.names = names
-        self.kinds = kinds
+        self.names: Sequence[str] = names
+        self.kinds: Sequence[Kind] = kinds
         self.sizes: list[int] = sizes or []
-        self.digests = digests
+        self.digests: Sequence[int] = digests
         self.sealed: list[int] = [0] * len(names)
         self.seals: dict[str, int] = {}
 
@@ -71,11 +73,11 @@ class Branch:
     __slots__ = ("branches", "keep", "mode", "path", "write")
 
     def __init__(self, path: str, mode: int) -> None:
-        self.path = path
+        self.path: str = path
         self.write: list[int] = []
         self.keep: list[int] = []
         self.branches: dict[str, Branch] = {}
-        self.mode = mode
+        self.mode: int = mode
 
     def grow(self, name: str, mode: int) -> Branch:
         """Return the directory of the file ``name``; it and those above give access as ``mode``."""
@@ -97,48 +99,31 @@ class Branch:
 class Plan:
     """The difference between what is wanted and what stands in the current generation.
 
-    ``files``: what is wanted; ``picture``: the state it will have. ``write`` and ``keep``: the
-    numbers of files that are written, or stay as they are. ``removed``: names that are no longer
-    wanted. ``tops``: the visible names. ``modes``: the mode that each kind of file asks of its
-    directories, and ``base`` that of a directory without files. ``seals``: those of the current
+    ``files``: what is wanted, ``contents`` their contents and ``outline`` the rest of them;
+    ``picture``: the state that will be. ``write`` and ``keep``: the numbers of files that are written,
+    or stay as they are. ``removed``: names that are no longer wanted. ``seals``: those of the current
     generation.
     """
 
-    __slots__ = (
-        "_flat",
-        "base",
-        "files",
-        "keep",
-        "modes",
-        "picture",
-        "removed",
-        "seals",
-        "tops",
-        "write",
-    )
+    __slots__ = (*("contents", "files", "keep", "outline", "picture", "removed", "seals", "write"),)
 
     def __init__(
         self,
         files: Sequence[FileSpec],
+        contents: list[bytes],
+        outline: Outline,
         picture: Picture,
         write: list[int],
         removed: tuple[str, ...],
-        *,
-        tops: tuple[str, ...],
-        flat: frozenset[str] | None,
-        modes: dict[Kind, int],
-        base: int,
         seals: dict[str, int],
     ) -> None:
         self.files = files
+        self.contents = contents
+        self.outline = outline
         self.picture = picture
-        self.write = write
-        self.keep = _all_but(write, len(files))
+        self.write: list[int] = write
+        self.keep: list[int] = _all_but(write, len(files))
         self.removed = removed
-        self.tops = tops
-        self._flat = flat
-        self.modes = modes
-        self.base = base
         self.seals = seals
 
     @property
@@ -146,9 +131,10 @@ class Plan:
         """What is wanted is what is there."""
         return not self.write and not self.removed
 
-    def changed(self) -> list[str]:
+    def changed(self) -> Sequence[str]:
         """Return the names of the files to write."""
-        return list(map(self.picture.names.__getitem__, self.write))
+        names = self.outline.names
+        return names if not self.keep else list(map(names.__getitem__, self.write))
 
     def rewrite(self) -> None:
         """Write every file, because what stands there cannot be relied upon."""
@@ -156,52 +142,49 @@ class Plan:
 
     def tree(self) -> Branch:
         """Return the files by directory."""
-        root = Branch("", self.base)
-        if self._flat is not None:
+        root, modes = Branch("", self.outline.base), self.outline.modes
+        if self.outline.expected is not None:
             root.write, root.keep = list(self.write), list(self.keep)
-            for mode in self.modes.values():
+            for mode in modes.values():
                 root.mode |= mode
             return root
-        names, kinds = self.picture.names, self.picture.kinds
+        names, kinds = self.outline.names, self.outline.kinds
         for file in self.write:
-            root.grow(names[file], self.modes[kinds[file]]).write.append(file)
+            root.grow(names[file], modes[kinds[file]]).write.append(file)
         for file in self.keep:
-            root.grow(names[file], self.modes[kinds[file]]).keep.append(file)
+            root.grow(names[file], modes[kinds[file]]).keep.append(file)
         return root
 
-    def by_kind(self, numbers: Sequence[int]) -> Iterator[tuple[Kind, list[FileSpec]]]:
-        """Return the files with these numbers, those of one kind together."""
-        files, kinds = self.files, self.picture.kinds
-        if len(self.modes) == 1:
-            yield kinds[0], list(map(files.__getitem__, numbers))
-            return
-        for kind in self.modes:
-            found = [files[number] for number in numbers if kinds[number] == kind]
-            if found:
-                yield kind, found
+    def by_kind(self, numbers: Sequence[int]) -> Iterator[tuple[Kind, list[bytes], list[bytes]]]:
+        """Return leaves and contents of the files with these numbers, those of one kind together."""
+        leaves, contents, kinds = self.outline.leaves, self.contents, self.outline.kinds
+        is_one = len(self.outline.modes) == 1
+        for kind in self.outline.modes:
+            found = numbers if is_one else [file for file in numbers if kinds[file] == kind]
+            if len(found) == len(leaves):
+                yield kind, leaves, contents
+            elif found:
+                yield (
+                    kind,
+                    list(map(leaves.__getitem__, found)),
+                    list(map(contents.__getitem__, found)),
+                )
 
-    def leaves(self, branch: Branch) -> frozenset[str]:
-        """Return what has to be in the directory ``branch``."""
-        if self._flat is not None:
-            return self._flat
-        names, start = self.picture.names, len(branch.path)
+    def expected(self, branch: Branch) -> frozenset[str]:
+        """Return the names of what has to be in the directory ``branch``."""
+        if self.outline.expected is not None:
+            return self.outline.expected
+        names, start = self.outline.names, len(branch.path)
         files = [names[file][start:] for file in (*branch.write, *branch.keep)]
         return frozenset((*files, *branch.branches, *(() if branch.path else (MANIFEST,))))
 
     def manifest(self, generation: str, sequence: int, created: float) -> Manifest:
         """Return the manifest of the new generation."""
-        names = self.picture.names
-        files: dict[int, list[str]] = {kind[0]: [] for kind in self.modes}
-        if len(files) == 1:
-            files = {mode: list(names) for mode in files}
-        else:
-            for name, kind in zip(names, self.picture.kinds, strict=True):
-                files[kind[0]].append(name)
         return Manifest(
             generation,
             sequence,
             created,
-            files,
+            self.outline.by_mode,
             {spec.name: spec.version for spec in self.files if spec.version is not None},
             {spec.name: spec.expires for spec in self.files if spec.expires is not None},
         )
@@ -211,13 +194,16 @@ class Plan:
 
         A hard link takes no page, but on a tmpfs it counts as an inode.
         """
-        sizes = list(map(self.picture.sizes.__getitem__, self.write))
+        sizes = self.picture.sizes
+        if self.keep:
+            sizes = list(map(sizes.__getitem__, self.write))
         pages = len(sizes)
         if max(sizes, default=0) > PAGE:
             pages = sum([-(-size // PAGE) for size in sizes])
         pages -= -manifest // PAGE
         # With the manifest, the temporary link, and a visible link for every new top name.
-        return pages * PAGE, len(self.files) + tree.directories() + 2 + len(self.tops)
+        inodes = len(self.files) + tree.directories() + 2 + len(self.outline.tops)
+        return pages * PAGE, inodes
 
 
 class Planner:
@@ -233,71 +219,49 @@ class Planner:
     ) -> None:
         self._uid = uid
         self._gid = gid
+        self._access = access
         self._digests = _keyed(key)
         self._base = base
-        self._access = access
-        self._shapes: list[Shape] = []
-        self._names: tuple[str, ...] = ()
-        self._kinds: list[Kind] = []
-        self._modes: dict[Kind, int] = {}
-        self._tops: tuple[str, ...] = ()
-        self._flat: frozenset[str] | None = frozenset((MANIFEST,))
+        self._outline = self._outlined([])
 
     def digest(self, content: bytes) -> int:
         """Return the keyed digest of ``content``."""
-        return self._digests((FileSpec("", content),))[0]
+        return self._digests((content,))[0]
 
     def compare(self, files: Sequence[FileSpec], current: Picture) -> Plan:
         """Return what makes ``files`` of ``current``. Raises :class:`ConfigError` for bad names."""
-        shapes = [spec.shape for spec in files]
-        if shapes != self._shapes:
-            self._learn(shapes)
-        names = self._names
+        shapes = list(map(_SHAPE, files))
+        if shapes != self._outline.shapes:
+            self._outline = self._outlined(shapes)
+        outline = self._outline
+        names, kinds = outline.names, outline.kinds
         removed: tuple[str, ...] = ()
         if names is not current.names and names != current.names:
             wanted = set(names)
             removed = tuple([name for name in current.names if name not in wanted])
             current = _in_order(names, current)
-        picture = Picture(names, self._kinds, list(current.sizes), self._digests(files))
-        picture.sealed = list(current.sealed)
+        contents = list(map(_CONTENT, files))
+        picture = Picture(names, kinds, list(current.sizes), self._digests(contents))
         differs = map(ne, picture.digests, current.digests)
-        if self._kinds != current.kinds:
-            differs = map(or_, differs, map(ne, self._kinds, current.kinds))
-        write = list(compress(range(len(files)), differs))
-        if len(write) == len(files):
-            picture.sizes = [len(spec.content) for spec in files]
+        if kinds is not current.kinds and kinds != current.kinds:
+            differs = map(or_, differs, map(ne, kinds, current.kinds))
+        write = list(compress(range(len(contents)), differs))
+        if len(write) == len(contents):
+            picture.sizes = list(map(len, contents))
         else:
+            picture.sealed = list(current.sealed)
             for file in write:
-                picture.sizes[file] = len(files[file].content)
-        return Plan(
-            files,
-            picture,
-            write,
-            removed,
-            tops=self._tops,
-            flat=self._flat,
-            modes=self._modes,
-            base=self._base,
-            seals=current.seals,
-        )
+                picture.sizes[file] = len(contents[file])
+        return Plan(files, contents, outline, picture, write, removed, current.seals)
 
-    def _learn(self, shapes: list[Shape]) -> None:
-        """Remember what follows from names, modes, owners and groups, which hardly ever change."""
-        names = tuple([shape[0] for shape in shapes])
-        validate_names(names)
-        is_flat = not any("/" in name for name in names)
-        self._shapes, self._names = shapes, names
-        self._tops = tuple(dict.fromkeys([name.partition("/")[0] for name in names]))
-        self._flat = frozenset((*names, MANIFEST)) if is_flat else None
-        self._kinds = [
-            (mode, self._uid if owner is None else owner, self._gid if group is None else group)
-            for _, mode, owner, group in shapes
-        ]
-        self._modes = {kind: self._base | self._access(*kind) for kind in set(self._kinds)}
+    def _outlined(self, shapes: list[Shape]) -> Outline:
+        return Outline(shapes, self._uid, self._gid, self._base, self._access)
 
 
 def _all_but(excluded: Sequence[int], count: int) -> list[int]:
     """Return the numbers below ``count`` but for the ascending ``excluded``."""
+    if len(excluded) == count:
+        return []
     numbers = list(range(count))
     if len(excluded) > 16:
         without = set(excluded)
@@ -322,13 +286,13 @@ def _in_order(names: Sequence[str], picture: Picture) -> Picture:
     return ordered
 
 
-def _keyed(key: bytes) -> Callable[[Sequence[FileSpec]], list[int]]:
+def _keyed(key: bytes) -> Callable[[Sequence[bytes]], list[int]]:
     """Return a function that makes keyed digests of contents."""
     is_siphash = sys.hash_info.algorithm.startswith("siphash") and sys.hash_info.width >= 64
     if is_siphash and os.environ.get("PYTHONHASHSEED", "random") == "random":
-        return lambda files: [hash(spec.content) for spec in files]
+        return lambda contents: list(map(hash, contents))
 
     def digest(content: bytes) -> int:
         return int.from_bytes(blake2b(content, key=key, digest_size=16).digest(), "big")
 
-    return lambda files: [digest(spec.content) for spec in files]
+    return lambda contents: list(map(digest, contents))

@@ -27,18 +27,20 @@ from time import time_ns
 from ..errors import UnsafeTarget
 from ._opened import DIRECTORY, Opened
 from .faults import FULL
-from .layout import MANIFEST, FileSpec
+from .layout import MANIFEST
 from .plan import PAGE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
-    from .plan import Branch, Kind, Plan
+    from .outline import Kind
+    from .plan import Branch, Plan
 
 
 __all__ = ["Stager", "seal"]
 
+_MANIFEST = MANIFEST.encode("ascii")
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -71,7 +73,7 @@ class Stager:
         os.fchmod(new, self._closed)  # a umask such as 0177 had made it too narrow for ourselves
         tampered = self._populate(new, old, plan, root)
         kind = (0o400 | (root.mode & 0o044), self._uid, self._directory_gid)
-        self._create(new, [FileSpec(MANIFEST, manifest)], 0, kind)
+        self._create(new, (_MANIFEST,), (manifest,), kind)
         self._finish(new, plan, root)
         return tampered
 
@@ -93,11 +95,11 @@ class Stager:
         is_open = S_IMODE(status.st_mode) == branch.mode and status.st_gid == self._directory_gid
         if not is_open or status.st_mtime_ns != plan.seals.get(branch.path):
             damaged.append(branch.path or ".")
-        picture, start = plan.picture, len(branch.path)
-        names, kinds, sizes, sealed = picture.names, picture.kinds, picture.sizes, picture.sealed
+        picture, names, leaves = plan.picture, plan.outline.names, plan.outline.leaves
+        kinds, sizes, sealed = picture.kinds, picture.sizes, picture.sealed
         for file in branch.keep:
             try:
-                found = os.stat(names[file][start:], dir_fd=directory, follow_symlinks=False)
+                found = os.stat(leaves[file], dir_fd=directory, follow_symlinks=False)
             except OSError:
                 damaged.append(names[file])
                 continue
@@ -124,8 +126,8 @@ class Stager:
             else:
                 tampered.append(branch.path or ".")
                 branch.write, branch.keep = branch.write + branch.keep, []
-        for kind, files in plan.by_kind(branch.write):
-            self._create(new, files, len(branch.path), kind)
+        for kind, names, contents in plan.by_kind(branch.write):
+            self._create(new, names, contents, kind)
         for name, inner in branch.branches.items():
             os.mkdir(name, 0o700, dir_fd=new)
             with Opened(name, DIRECTORY, dir_fd=new) as new_inner:
@@ -142,11 +144,9 @@ class Stager:
 
     def _link(self, new: int, old: int, plan: Plan, branch: Branch) -> None:
         """Link what is to be kept; what cannot be linked is moved to what is to be written."""
-        lost: list[str] = []
-        link, start = os.link, len(branch.path)
-        names = list(map(plan.picture.names.__getitem__, branch.keep))
-        if start:
-            names = [name[start:] for name in names]
+        lost: list[bytes] = []
+        link = os.link
+        names = list(map(plan.outline.leaves.__getitem__, branch.keep))
         for name in names:
             try:
                 link(name, name, src_dir_fd=old, dst_dir_fd=new, follow_symlinks=False)
@@ -161,45 +161,49 @@ class Stager:
 
     def _finish(self, new: int, plan: Plan, branch: Branch) -> None:
         """Compare what is in ``new`` with the plan, and seal it."""
-        found, expected = os.listdir(new), plan.leaves(branch)
+        found, expected = os.listdir(new), plan.expected(branch)
         if len(found) != len(expected) or not expected.issuperset(found):
             raise UnsafeTarget(
                 "somebody else writes into the generation that is being made",
                 hint="give the target to this writer alone",
             )
-        # The last name came into the directory after the last byte into its file.
+        if branch.path:
+            # In the topmost directory the manifest came after the last byte of any file. Here the
+            # last file came before its bytes, and these may be a tick later.
+            os.utime(new)
         now, sealed = os.fstat(new).st_mtime_ns, plan.picture.sealed
-        for file in branch.write:
-            sealed[file] = now
+        if len(branch.write) == len(sealed):
+            plan.picture.sealed = [now] * len(sealed)
+        else:
+            for file in branch.write:
+                sealed[file] = now
         plan.picture.seals[branch.path] = seal(new)
 
-    def _create(self, directory: int, files: Iterable[FileSpec], start: int, kind: Kind) -> None:
-        """Write new files of one kind; their names in ``directory`` begin at ``start``.
+    def _create(
+        self, directory: int, names: Iterable[bytes], contents: Collection[bytes], kind: Kind
+    ) -> None:
+        """Write new files of one kind.
 
-        The loop is in here, because a call of a function for each file would take 5 % longer.
+        The loop does for each file what has to be done for each, and no more: every call of a
+        function of our own would take 3 % longer.
         """
-        create, put, set_mode, close = os.open, os.write, os.fchmod, os.close
         mode, uid, gid = kind
         is_given_away = uid != self._uid or gid != self._gid
+        owner = uid if uid != self._uid else -1
+        group = gid if gid != self._gid else -1
         is_durable = self._is_durable
-        for spec in files:
-            content = spec.content
-            size = len(content)
-            file = create(spec.name[start:], _NEW_FILE, 0o400, dir_fd=directory)
+        create, set_mode, close = os.open, os.fchmod, os.close
+        put = os.write if max(map(len, contents)) <= PAGE else _put_reserved
+        for name, content in zip(names, contents, strict=True):
+            file = create(name, _NEW_FILE, 0o400, dir_fd=directory)
             try:
-                if size > PAGE:
-                    _reserve(file, size)
                 written = put(file, content)
-                while written < size:
-                    written += put(file, memoryview(content)[written:])
+                if written != len(content):
+                    _put_rest(file, content, written)
                 if is_given_away:
                     # First the owner, then the mode: the other way round the group that the file
                     # has at first could read it for a moment.
-                    os.fchown(
-                        file,
-                        uid if uid != self._uid else -1,
-                        gid if gid != self._gid else -1,
-                    )
+                    os.fchown(file, owner, group)
                 set_mode(file, mode)
                 if is_durable:
                     os.fsync(file)
@@ -215,6 +219,19 @@ def seal(directory: int) -> int:
     before_now = time_ns() - 100_000_000
     os.utime(directory, ns=(before_now, before_now))
     return before_now
+
+
+def _put_reserved(file: int, content: bytes) -> int:
+    """Write as :func:`os.write` does, after there is room for everything."""
+    if len(content) > PAGE:
+        _reserve(file, len(content))
+    return os.write(file, content)
+
+
+def _put_rest(file: int, content: bytes, written: int) -> None:
+    """Write what a write has left over; no room is an error of the next one."""
+    while written < len(content):
+        written += os.write(file, memoryview(content)[written:])
 
 
 def _reserve(file: int, size: int) -> None:

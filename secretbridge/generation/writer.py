@@ -34,14 +34,14 @@ from .._value import Value, assign
 from ..errors import UnsafeTarget
 from ._opened import DIRECTORY, Opened
 from .collect import remove_generation
-from .faults import FULL, TargetFull, explained
+from .faults import FULL, TargetFull, TargetMoved, explained
 from .layout import DATA_LINK, GENERATION_PREFIX, FileSpec
 from .links import Links, target_of
 from .manifest import Manifest, encode
 from .plan import Branch, Picture, Plan, Planner
 from .preflight import MEMORY, Preflight, examine, judge, open_target
 from .reader import Generation
-from .recovery import recover
+from .recovery import Recovered, recover
 from .retired import Collected, Retired
 from .staging import Stager
 
@@ -121,7 +121,9 @@ class GenerationWriter:
         wall: Callable[[], float] = time,
         random: Callable[[int], bytes] = os.urandom,
     ) -> None:
-        self.target = os.fspath(target)
+        self.target: str = os.fspath(target)
+        bare = self.target.rstrip("/") or "/"
+        self._path = bare if bare.startswith("/") else os.path.join(os.getcwd(), bare)
         self._clock = clock
         self._wall = wall
         self._random = random
@@ -129,7 +131,7 @@ class GenerationWriter:
         self._root = open_target(target)
         try:
             facts = examine(self._root, self.target)
-            self.preflight = Preflight(self.target, judge(facts))
+            self.preflight: Preflight = Preflight(self.target, judge(facts))
             if not allow_unsafe:
                 self.preflight.require()
             self._take_lock()
@@ -166,7 +168,9 @@ class GenerationWriter:
             ) from None
 
     def _start(self, grace: float) -> None:
-        self.recovered = recover(self._root, self._links, self._planner.digest, self._wall())
+        self.recovered: Recovered = recover(
+            self._root, self._links, self._planner.digest, self._wall()
+        )
         found = self.recovered.current
         self._picture = found.picture if found else Picture()
         self._manifest = found.manifest if found else None
@@ -196,20 +200,38 @@ class GenerationWriter:
 
         ``validate`` is called with the complete new generation before anybody can see it; what it
         raises ends the publication. Raises :class:`ConfigError` for names that cannot be used,
-        :class:`~.faults.TargetFull` when there is no room, :class:`~.faults.PublishFailed` when the
+        :class:`~.faults.TargetFull` when there is no room, :class:`~.faults.TargetMoved` when the
+        target's path leads to another directory by now, :class:`~.faults.PublishFailed` when the
         system refuses, :class:`UnsafeTarget` when somebody else writes there.
         """
         with self._lock:
             self._require_open()
             plan = self._planner.compare(tuple(files), self._picture)
             try:
+                self._require_in_place()
                 return self._carry_out(plan, validate)
             except OSError as error:
                 raise explained(error, self.target) from None
 
+    def _require_in_place(self) -> None:
+        """Make sure that readers who go by the path come to the directory that is written to."""
+        held = os.fstat(self._root)
+        try:
+            found = os.stat(self._path, follow_symlinks=False)
+        except PermissionError:
+            return  # our rights on the way to it may have been given up
+        except (FileNotFoundError, NotADirectoryError):
+            found = None
+        if found is None or (found.st_ino, found.st_dev) != (held.st_ino, held.st_dev):
+            raise TargetMoved(
+                f"{self.target} was removed, renamed or mounted over: readers do not find there what "
+                "is published",
+                hint="leave the directory in its place; a new writer begins with what is there now",
+            )
+
     def _carry_out(self, plan: Plan, validate: Callable[[Generation], None] | None) -> Published:
         # A refresh that brings nothing new has the time to look at everything.
-        wrong = self._links.survey(plan.tops, rely_on_seal=not plan.is_empty)
+        wrong = self._links.survey(plan.outline.tops, rely_on_seal=not plan.is_empty)
         repaired = [name for name in wrong if name in set(self._tops)]
         changed = plan.changed()
         if plan.is_empty and self._manifest is not None:
@@ -220,7 +242,7 @@ class GenerationWriter:
             repaired += damage
         name, tampered = self._publish(plan, validate)
         self._links.mend(wrong)
-        self._links.drop_all_but(plan.tops)
+        self._links.drop_all_but(plan.outline.tops)
         self._seal()
         return Published(name, changed, plan.removed, False, dict.fromkeys(repaired + tampered))
 
@@ -248,7 +270,7 @@ class GenerationWriter:
             self._links.replace(generation, DATA_LINK)
             repaired.append(DATA_LINK)
         self._links.mend(wrong)
-        self._links.drop_all_but(plan.tops)
+        self._links.drop_all_but(plan.outline.tops)
         return Published(generation, unchanged=True, repaired=repaired)
 
     def _publish(
@@ -258,7 +280,7 @@ class GenerationWriter:
         tree = plan.tree()
         name = GENERATION_PREFIX + self._random(8).hex()
         manifest = plan.manifest(name, self._sequence + 1, self._wall())
-        body = encode(manifest)
+        body = encode(manifest, plan.outline.listing)
         self._make_room(*plan.room(tree, len(body)))
         try:
             tampered = self._attempt(manifest, plan, tree, body, validate)
@@ -323,7 +345,7 @@ class GenerationWriter:
         self._manifest = manifest
         self._sequence = manifest.sequence
         self._picture = plan.picture
-        self._tops = plan.tops
+        self._tops = plan.outline.tops
 
     def _verify(self, directory: int) -> None:
         """Make sure that ``..data`` leads to the generation open as ``directory``."""

@@ -78,7 +78,7 @@ class FakeBackend:
         ``clock`` returns seconds and decides when leases end; ``sleep`` is called for delays.
         """
         register_scheme(self.scheme)
-        self.store = store if store is not None else self.scheme.name
+        self.store: str = store if store is not None else self.scheme.name
         self._clock = clock
         self._sleep = sleep
         self._items: dict[str, _Item] = {}
@@ -91,13 +91,13 @@ class FakeBackend:
         self._held = False
         self._waiting = 0
         self._turn = threading.Condition(self._lock)
-        self.fetch_calls = 0
-        self.probe_calls = 0
+        self.fetch_calls: int = 0
+        self.probe_calls: int = 0
         self.batches: list[tuple[str, ...]] = []
         self.fetched: Counter[str] = Counter()
         self.renewed: list[str] = []
         self.revoked: list[str] = []
-        self.closed = False
+        self.closed: bool = False
 
     @classmethod
     def with_scheme(cls, name: str) -> type[FakeBackend]:
@@ -153,6 +153,23 @@ class FakeBackend:
                 lifetime=self._items[locator].lifetime,
             )
 
+    def body(self, locator: str) -> bytes | None:
+        """Return the newest version of a document, or None when there is none."""
+        with self._lock:
+            item = self._items.get(locator)
+            return item.bodies[-1] if item is not None and item.bodies else None
+
+    def move(
+        self, locator: str, to: FakeBackend, new: str, change: Callable[[bytes], bytes]
+    ) -> None:
+        """Bring a document with all that was said of it to ``new`` in ``to``; ``change`` its bodies."""
+        with self._lock:
+            item = self._items.pop(locator, None)
+        if item is not None:
+            item.bodies = [change(body) for body in item.bodies]
+            with to._lock:
+                to._items.setdefault(new, item)
+
     def remove(self, locator: str) -> None:
         """Forget the document as if it had never been there."""
         with self._lock:
@@ -197,6 +214,11 @@ class FakeBackend:
         with self._lock:
             self._items[locator].lease = (duration, renewable)
 
+    def is_leased(self, locator: str) -> bool:
+        """Say whether ``locator`` is handed out under leases."""
+        with self._lock:
+            return locator in self._items and self._items[locator].lease is not None
+
     def expire(self, locator: str) -> None:
         """End every lease of ``locator`` now: renewing one says :class:`SecretExpired`."""
         with self._lock:
@@ -204,6 +226,11 @@ class FakeBackend:
             for lease_id, (owner, _) in list(self._leases.items()):
                 if owner == locator:
                     self._leases[lease_id] = (owner, now)
+
+    @property
+    def is_held(self) -> bool:
+        """Whether calls are held right now; see :meth:`hold`."""
+        return self._held
 
     @contextmanager
     def hold(self) -> Iterator[None]:

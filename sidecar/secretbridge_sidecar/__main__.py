@@ -19,9 +19,12 @@ __all__ = ["main"]
 
 
 def _run(path: str | None, as_json: bool) -> int:
+    from secretbridge.config.apart import Reading
+
+    reading = Reading(path)  # which takes as long as loading the rest
     from .runner import Sidecar
 
-    Sidecar(path).run()
+    Sidecar(path).run(reading)
     return 0
 
 

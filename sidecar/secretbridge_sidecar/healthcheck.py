@@ -2,6 +2,9 @@
 
 With an admin socket the sidecar is asked. Without one the target tells: a running sidecar holds its
 lock, and a published generation has a manifest.
+
+A configuration that was broken while the sidecar runs is not judged here. The sidecar goes on with the
+former one, and says so; an orchestrator that ended it for that would begin a crash loop.
 """
 
 from __future__ import annotations
@@ -9,7 +12,7 @@ from __future__ import annotations
 import fcntl
 import os
 
-from secretbridge.config import load_config
+from secretbridge.config import admin_socket, load_config
 from secretbridge.errors import SecretBridgeError
 from secretbridge.generation.reader import open_generation
 
@@ -21,11 +24,10 @@ __all__ = ["health"]
 
 def health(config_path: str | None) -> tuple[bool, dict[str, str]]:
     """Return whether the sidecar is ready, and what is wrong by name."""
-    config = load_config(config_path)
-    sidecar = sidecar_of(config)
-    if sidecar.listen.socket is None:
-        return _from_target(str(sidecar.target), Renderer(config).files())
-    path = str(sidecar.listen.socket)
+    path = admin_socket(config_path)
+    if path is None:
+        config = load_config(config_path)
+        return _from_target(str(sidecar_of(config).target), Renderer(config).files())
     try:
         _, answer = ask(path, "/readyz")
     except (OSError, ValueError) as error:

@@ -9,18 +9,22 @@ from __future__ import annotations
 
 import signal
 import time
+from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING
 
 from secretbridge.broker import Broker
 from secretbridge.config import load_config
+from secretbridge.config.apart import Reading
 from secretbridge.errors import ConfigError, SecretBridgeError, SecretMissing
+from secretbridge.generation.faults import TargetMoved
 from secretbridge.generation.preflight import check_target
 from secretbridge.generation.writer import GenerationWriter
 from secretbridge.reference import Reference
 from secretbridge.secret import Secret
 
 from .admin import AdminServer
+from .asking import Asking
 from .log import Log
 from .render import Renderer, sidecar_of
 from .wake import Wake
@@ -31,7 +35,13 @@ if TYPE_CHECKING:
     from secretbridge.config import Config
     from secretbridge.generation.writer import Published
 
+    from .contents import Contents
+
 __all__ = ["Sidecar", "summary"]
+
+LOOK = 10.0
+"""Seconds after which the target is looked at although nothing has changed: somebody else may have
+changed something there, or put something in its place."""
 
 RETRY = 1.0
 RETRY_CAP = 30.0
@@ -41,10 +51,12 @@ RETRY_CAP = 30.0
 class _Setup:
     """One configuration at work: its broker and its renderer."""
 
-    def __init__(self, config: Config, wake: Callable[[], object]) -> None:
+    def __init__(
+        self, config: Config, wake: Callable[[], object], contents: Contents | None = None
+    ) -> None:
         self.config = config
         self.sidecar = sidecar_of(config)
-        self.renderer = Renderer(config)
+        self.renderer = Renderer(config, contents=contents)
         self.names = self.renderer.names()
         self.broker = Broker.from_config(config)
         try:
@@ -90,6 +102,9 @@ class Sidecar:
         self._generation: str | None = None
         self._is_ready = False
         self._setup: _Setup | None = None
+        self._target: GenerationWriter | None = None
+        self._former: dict[_Setup, float | None] = {}
+        """Former configurations, whose leases are in the files that are published, and when they end."""
 
     # Commands ------------------------------------------------------------------------------------
 
@@ -123,33 +138,59 @@ class Sidecar:
                 for error in problems.values():
                     raise error
                 published = writer.publish(setup.renderer.render(secrets))
+                self._collect(writer)  # what a former call has replaced
             finally:
                 setup.broker.close(keep_leases=True)
             self._log.info("published", target=str(sidecar.target), **summary(published))
             return published
 
-    def run(self) -> None:
-        """Keep the target fresh until SIGTERM or SIGINT. Raises what makes starting impossible."""
-        config = load_config(self._path)
+    def run(self, reading: Reading | None = None) -> None:
+        """Keep the target fresh until SIGTERM or SIGINT. Raises what makes starting impossible.
+
+        ``reading`` is of the same file, begun while this module was loaded.
+        """
+        config = (reading or Reading(self._path)).config()
         sidecar = sidecar_of(config)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_stop)
         signal.signal(signal.SIGHUP, self._on_reload)
         self._wake.by_signals()
-        with self._writer(config) as writer, AdminServer(sidecar.listen, self) as admin:
-            self._setup = _Setup(config, self._wake.set)
-            self._take_over(writer)
-            self._log.info("started", target=str(sidecar.target), socket=admin.path)
-            try:
-                self._loop(writer)
-            finally:
-                # Files that stay are used on, so what they hold has to stay valid too.
-                keeps = self._setup.sidecar.on_exit == "keep"
-                self._setup.broker.close(keep_leases=keeps)
-                if not keeps:
-                    writer.wipe()
-                self._wake.close()
-                self._log.info("stopped", on_exit=self._setup.sidecar.on_exit)
+        self._target = self._writer(config)
+        try:
+            with AdminServer(sidecar.listen, self) as admin:
+                self._setup = _Setup(config, self._wake.set)
+                self._config_problem = "; ".join(config.warnings) or None
+                self._take_over(self._target)
+                self._log.info("started", target=str(sidecar.target), socket=admin.path)
+                try:
+                    self._loop()
+                finally:
+                    self._end()
+        finally:
+            self._target.close()
+
+    def _end(self) -> None:
+        assert self._setup is not None
+        assert self._target is not None
+        # Files that stay are used on, so what they hold has to stay valid too.
+        keeps = self._setup.sidecar.on_exit == "keep"
+        brokers = {former.broker: keeps and ends is None for former, ends in self._former.items()}
+        brokers[self._setup.broker] = keeps
+        try:
+            if not keeps:
+                self._target.wipe()  # first: it waits for nobody
+        finally:
+            # All at once, because each may wait for its stores as long as there is time at all.
+            closing = [
+                Asking(partial(broker.close, keep_leases=keeps), self._wake.poke)
+                for broker, keeps in brokers.items()
+            ]
+            while not all(each.is_over for each in closing):
+                self._wake.pause()
+            self._wake.close()
+            self._log.info("stopped", on_exit=self._setup.sidecar.on_exit)
+        for each in closing:
+            each.answer()
 
     def health(self) -> dict[str, object]:
         """Return what the admin socket tells: no values, and of secrets the names only."""
@@ -163,6 +204,8 @@ class Sidecar:
                 problems.setdefault(
                     name, f"the last good value stays in use: {rows[name]['error']}"
                 )
+            if rows[name]["state"] == "empty" and rows[name]["error"] is None:
+                problems.setdefault(name, "its store has not answered yet")
             if rows[name]["state"] == "expired":
                 problems.setdefault(name, "the value is too old to be relied on")
         if self._config_problem is not None:
@@ -185,39 +228,43 @@ class Sidecar:
 
     # The loop ------------------------------------------------------------------------------------
 
-    def _loop(self, writer: GenerationWriter) -> None:
+    def _loop(self) -> None:
         retry = RETRY
         while not self._stop:
             self._wake.clear()
             if self._reload:
                 self._reload = False
-                self._read_again(writer)
-            wait = self._publish(writer)
+                self._read_again()
+            wait = self._publish()
             if wait:
                 retry, wait = min(retry * 2, RETRY_CAP), retry
             else:
                 retry = RETRY
-            times = [t for t in (wait, self._collect(writer)) if t is not None]
-            if not self._stop:
-                self._wake.wait(max(0.01, min(times)) if times else None)
+            assert self._target is not None
+            times = (LOOK, wait, self._collect(self._target), self._part())
+            if not (self._stop or self._reload):
+                self._wake.wait(max(0.01, min(time for time in times if time is not None)))
 
-    def _publish(self, writer: GenerationWriter) -> float | None:
+    def _publish(self) -> float | None:
         """Publish what is there if it is complete. Returns 1 when it should be tried again, or None."""
         setup = self._setup
         assert setup is not None
-        secrets, problems = setup.collect()
-        if self._stop:
+        assert self._target is not None
+        asking = Asking(setup.collect, self._wake.poke)
+        while not (asking.is_over or self._stop or self._reload):
+            self._wake.pause()
+        if self._stop or not asking.is_over:
             return None
+        secrets, problems = asking.answer()
         self._note(problems)
         if problems:
             return None  # the broker wakes us when one of them gets its value
         try:
-            published = writer.publish(setup.renderer.render(secrets))
+            published = self._target.publish(setup.renderer.render(secrets))
+        except TargetMoved:
+            return self._start_over(setup)
         except SecretBridgeError as error:
-            if self._write_problem != str(error):
-                self._log.error("not published", reason=str(error))
-            self._write_problem = str(error)
-            return RETRY
+            return self._refused(error)
         self._write_problem = None
         if not published.unchanged:
             self._published_at = time.time()
@@ -226,7 +273,41 @@ class Sidecar:
             self._log.warning("repaired what somebody else changed", files=published.repaired)
         self._generation = published.generation
         self._is_ready = True
+        for former, ends in self._former.items():
+            if ends is None:
+                self._former[former] = time.monotonic() + former.sidecar.grace
         return None
+
+    def _refused(self, error: SecretBridgeError) -> float:
+        if self._write_problem != str(error):
+            self._log.error("not published", reason=str(error))
+        self._write_problem = str(error)
+        return RETRY
+
+    def _start_over(self, setup: _Setup) -> float:
+        """Go on with what stands in the place of the target now, if that is a safe one."""
+        self._is_ready = False
+        try:
+            fresh = self._writer(setup.config)
+        except SecretBridgeError as error:
+            return self._refused(error)
+        assert self._target is not None
+        self._target.close()
+        self._target = fresh
+        self._log.warning("target replaced by somebody else", target=fresh.target)
+        self._wake.set()
+        return RETRY
+
+    def _part(self) -> float | None:
+        """Give back what former configurations leased, once nobody reads it in a file any more.
+
+        Returns the seconds until there is more to do, or None.
+        """
+        now = time.monotonic()
+        for former in [f for f, ends in self._former.items() if ends is not None and ends <= now]:
+            del self._former[former]
+            former.broker.close()
+        return min((ends - now for ends in self._former.values() if ends is not None), default=None)
 
     def _collect(self, writer: GenerationWriter) -> float | None:
         """Remove old generations. Returns the seconds until there is more to do, or None."""
@@ -257,14 +338,14 @@ class Sidecar:
             self._generation = current.generation
             self._log.info("took over", generation=current.generation)
 
-    def _read_again(self, writer: GenerationWriter) -> None:
+    def _read_again(self) -> None:
         """Take the configuration as it is now; a broken one changes nothing."""
         old = self._setup
         assert old is not None
         try:
-            config = load_config(self._path)
+            config = Reading(self._path).config()
             self._tell(config, [])
-            new = _Setup(config, self._wake.set)
+            new = _Setup(config, self._wake.set, old.renderer.contents)
             if new.sidecar.target != old.sidecar.target or new.sidecar.listen != old.sidecar.listen:
                 new.broker.close()
                 raise ConfigError(
@@ -275,10 +356,10 @@ class Sidecar:
             self._config_problem = str(error)
             self._log.error("configuration not taken", reason=str(error))
             return
-        self._config_problem = None
+        self._config_problem = "; ".join(config.warnings) or None
         self._setup = new
         self._problems = {}
-        old.broker.close()
+        self._former[old] = None
         self._log.info("configuration taken", secrets=len(new.names))
 
     # Small things --------------------------------------------------------------------------------

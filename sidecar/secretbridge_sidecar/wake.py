@@ -23,27 +23,43 @@ class Wake:
         self._read, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._poll = select.poll()
         self._poll.register(self._read, select.POLLIN)
+        self._is_set = False
         self._is_signalled = False
 
     def by_signals(self) -> None:
-        """Let every signal that has a Python handler set the flag. For the main thread only."""
+        """Let every signal that has a Python handler end a wait or a pause. For the main thread only."""
         signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
         self._is_signalled = True
 
     def set(self) -> None:
-        """Wake the waiting thread, or spare it the next wait."""
-        with suppress(OSError):  # full: it is set; closed: nobody waits any more
+        """End a wait or a pause, and spare the waiting thread all further waits until it clears."""
+        self._is_set = True
+        self.poke()
+
+    def poke(self) -> None:
+        """End the wait or the pause that goes on, or the next one."""
+        with suppress(OSError):  # full: it is poked; closed: nobody waits any more
             os.write(self._write, b"\0")
 
     def clear(self) -> None:
         """Forget what was set until now."""
-        with suppress(BlockingIOError):
-            while os.read(self._read, 4096):
-                pass
+        self._is_set = False  # first: what is set from here on shall not be forgotten
+        self._drain()
 
     def wait(self, seconds: float | None = None) -> None:
         """Return when it is set, at the latest after ``seconds``; it stays set until cleared."""
-        self._poll.poll(None if seconds is None else seconds * 1000)
+        if not self._is_set:
+            self._poll.poll(None if seconds is None else seconds * 1000)
+
+    def pause(self) -> None:
+        """Return after whatever comes first. What was set stays set for the next wait."""
+        self._poll.poll()
+        self._drain()
+
+    def _drain(self) -> None:
+        with suppress(BlockingIOError):
+            while os.read(self._read, 4096):
+                pass
 
     def close(self) -> None:
         """Give the pipe back."""

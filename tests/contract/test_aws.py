@@ -5,6 +5,7 @@ import json
 import pytest
 
 from secretbridge.backends import Deadline
+from secretbridge.backends._aws_logs import install, quiet
 from secretbridge.backends.aws import SecretsManagerBackend
 from secretbridge.document import select
 from secretbridge.errors import (
@@ -16,7 +17,7 @@ from secretbridge.errors import (
 )
 from secretbridge.reference import Reference
 from secretbridge.testing import BackendContract
-from tests.servers.aws import REGION, FaultServer, clean_environment, moto_server
+from tests.servers.aws import ENVIRONMENT, REGION, FaultServer, clean_environment
 
 pytest.importorskip("botocore")
 
@@ -41,6 +42,12 @@ class TestOnTheFaultServer(BackendContract):
 
     def options(self, backend):
         return {"region": REGION, "endpoint_url": self.server.url}
+
+    def credentials(self, backend):
+        return [ENVIRONMENT["AWS_SECRET_ACCESS_KEY"]]
+
+    def absent_version(self):
+        return "0" * 36
 
     def put(self, locator, body):
         try:
@@ -69,18 +76,12 @@ class TestOnTheFaultServer(BackendContract):
         self.server.change_answer = change
 
 
-@pytest.fixture(scope="module")
-def moto():
-    pytest.importorskip("moto.server", reason="moto is not installed")
-    with moto_server() as url:
-        yield url
-
-
 @pytest.fixture
 def store(moto, monkeypatch):
     """The store behind the backend's back: botocore's own client."""
     from botocore.session import Session
 
+    install()
     return Session().create_client("secretsmanager", region_name=REGION, endpoint_url=moto)
 
 
@@ -104,24 +105,29 @@ class TestOnMoto(BackendContract):
     supports_empty = False  # the service takes at least one character
 
     @pytest.fixture
-    def backend(self, moto, store):
-        self.url, self.store = moto, store
-        backend = backend_at(moto)
+    def backend(self, moto, store, news):
+        self.url, self.store, self.news = moto, store, news
+        backend = backend_at(moto, events_queue_url=news.url)
         yield backend
         backend.close()
 
     def options(self, backend):
         return {"region": REGION, "endpoint_url": self.url}
 
+    def absent_version(self):
+        return "0" * 36
+
     def put(self, locator, body):
         try:
             value = {"SecretString": body.decode()}
         except UnicodeDecodeError:
             value = {"SecretBinary": body}
-        try:
-            self.store.create_secret(Name=locator, **value)
-        except self.store.exceptions.ResourceExistsException:
-            self.store.put_secret_value(SecretId=locator, **value)
+        with quiet():  # the test's own client is bare botocore, which logs what it sends
+            try:
+                self.store.create_secret(Name=locator, **value)
+            except self.store.exceptions.ResourceExistsException:
+                self.store.put_secret_value(SecretId=locator, **value)
+            self.news.tell("Secret Label Updated", "aws.secretsmanager", locator)
 
     def remove(self, locator):
         self.store.delete_secret(SecretId=locator, ForceDeleteWithoutRecovery=True)

@@ -19,6 +19,14 @@ class TestFakeBackend(BackendContract):
     def deny(self, locator):
         self.fake.deny(locator)
 
+    def leased(self):
+        self.fake.put("contract-leased", "one")
+        self.fake.lease("contract-leased", 60.0)
+        return "contract-leased"
+
+    def absent_version(self):
+        return "99"
+
     def break_store(self):
         self.fake.fail(BackendUnavailable("connection refused", hint="start the store"))
 

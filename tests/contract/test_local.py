@@ -54,5 +54,8 @@ class TestLocalBackend(BackendContract):
             file.seek(-1, os.SEEK_END)
             file.write(bytes([last[0] ^ 1]))
 
+    def absent_version(self):
+        return "99"
+
     def options(self, backend):
         return {"path": str(self.path), "key_file": str(self.key_file)}

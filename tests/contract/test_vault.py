@@ -4,14 +4,18 @@ A real server takes a second to start and is shared by the module; tests use loc
 """
 
 import json
+import time
 from contextlib import ExitStack
+from pathlib import Path
+from typing import ClassVar
 from urllib.parse import quote
 from uuid import uuid4
 
 import pytest
 
 from secretbridge.backends import Deadline
-from secretbridge.backends.vault import VaultBackend
+from secretbridge.backends.vault import VaultBackend, VersionChanged
+from secretbridge.broker import Broker
 from secretbridge.document import Document, Lease, select
 from secretbridge.errors import (
     AccessDenied,
@@ -23,12 +27,14 @@ from secretbridge.errors import (
     SecretDeleted,
     SecretExpired,
     SecretMissing,
+    SecretTooLarge,
     VersionMissing,
 )
 from secretbridge.reference import Reference
 from secretbridge.testing import BackendContract
 from tests.servers._vault_admin import write_private
 from tests.servers.bao import find_binary, real_vault
+from tests.servers.postgres import SUPERUSER, find_programs, private_postgres
 from tests.servers.vault import Scripted, VaultServer
 
 SERVERS = ["in-process", "in-process, as Vault", "real"]
@@ -106,6 +112,12 @@ class Contract(BackendContract):
 
     supports_binary = False
     supports_empty = False
+    tells_news = False  # OpenBao has no events
+    least_rules: ClassVar = {
+        "kv/data/*": ["read"],
+        "kv/metadata/*": ["read"],
+        "kv1/*": ["read"],
+    }
     mount = "kv"
 
     @pytest.fixture
@@ -115,14 +127,31 @@ class Contract(BackendContract):
     @pytest.fixture
     def backend(self, server, tmp_path):
         self.server = server
-        self.rules = {"kv/data/*": ["read"], "kv/metadata/*": ["read"], "kv1/*": ["read"]}
+        self.rules = dict(self.least_rules)
         self.policy = f"contract-{uuid4().hex[:8]}"
         server.policy(self.policy, self.rules)
         token = server.create_token([self.policy])
         self.least = {"address": server.address, "auth": token_file(server, tmp_path, token)}
+        self.token = token
         backend = VaultBackend.create("vault", self.least)
         yield backend
         backend.close()
+
+    def credentials(self, backend):
+        return [self.token]
+
+    def leased(self):
+        locator = self.server.dynamic_role(3600, 7200)
+        rights = {
+            locator: ["read"],
+            "sys/leases/renew": ["update"],
+            "sys/leases/revoke": ["update"],
+        }
+        self.server.policy(self.policy, {**self.rules, **rights})
+        return locator
+
+    def absent_version(self):
+        return "99" if self.has_versions else None
 
     def options(self, backend):
         return self.least
@@ -168,9 +197,24 @@ class TestInProcess(Contract):
 class TestInProcessOnVersion1(TestInProcess):
     mount = "kv1"
     has_versions = False
+    keeps_versions = False
 
     def corrupt(self, locator):
         self.server.script(locator, [Scripted(200, '{"data": "')])
+
+
+class TestInProcessAsVault(TestInProcess):
+    tells_news = True
+    least_rules: ClassVar = {
+        "kv/data/*": ["read", "subscribe"],
+        "kv/metadata/*": ["read"],
+        "sys/events/subscribe/kv*": ["read"],
+    }
+
+    @pytest.fixture
+    def server(self):
+        with VaultServer(dialect="vault", enterprise=True) as server:
+            yield server
 
 
 class TestReal(Contract):
@@ -188,6 +232,7 @@ class TestReal(Contract):
 class TestRealOnVersion1(TestReal):
     mount = "kv1"
     has_versions = False
+    keeps_versions = False
 
 
 # Reading -----------------------------------------------------------------------------------------
@@ -380,10 +425,10 @@ def test_a_token_replaced_in_its_file_is_found_on_the_first_refusal(
 # AppRole -----------------------------------------------------------------------------------------
 
 
-def approle(server, tmp_path, name, *, wrapped=False, uses=0):
+def approle(server, tmp_path, name, *, wrapped=False, uses=0, rules=None, **life):
     role = f"role-{name}"
-    server.policy(role, {f"kv/data/{name}*": ["read"]})
-    role_id = server.approle(role, [role])
+    server.policy(role, rules or {f"kv/data/{name}*": ["read"]})
+    role_id = server.approle(role, [role], **life)
     secret_id = server.secret_id(role, wrap_ttl=60 if wrapped else None, uses=uses)
     return {
         "method": "approle",
@@ -523,6 +568,81 @@ def test_a_lease_lasts_no_longer_than_the_token_that_made_it(server, tmp_path, c
     assert 90 < backend.renew(lease, Deadline(20)).duration <= 100
 
 
+def test_a_static_role_of_a_real_database_is_looked_at_again_when_it_is_rotated(
+    real, tmp_path, clients
+):
+    if find_programs() is None:
+        pytest.skip("no PostgreSQL: the Debian package postgresql is not installed")
+    mount = f"database-{uuid4().hex[:8]}"
+    with private_postgres() as database:
+        database.execute("CREATE ROLE app LOGIN PASSWORD 'before'")
+        real.mount(mount, "database")
+        connection = {
+            "plugin_name": "postgresql-database-plugin",
+            "connection_url": database.url_for_vault,
+            "allowed_roles": ["*"],
+            "username": SUPERUSER,
+            "password": database.password,
+        }
+        real.do("POST", f"{mount}/config/db", connection)
+        role = {"db_name": "db", "username": "app", "rotation_period": "1h"}
+        real.do("POST", f"{mount}/static-roles/app", role)
+        backend = client(real, clients, token_file(real, tmp_path))
+        first = one(backend, f"vault:{mount}/static-creds/app")
+        assert 3590 < first.refresh_after <= 3601
+        assert first.lease is None
+        real.do("POST", f"{mount}/rotate-role/app")
+        second = one(backend, f"vault:{mount}/static-creds/app")
+        assert second.body != first.body
+        real.do("DELETE", f"{mount}/static-roles/app")
+        assert type(one(backend, f"vault:{mount}/static-creds/app")) is SecretMissing
+
+
+@pytest.mark.parametrize("may_revoke", [True, False])
+@pytest.mark.parametrize("keeps", [False, True])
+def test_a_closed_broker_leaves_the_leases_that_it_was_told_to_leave(
+    server, tmp_path, clients, name, may_revoke, keeps
+):
+    locator = server.dynamic_role(ttl=600, max_ttl=6000)
+    rules = {locator: ["read"]}
+    if may_revoke:
+        rules["sys/leases/revoke"] = ["update"]
+    backend = client(server, clients, approle(server, tmp_path, name, rules=rules))
+    names = {"user": f"vault:{locator}#username", "password": f"vault:{locator}#password"}
+    broker = Broker({"vault": backend}, names)
+    broker.watch(names, lambda: None)
+    broker.prefetch()
+    assert broker.get("user").expires_at is not None
+    [lease] = server.leases(locator)
+    token = backend._session.token(Deadline(20)).value
+    broker.close(keep_leases=keeps)
+    expected = [lease] if keeps else []
+    # The leases of a token that was revoked are revoked one after the other, behind its back.
+    end = time.monotonic() + 20
+    while server.leases(locator) != expected and time.monotonic() < end:
+        time.sleep(0.01)
+    assert server.leases(locator) == expected
+    status, _ = server.request("GET", "auth/token/lookup-self", token=token)
+    assert status == (200 if keeps else 403)
+
+
+def test_a_lease_under_a_token_at_its_maximum_is_followed_by_one_of_a_new_login(
+    server, tmp_path, clients, name
+):
+    locator = server.dynamic_role(ttl=600, max_ttl=6000)
+    auth = approle(server, tmp_path, name, rules={locator: ["read"]}, ttl=6, max_ttl=6)
+    backend = client(server, clients, auth)
+    first = one(backend, f"vault:{locator}")
+    assert first.lease.duration <= 6, "a lease ends with the token that made it"
+    old = backend._session.token(Deadline(20))
+    old.can_renew = False  # as at its maximum, and half of its life gone
+    old.half = old.due = backend._session._clock()
+    second = one(backend, f"vault:{locator}")
+    assert backend._session.token(Deadline(20)) is not old
+    assert 5 < second.lease.duration <= 6
+    assert len(server.leases(locator)) == 2, "the old one lives until the new one is published"
+
+
 def test_an_unknown_role_is_missing(server, as_root):
     mount = server.dynamic_role(ttl=60, max_ttl=90).split("/")[0]
     outcome = one(as_root, f"vault:{mount}/creds/absent")
@@ -536,6 +656,30 @@ def test_a_certificate_is_issued_by_writing_and_ends_with_itself(server, as_root
     assert document.lease is None
     assert 1700 < document.lifetime <= 1801
     assert {"certificate", "private_key"} <= set(json.loads(document.body))
+
+
+@pytest.mark.parametrize("generate_lease", [False, True])
+def test_certificate_key_and_chain_are_of_one_issue(server, as_root, generate_lease):
+    from cryptography import x509
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    locator = server.certificate_role(generate_lease=generate_lease)
+    parameters = ("common_name=app.local&ttl=30m", "ttl=30m&common_name=app.local")
+    references = [
+        Reference.parse(f"vault:{locator}?{parameters[0]}#certificate"),
+        Reference.parse(f"vault:{locator}?{parameters[1]}#private_key"),
+        Reference.parse(f"vault:{locator}?{parameters[0]}#issuing_ca"),
+    ]
+    documents = as_root.fetch([reference.document for reference in references], Deadline(20))
+    certificate, key, authority = (
+        select(document, reference)
+        for document, reference in zip(documents, references, strict=True)
+    )
+    leaf = x509.load_pem_x509_certificate(certificate)
+    assert leaf.public_key() == load_pem_private_key(key, None).public_key()
+    leaf.verify_directly_issued_by(x509.load_pem_x509_certificate(authority))
+    lifetime = documents[0].lifetime
+    assert 1700 < lifetime <= 1801
 
 
 def test_a_certificate_with_a_lease_can_be_revoked_but_not_renewed(server, as_root):
@@ -557,6 +701,83 @@ def test_a_refused_parameter_is_a_mistake_and_the_servers_words_are_not_repeated
     outcome = one(as_root, f"vault:{locator}?common_name=no%20name")
     assert isinstance(outcome, ConfigError)
     assert "not allowed by this role" not in str(outcome)
+
+
+def test_the_policy_of_the_documentation_is_one(server, tmp_path, clients, name):
+    page = Path(__file__).parents[2] / "docs" / "how-to" / "vault.md"
+    text = page.read_text().split("```hcl\n")[1].split("```")[0]
+    server.do("POST", f"sys/policies/acl/{name}", {"policy": text})
+    server.put(f"kv/orders/{name}", {"p": "x"})
+    backend = client(server, clients, token_file(server, tmp_path, server.create_token([name])))
+    assert value(backend, f"vault:kv/orders/{name}#p") == "x"
+    assert probe(backend, f"vault:kv/orders/{name}") == "1"
+    assert type(one(backend, f"vault:kv/other/{name}")) is AccessDenied
+    backend.revoke(Lease(f"{name}/gone", 60, True), Deadline(20))  # which it may
+
+
+# Writing -----------------------------------------------------------------------------------------
+
+
+def write(backend, locator, fields, cas):
+    return backend.write(locator, fields, cas, Deadline(20))
+
+
+def test_a_write_returns_the_version_that_it_made(server, as_root, name):
+    assert write(as_root, f"kv/{name}", {"p": "first"}, 0) == "1"
+    assert write(as_root, f"kv/{name}", {"p": "second"}, 1) == "2"
+    assert write(as_root, f"kv/{name}", {"p": "third"}, None) == "3"
+    document = one(as_root, f"vault:kv/{name}")
+    assert (document.version, json.loads(document.body)) == ("3", {"p": "third"})
+
+
+@pytest.mark.parametrize("cas", [0, 1, 3])
+def test_a_write_never_goes_over_a_version_that_was_not_seen(server, as_root, name, cas):
+    server.put(f"kv/{name}", {"p": "first"})
+    server.put(f"kv/{name}", {"p": "somebody else's"})
+    with pytest.raises(VersionChanged, match="nothing was written"):
+        write(as_root, f"kv/{name}", {"p": "ours"}, cas)
+    assert value(as_root, f"vault:kv/{name}#p") == "somebody else's"
+
+
+def test_of_two_writers_who_saw_the_same_version_one_wins(server, as_root, tmp_path, clients, name):
+    server.put(f"kv/{name}", {"p": "first"})
+    other = client(server, clients, token_file(server, tmp_path))
+    assert write(other, f"kv/{name}", {"p": "theirs"}, 1) == "2"
+    with pytest.raises(VersionChanged):
+        write(as_root, f"kv/{name}", {"p": "ours"}, 1)
+
+
+def test_a_deleted_secret_is_written_over_by_who_knows_its_version(server, as_root, name):
+    server.put(f"kv/{name}", {"p": "first"})
+    server.delete(f"kv/{name}")
+    with pytest.raises(VersionChanged):
+        write(as_root, f"kv/{name}", {"p": "ours"}, 0)
+    assert write(as_root, f"kv/{name}", {"p": "ours"}, 1) == "2"
+
+
+def test_a_secret_that_demands_cas_says_so(server, as_root, name):
+    server.do("POST", f"kv/metadata/{name}", {"cas_required": True})
+    with pytest.raises(ConfigError, match="demands `cas`"):
+        write(as_root, f"kv/{name}", {"p": "x"}, None)
+    assert write(as_root, f"kv/{name}", {"p": "x"}, 0) == "1"
+
+
+def test_only_a_mount_with_versions_is_written_to(server, as_root, name):
+    for locator in (f"kv1/{name}", server.dynamic_role(ttl=60, max_ttl=60)):
+        with pytest.raises(ConfigError, match="only a mount with version 2"):
+            write(as_root, locator, {"p": "x"}, 0)
+
+
+def test_a_write_that_the_policy_forbids_is_denied(server, tmp_path, clients, name):
+    backend = limited(server, tmp_path, clients, {f"kv/data/{name}": ["read"]})
+    with pytest.raises(AccessDenied, match="allow writing"):
+        write(backend, f"kv/{name}", {"p": "canary"}, 0)
+
+
+def test_what_could_not_be_read_again_is_not_written(server, as_root, name):
+    with pytest.raises(SecretTooLarge):
+        write(as_root, f"kv/{name}", {"p": "x" * (1 << 20)}, 0)
+    assert type(one(as_root, f"vault:kv/{name}")) is SecretMissing
 
 
 # Probing -----------------------------------------------------------------------------------------
@@ -582,6 +803,40 @@ def test_a_probe_without_access_to_the_metadata_says_nothing(server, tmp_path, c
     server.put(f"kv/{name}", {"p": "1"})
     backend = limited(server, tmp_path, clients, {f"kv/data/{name}": ["read"]})
     assert probe(backend, f"vault:kv/{name}") is None
+
+
+def test_a_probe_does_not_hide_that_the_value_may_not_be_read_any_more(
+    server, tmp_path, clients, name
+):
+    server.put(f"kv/{name}", {"p": "1"})
+    rules = {f"kv/data/{name}": ["read"], f"kv/metadata/{name}": ["read"]}
+    server.policy(f"p-{name}", rules)
+    token = server.create_token([f"p-{name}"])
+    backend = client(server, clients, token_file(server, tmp_path, token))
+    assert probe(backend, f"vault:kv/{name}") == "1"
+    server.policy(f"p-{name}", {f"kv/metadata/{name}": ["read"]})
+    assert probe(backend, f"vault:kv/{name}") is None
+    assert type(one(backend, f"vault:kv/{name}")) is AccessDenied
+
+
+def test_a_probe_that_may_not_ask_what_it_may_read_says_nothing(server, tmp_path, clients, name):
+    server.put(f"kv/{name}", {"p": "1"})
+    rules = {f"kv/data/{name}": ["read"], f"kv/metadata/{name}": ["read"]}
+    backend = limited(server, tmp_path, clients, rules, default_policy=False)
+    assert probe(backend, f"vault:kv/{name}") is None
+
+
+def test_a_probe_of_a_server_that_is_away_says_so_for_each(server, as_root, name):
+    server.put(f"kv/{name}", {"p": "1"})
+    assert probe(as_root, f"vault:kv/{name}") == "1"
+    server.seal()
+    try:
+        requests = [Reference.parse(f"vault:kv/{name}?version={n}").document for n in (1, 2)]
+        outcomes = as_root.probe(requests, Deadline(20))
+    finally:
+        server.unseal()
+    assert [type(outcome) for outcome in outcomes] == [BackendUnavailable] * 2
+    assert str(requests[1]) in str(outcomes[1])
 
 
 def test_what_has_no_versions_cannot_be_probed(server, as_root, name):
@@ -620,8 +875,6 @@ def test_a_rate_limit_is_reported_as_one(server, as_root, name, shows_retry_afte
 
 
 def test_a_namespace_that_is_not_there_is_no_missing_secret(server, tmp_path, clients, name):
-    if isinstance(server, VaultServer):
-        pytest.skip("the in-process server has no namespaces")
     server.put(f"kv/{name}", {"p": "1"})
     backend = client(server, clients, token_file(server, tmp_path), namespace="nowhere")
     outcome = one(backend, f"vault:kv/{name}")

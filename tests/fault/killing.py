@@ -1,9 +1,10 @@
 """Kills a writer at every boundary of what it does, and looks at what it leaves.
 
     python -m tests.fault.killing "change one"            every boundary of one shape
-    python -m tests.fault.killing "change one" --at 17    one kill again, with a traceback
-    python -m tests.fault.killing --seeds 0:50            random shapes
-    python -m tests.fault.killing --seeds 0: --kills 100000 --processes 2
+    python -m tests.fault.killing "change one" --at 17    one kill again
+    python -m tests.fault.killing "random 4711" --at 17   as it is named by a failure
+    python -m tests.fault.killing --seeds 0: --kills 500  random shapes
+    python -m tests.fault.killing --seeds 1:2             every second of them, for one of two processes
 
 After each kill three things are asked. *Torn*: does a reader have anything other than a complete
 set, with exact modes and owners, that was published or was being published? *Orphans*: is there,
@@ -33,7 +34,7 @@ from secretbridge.generation.writer import GenerationWriter
 from .boundary import interposed
 from .shapes import GRACE, NOW, SHAPES, Shape, Writer, random_shape
 
-__all__ = ["Tally", "kill_everywhere", "memory", "run_until", "seen"]
+__all__ = ["Harness", "Tally", "kill_everywhere", "memory", "run_until", "seen", "skip_names"]
 
 State = dict[str, tuple[bytes, int, int, int]] | None
 """Content, mode, owner and group by name; None when nothing is published."""
@@ -67,13 +68,18 @@ def run_until(boundary: int, act: Callable[[], object]) -> str | None:
             traceback.print_exc()
         finally:
             os._exit(1)
-    next(_phase)
+    skip_names()
     _, status = os.waitpid(pid, 0)
     if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL:
         return _called[:].rstrip(b"\0").decode()
     if status:
         raise RuntimeError(f"the act failed by itself before its call {boundary}")
     return None
+
+
+def skip_names() -> None:
+    """Give no writer of this process the names of the one that a child has started."""
+    next(_phase)
 
 
 def _numbered() -> Callable[[int], bytes]:
@@ -168,30 +174,34 @@ class Harness:
 
     def kill(self, shape: Shape, boundary: int, tally: Tally) -> bool:
         """Kill once and look. Says whether the act was long enough to be killed there."""
-        global _phase
-        _phase = count(1)
-        self._clear()
-        writer = shape.prepare(self.start, self.target)
+        writer = self.prepare(shape)
         call = run_until(boundary, lambda: shape.act(self.start, writer))
         if writer is not None:
             writer.close()
         if call is not None:
             tally.kills += 1
-        problems: list[tuple[str, str]] = []
-        self._look(shape, problems)
-        for kind, what in problems:
+        for kind, what in self.look(shape):
             setattr(tally, kind, getattr(tally, kind) + 1)
             tally.failures.append(f"{shape.name!r} --at {boundary} (before {call}): {kind}: {what}")
         return call is not None
 
-    def _look(self, shape: Shape, problems: list[tuple[str, str]]) -> None:
+    def prepare(self, shape: Shape) -> Writer | None:
+        """Empty the target and prepare it. Returns the writer that acts, if that lives already."""
+        global _phase
+        _phase = count(1)
+        self.clear()
+        return shape.prepare(self.start, self.target)
+
+    def look(self, shape: Shape) -> list[tuple[str, str]]:
+        """Return what is wrong with what an act has left, and with what can be done from there."""
+        problems: list[tuple[str, str]] = []
         allowed = [wanted(files) for files in shape.allowed]
         self._judge("before recovery", shape, allowed, problems)
         try:
             writer = self.start()
         except Exception as error:
             problems.append(("wedged", f"the next start: {error!r}"))
-            return
+            return problems
         try:
             self._judge("after recovery", shape, allowed, problems)
             # What somebody else planted at a name that is not ours yet stays until we need the name.
@@ -208,6 +218,7 @@ class Harness:
             problems.append(("wedged", f"the next publication: {error!r}"))
         finally:
             writer.close()
+        return problems
 
     def _judge(
         self, when: str, shape: Shape, allowed: list[State], problems: list[tuple[str, str]]
@@ -235,7 +246,7 @@ class Harness:
             if content != state[name][0]:
                 problems.append(("torn", f"{when}: by path {name} is of another set"))
 
-    def _clear(self) -> None:
+    def clear(self) -> None:
         """Empty the target, without the help of what is tested."""
         for found, directories, files in os.walk(self.target, topdown=False):
             for name in files:
@@ -252,6 +263,12 @@ def kill_everywhere(harness: Harness, shape: Shape, limit: int | None = None) ->
         if (limit is not None and tally.kills >= limit) or not harness.kill(shape, boundary, tally):
             return tally
     raise AssertionError("unreachable")
+
+
+def _shape(name: str) -> Shape:
+    """Return a shape by its name, which for one of random sets ends with its seed."""
+    kind, _, seed = name.partition(" ")
+    return random_shape(int(seed)) if kind == "random" else SHAPES[name]
 
 
 def memory() -> str | None:
@@ -284,10 +301,10 @@ def main() -> int:
                     break
                 total.add(kill_everywhere(harness, random_shape(seed)))
         elif arguments.at:
-            harness.kill(SHAPES[arguments.shapes[0]], arguments.at, total)
+            harness.kill(_shape(arguments.shapes[0]), arguments.at, total)
         else:
             for name in arguments.shapes or SHAPES:
-                total.add(kill_everywhere(harness, SHAPES[name]))
+                total.add(kill_everywhere(harness, _shape(name)))
     if arguments.json:
         print(json.dumps(vars(total)))
     else:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import ast
 import errno
 import os
-import tempfile
 from itertools import count
 from pathlib import Path
 
@@ -21,24 +20,14 @@ from secretbridge.errors import SecretBridgeError
 from secretbridge.generation.faults import PublishFailed, TargetFull
 
 from .boundary import CALLS, HARMLESS, interposed
-from .killing import GRACE, NOW, Harness, disorder, memory, seen, start_ours, wanted
+from .killing import GRACE, NOW, Harness, disorder, seen, start_ours, wanted
 from .shapes import SHAPES
 
 FAILURES = (
     *(errno.EIO, errno.ENOSPC, errno.EMFILE, errno.EACCES, errno.EROFS, errno.EDQUOT),
-    *(errno.ENOMEM, errno.EPERM, errno.EBUSY),
+    *(errno.EINTR, errno.ENOMEM, errno.EPERM, errno.EBUSY),
 )
 IN_PROCESS = [name for name in SHAPES if not name.startswith("recovery after")]
-
-
-@pytest.fixture
-def target():
-    if memory() is None:
-        pytest.skip("no writable tmpfs: neither $XDG_RUNTIME_DIR nor /dev/shm")
-    with tempfile.TemporaryDirectory(prefix="secretbridge-error-", dir=memory()) as place:
-        made = Path(place) / "target"
-        made.mkdir(mode=0o700)
-        yield made
 
 
 class Disturbed:
@@ -54,8 +43,7 @@ class Disturbed:
 
     def run(self, shape, boundary, raised, is_signal=False):
         """Say whether the act was long enough to be disturbed at ``boundary``."""
-        self.harness._clear()
-        writer = shape.prepare(self.start, self.target)
+        writer = self.harness.prepare(shape)
         started = []
         left, where = boundary, None
         before = len(os.listdir("/proc/self/fd"))

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from secretbridge.testing import look_at, watch_for
 from secretbridge_sidecar.admin import ask
 
 __all__ = ["CANARY", "Place", "memory_directory"]
@@ -48,16 +49,19 @@ class Place:
 
     def put(self, name, text):
         """Replace a source file as a rename does, so that no reader sees half of it."""
+        watch_for(text, f"file:{name}")
         fresh = self.source / f".{name}.new"
         fresh.write_text(text)
         fresh.rename(self.source / name)
 
-    def configure(self, *, secrets=None, files=None, listen=True, stores=None, **sidecar):
+    def configure(
+        self, *, secrets=None, files=None, listen=True, stores=None, refresh="100ms", **sidecar
+    ):
         data = {
             "stores": stores or {"file": {"backend": "file", "roots": [str(self.source)]}},
             "secrets": secrets
             or {"db_password": "file:db_password", "api_token": "file:api.json#token"},
-            "cache": {"refresh": "100ms", "max_stale": "1h"},
+            "cache": {"refresh": refresh, "max_stale": "1h"},
             "sidecar": {"target": str(self.target), **sidecar},
         }
         if files is not None:
@@ -126,3 +130,4 @@ class Place:
             if process.poll() is None:
                 process.kill()
             process.wait()
+        look_at(self.log(), "the log of the sidecar")

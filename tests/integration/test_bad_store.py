@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import socket
+import signal
 
 import pytest
 
+from tests.servers.gate import Gate
 from tests.servers.hostile import (
-    Behaviour,
-    HostileServer,
     answer,
     cut,
     deep_json,
@@ -26,40 +25,6 @@ from tests.servers.hostile import (
 from tests.servers.vault import VaultServer
 
 from .place import CANARY
-
-
-def forward(port: int) -> Behaviour:
-    """Hand each request to the honest server at ``port``; one request per connection."""
-
-    def behave(connection):
-        head = connection.read_request()
-        if not head:
-            return
-        body = connection.server.bodies[-1]
-        head += b"\r\nConnection: close\r\n\r\n"
-        with socket.create_connection(("127.0.0.1", port)) as honest:
-            honest.sendall(head + body)
-            honest.shutdown(socket.SHUT_WR)
-            received = b""
-            while part := honest.recv(65536):
-                received += part
-                if _is_whole(received):
-                    break
-        first, _, rest = received.partition(b"\r\n")
-        connection.send(first + b"\r\nConnection: close\r\n" + rest)
-
-    return behave
-
-
-def _is_whole(received: bytes) -> bool:
-    head, found, body = received.partition(b"\r\n\r\n")
-    if not found:
-        return False
-    for line in head.lower().split(b"\r\n"):
-        if line.startswith(b"content-length:"):
-            return len(body) >= int(line.split(b":")[1])
-    return True
-
 
 ERRORS = {"errors": ["1 error occurred:\n\t* permission denied\n\n"]}
 
@@ -94,8 +59,7 @@ def honest():
 def test_a_store_that_misbehaves_is_named_and_the_last_good_generation_stays(
     place, honest, behaviour, words
 ):
-    good = forward(int(honest.address.rpartition(":")[2]))
-    with HostileServer(good) as store:
+    with Gate(honest.address) as store:
         honest.write_token_file(place.root / "token")
         place.configure(
             stores={
@@ -111,14 +75,14 @@ def test_a_store_that_misbehaves_is_named_and_the_last_good_generation_stays(
         place.start()
         generation = os.readlink(place.target / "..data")
 
-        store.become(behaviour)
+        store.spoil(behaviour)
         honest.put("kv/app/db", {"password": f"{CANARY}-2"})
         place.wait(lambda: place.trouble("db_password"))
         assert words in place.trouble("db_password")
         assert place.read("db_password") == f"{CANARY}-1"
         assert os.readlink(place.target / "..data") == generation
 
-        store.become(good)
+        store.heal()
         place.wait(lambda: place.read("db_password") == f"{CANARY}-2")
         place.wait(lambda: not place.trouble("db_password"))
     assert CANARY not in place.log()
@@ -164,3 +128,12 @@ def test_a_configuration_that_everybody_may_write_is_not_believed_silently(place
     place.config.chmod(0o666)
     result = place.call("once")
     assert "every user may write it" in result.stderr
+
+
+def test_a_configuration_that_everybody_may_write_shows_in_the_health(place):
+    place.config.chmod(0o666)
+    sidecar = place.start()
+    assert "every user may write it" in place.call("healthcheck").stdout
+    place.config.chmod(0o640)
+    sidecar.send_signal(signal.SIGHUP)
+    place.wait(lambda: place.status()["problems"] == {})

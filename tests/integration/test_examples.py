@@ -20,6 +20,7 @@ from secretbridge.cli._demo_place import find_memory
 from secretbridge.config import load_config
 from secretbridge.errors import UnsafeTarget
 from tests.servers.bao import find_binary
+from tests.servers.postgres import find_programs
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -176,3 +177,59 @@ def test_what_the_application_reads_is_what_the_sidecar_writes() -> None:
     for name, secret in read.items():
         assert secret.reference.selector == name
         assert name in written.files[secret.reference.locator].secrets
+
+
+# A leased database user ---------------------------------------------------------------------------
+
+
+def leased_database(place: Path, seconds: int) -> dict[str, int]:
+    """Let the set-up run for so long; return what the application counted."""
+    if find_programs() is None:
+        pytest.skip("the Debian package postgresql is not installed")
+    if find_binary() is None:
+        pytest.skip("neither bao nor vault is on the PATH")
+    run = EXAMPLES / "leased_database" / "run.py"
+    ended = subprocess.run(
+        [sys.executable, str(run), "--seconds", str(seconds)],
+        env={**os.environ, "TMPDIR": str(place)},
+        capture_output=True,
+        text=True,
+        timeout=seconds + 90,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "left behind: 0 leases, 0 users\nok\n" in ended.stdout
+    most = re.search(r"at the most (\d+) leases at once", ended.stdout)
+    assert most is not None
+    assert int(most[1]) <= 2, "a user and its successor"
+    assert list(place.iterdir()) == []
+    (line,) = (line for line in ended.stdout.splitlines() if line.startswith("{"))
+    counts: dict[str, int] = json.loads(line)
+    return counts
+
+
+@pytest.mark.timeout(180)
+def test_no_query_fails_and_no_lease_is_left_while_users_come_and_go(place: Path) -> None:
+    place.chmod(0o755)  # PostgreSQL runs as somebody else
+    counts = leased_database(place, 45)
+    assert counts["failed"] == 0
+    assert counts["answered"] > 500
+    assert counts["users"] >= 2, "the user was not replaced"
+
+
+@pytest.mark.soak
+def test_five_minutes_of_leased_users_lose_no_query_and_leave_no_lease(place: Path) -> None:
+    place.chmod(0o755)
+    counts = leased_database(place, 300)
+    assert counts["failed"] == 0
+    assert counts["answered"] > 5000
+    assert counts["users"] >= 9
+
+
+def test_what_is_set_up_is_what_the_application_reads() -> None:
+    folder = EXAMPLES / "leased_database"
+    secrets = load_config(folder / "secretbridge.yaml").secrets
+    assert {s.reference.document.locator for s in secrets.values()} == {"database/creds/orders"}
+    assert "database/roles/orders" in (folder / "setup.sh").read_text()
+    assert 'path "database/creds/orders"' in (folder / "policy.hcl").read_text()
+    assert len((folder / "app.py").read_text().splitlines()) <= 100

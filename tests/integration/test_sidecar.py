@@ -16,6 +16,7 @@ import pytest
 
 from secretbridge.backends.local import LocalStore, create_key_file
 from secretbridge_sidecar.admin import ask
+from tests.servers.hostile import HostileServer, hang
 
 from .place import CANARY
 
@@ -164,6 +165,62 @@ def test_it_starts_before_its_secrets_exist_and_is_ready_when_they_do(place):
     assert place.read("db_password") == "late"
 
 
+LOOKING_OFTEN = """
+import sys
+from secretbridge_sidecar import runner
+from secretbridge_sidecar.__main__ import main
+runner.LOOK = 0.1
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.fixture
+def looking_often(place, monkeypatch):
+    """Sidecars whose store never changes and that look at their target ten times a second."""
+    place.configure(refresh="1h")
+    usual = place.command
+
+    def command(*arguments):
+        python, _, _, *rest = usual(*arguments)
+        return [python, "-c", LOOKING_OFTEN, *rest]
+
+    monkeypatch.setattr(place, "command", command)
+    return place
+
+
+def test_what_somebody_plants_is_removed_although_nothing_else_changes(looking_often):
+    place = looking_often
+    place.start()
+    visible = place.target / "db_password"
+    visible.unlink()
+    visible.symlink_to("/etc/hostname")
+    place.wait(lambda: os.readlink(visible) == "..data/db_password")
+    place.wait(lambda: "repaired what somebody else changed" in place.log())
+
+
+def test_a_directory_that_takes_the_place_of_the_target_is_filled(looking_often):
+    place = looking_often
+    place.start()
+    place.target.rename(place.root / "elsewhere")
+    place.wait(lambda: place.call("healthcheck").returncode == 1)
+    assert "does not exist" in place.status()["problems"]["target"]
+    place.target.mkdir(mode=0o700)
+    place.wait(lambda: (place.target / "db_password").exists())
+    place.wait(lambda: place.call("healthcheck").returncode == 0)
+    assert place.status()["problems"] == {}
+
+
+def test_an_unsafe_directory_that_takes_the_place_of_the_target_stays_empty(looking_often):
+    place = looking_often
+    place.start()
+    place.target.rename(place.root / "elsewhere")
+    place.target.mkdir()
+    place.target.chmod(0o777)
+    place.wait(lambda: "0777" in place.status()["problems"].get("target", ""))
+    assert not place.status()["ready"]
+    assert os.listdir(place.target) == []
+
+
 def test_sighup_reads_the_configuration_again(place):
     sidecar = place.start()
     place.configure(secrets={"renamed": "file:db_password"})
@@ -203,6 +260,56 @@ def test_it_ends_within_two_seconds_and_keeps_the_files(place, number):
     assert time.monotonic() - before < 2.0
     assert place.read("db_password") == f"{CANARY}-1"
     assert not place.socket.exists()
+
+
+@pytest.fixture
+def hanging(place):
+    """A store that takes connections and says nothing, configured for one secret."""
+    with HostileServer(hang()) as store:
+        (place.root / "token").write_text("some-token")
+        (place.root / "token").chmod(0o600)
+        vault = {
+            "backend": "vault",
+            "address": store.address,
+            "auth": {"method": "token", "token_file": str(place.root / "token")},
+        }
+        place.configure(stores={"vault": vault}, secrets={"db_password": "vault:kv/db#password"})
+        yield store
+
+
+def test_it_ends_within_two_seconds_while_a_store_hangs(place, hanging):
+    sidecar = place.start(ready=False)
+    place.wait(lambda: hanging.heads)
+    before = time.monotonic()
+    sidecar.terminate()
+    assert sidecar.wait(timeout=20) == 0
+    assert time.monotonic() - before < 2.0
+
+
+def test_the_health_names_what_a_store_that_hangs_keeps_us_waiting_for(place, hanging):
+    place.start(ready=False)
+    place.wait(lambda: hanging.heads)
+    result = place.call("healthcheck")
+    assert result.returncode == 1
+    assert result.stdout == "db_password: its store has not answered yet\n"
+
+
+def test_sighup_is_heard_while_a_store_hangs(place, hanging):
+    sidecar = place.start(ready=False)
+    place.wait(lambda: hanging.heads)
+    before = time.monotonic()
+    place.configure()
+    sidecar.send_signal(signal.SIGHUP)
+    place.wait(lambda: (place.target / "db_password").exists())
+    assert time.monotonic() - before < 5.0
+
+
+def test_a_generation_that_once_replaced_does_not_stay_for_ever(place):
+    place.configure(grace="0s")
+    for number in range(3):
+        place.put("db_password", f"{CANARY}-{number}")
+        assert place.call("once").returncode == 0
+    assert len([name for name in os.listdir(place.target) if name.startswith("..gen-")]) == 1
 
 
 def test_on_exit_wipe_leaves_no_secret_behind(place):
@@ -250,6 +357,18 @@ def test_healthcheck_without_a_socket_looks_at_the_target(place):
     result = place.call("healthcheck")
     assert result.returncode == 1
     assert "none is running" in result.stdout
+
+
+def test_a_broken_configuration_does_not_make_the_health_check_fail(place):
+    """An orchestrator would end a sidecar that serves, and could not start another one."""
+    sidecar = place.start()
+    place.configure(secrets={"db_password": "flie:db_password"})
+    assert place.call("healthcheck").returncode == 0
+    sidecar.send_signal(signal.SIGHUP)
+    place.wait(lambda: "configuration" in place.status()["problems"])
+    result = place.call("healthcheck")
+    assert result.returncode == 0
+    assert "did you mean 'file'?" in result.stdout
 
 
 def test_the_status_names_secrets_and_shows_no_value(place):

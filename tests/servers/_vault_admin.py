@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from secretbridge.testing import watch_for
+
 __all__ = ["VaultAdmin", "write_private"]
 
 
@@ -79,6 +81,8 @@ class VaultAdmin:
     def put(self, locator: str, fields: Mapping[str, Any], *, cas: int | None = None) -> None:
         """Write a secret: ``put("kv/app/db", {"password": "x"})``."""
         mount, _, name = locator.partition("/")
+        for field, value in fields.items():
+            watch_for(str(value), f"vault:{locator}#{field}")
         if self.versions[mount] == 1:
             self.do("POST", locator, fields)
             return
@@ -196,6 +200,11 @@ class VaultAdmin:
     def accessors(self) -> set[str]:
         """Return the accessors of all living tokens."""
         return set(self.do("LIST", "auth/token/accessors")["data"]["keys"])
+
+    def leases(self, locator: str) -> list[str]:
+        """Return the ids of the leases of a dynamic role that the server keeps."""
+        status, content = self.request("LIST", f"sys/leases/lookup/{locator}")
+        return [f"{locator}/{key}" for key in content["data"]["keys"]] if status == 200 else []
 
     # States --------------------------------------------------------------------------------------
 

@@ -14,7 +14,11 @@ import secrets
 from collections.abc import Callable
 from typing import Any
 
+from secretbridge.testing import watch_for
+
 from ._vault_engines import Certificates, Dynamic, Engine, KeyValue1, KeyValue2
+from ._vault_events import PATH as EVENTS
+from ._vault_events import event_of
 from ._vault_logins import Method
 from ._vault_state import (
     DAY,
@@ -41,6 +45,7 @@ DEFAULT_POLICY = {
     "auth/token/renew-self": {"update"},
     "auth/token/revoke-self": {"update"},
     "sys/leases/renew": {"update"},
+    "sys/capabilities-self": {"update"},
 }
 
 
@@ -61,6 +66,8 @@ class Core:
         self.name = name
         self.namespaces: dict[str, Core] = {}
         self.methods: dict[str, Method] = {}
+        self.has_events = enterprise
+        self.publish: Callable[[dict[str, Any]], None] = lambda event: None
         self.sealed = False
         self.root = "s.root" + secrets.token_hex(8)
         self.policies: dict[str, dict[str, set[str]]] = {"default": DEFAULT_POLICY}
@@ -125,6 +132,10 @@ class Core:
             return self._mount_probe(path.removeprefix("sys/internal/ui/mounts/"), token)
         if not self._allowed(token, path, request.capability):
             raise Refused(403, DENIED)
+        if path.startswith(EVENTS):
+            if not self.has_events:
+                raise Refused(404, "1 error occurred:\n\t* unsupported path\n\n")
+            return Answer(101)
         if path.startswith(("sys/", "auth/")):
             return self._system(request, token)
         return self._engine(request, token)
@@ -167,6 +178,23 @@ class Core:
                     best = (len(pattern), capabilities)
         return best is not None and "deny" not in best[1] and capability in best[1]
 
+    def _capabilities(self, token: Token, paths: list[str]) -> Answer:
+        if len(paths) > 128:
+            raise Refused(400, "too many paths")
+        kinds = ("create", "read", "update", "delete", "list", "subscribe")
+        found = {
+            path: [kind for kind in kinds if self._allowed(token, path, kind)] or ["deny"]
+            for path in paths
+        }
+        if "root" in token.policies:
+            found = {path: ["root"] for path in paths}
+        return ok(found, **found)
+
+    def may_be_told(self, id_: str, path: str) -> bool:
+        """Whether the events of a secret are for the holder of a token."""
+        token = self.live_token(id_)
+        return token is not None and self._allowed(token, path, "subscribe")
+
     def _limit(self, path: str) -> None:
         for prefix, rate in self.limits.values():
             if not path.startswith(prefix):
@@ -192,10 +220,12 @@ class Core:
         origin: str = "auth/token/create",
         display: str = "token",
         meta: dict[str, str] | None = None,
+        id_: str | None = None,
     ) -> Token:
         now = self.clock()
         maximum = now + (max_ttl or 32 * DAY)
-        id_ = "s." + secrets.token_urlsafe(18)
+        id_ = id_ or "s." + secrets.token_urlsafe(18)
+        watch_for(id_, f"a token of Vault ({display})")
         ends = min(now + ttl, maximum)
         token = Token(id_, policies, ends, maximum, ttl, now, renewable, origin=origin)
         token.display, token.meta = display, meta or {}
@@ -267,6 +297,7 @@ class Core:
             seconds(body.get("ttl")) or 32 * DAY,
             max_ttl=seconds(body.get("explicit_max_ttl")),
             renewable=body.get("renewable", True),
+            id_=body.get("id"),
         )
         return ok(None, auth=self._auth(token))
 
@@ -415,8 +446,12 @@ class Core:
             return self._create_token(body)
         if path == "auth/token/accessors" and method == "LIST":
             return ok({"keys": [token.accessor for token in self.tokens.values()]})
+        if path.startswith("sys/leases/lookup/") and method == "LIST":
+            return self._list_leases(path.removeprefix("sys/leases/lookup/").strip("/"))
         if path.startswith("auth/approle/role/"):
             return self._role(path.split("/")[3:], body)
+        if path == "sys/capabilities-self":
+            return self._capabilities(token, body["paths"])
         if path == "sys/leases/renew":
             return self._renew_lease(body)
         if path.startswith("sys/mounts/"):
@@ -464,7 +499,7 @@ class Core:
         elif body["type"] == "pki":
             engine = Certificates(self.clock)
         else:
-            engine = Dynamic(body["type"])
+            engine = Dynamic(body["type"], self.clock)
         self.engines[path.rstrip("/")] = engine
         return Answer(204)
 
@@ -486,6 +521,10 @@ class Core:
         path, engine = found
         rest = request.path[len(path) + 1 :]
         status, content, granted = engine.answer(request.method, rest, request.query, request.body)
+        if status < 300 and self.has_events:
+            event = event_of(path, engine, request, content, self.clock())
+            if event is not None:
+                self.publish(event)
         if content is None or "errors" in content:
             return Answer(status, content)
         if granted is not None:
@@ -496,6 +535,18 @@ class Core:
             lease = {"lease_id": id_, "lease_duration": int(ttl), "renewable": renewable}
             content = {**content, **lease}
         return Answer(status, {**(ok(None).content or {}), **content})
+
+    def _list_leases(self, prefix: str) -> Answer:
+        keys = [
+            lease.id.removeprefix(f"{prefix}/")
+            for lease in list(self.leases.values())
+            if lease.id.startswith(f"{prefix}/")
+            and lease.ends > self.clock()
+            and self.live_token(lease.token) is not None
+        ]
+        if not keys:
+            raise Refused(404)
+        return ok({"keys": sorted(keys)})
 
     def _renew_lease(self, body: dict[str, Any]) -> Answer:
         now = self.clock()

@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from ._vault_state import time_text
+from ._vault_state import DAY, time_text
 
 __all__ = ["Certificates", "Dynamic", "Engine", "KeyValue1", "KeyValue2"]
 
 Result = tuple[int, dict[str, Any] | None, tuple[float, float, bool] | None]
 """Status, what to put into the answer, and a lease: duration, maximum, whether renewable."""
+
+Issuer = tuple[Any, Any]
+"""A certificate and its private key, of the library cryptography (which loads when it is needed)."""
 
 MISSING: Result = (404, {"errors": []}, None)
 DONE: Result = (204, None, None)
@@ -79,6 +82,7 @@ class KeyValue2(Engine):
         self.clock = clock
         self.secrets: dict[str, dict[int, Version]] = {}
         self.delete_after: dict[str, float] = {}
+        self.cas_required: set[str] = set()
 
     def answer(self, method: str, path: str, query: dict[str, str], body: dict[str, Any]) -> Result:
         section, _, name = path.partition("/")
@@ -87,7 +91,10 @@ class KeyValue2(Engine):
         if section == "data" and is_write:
             return self._write(name, body)
         if section == "metadata" and is_write:
-            self.delete_after[name] = float(str(body["delete_version_after"]).rstrip("s"))
+            if "delete_version_after" in body:
+                self.delete_after[name] = float(str(body["delete_version_after"]).rstrip("s"))
+            if body.get("cas_required"):
+                self.cas_required.add(name)
             return DONE
         if section not in ("data", "metadata", "delete", "undelete", "destroy"):
             warning = "Invalid path for a versioned K/V secrets engine. See the API docs."
@@ -117,6 +124,8 @@ class KeyValue2(Engine):
         cas = (body.get("options") or {}).get("cas")
         if cas is not None and cas != current:
             return refused(400, "check-and-set parameter did not match the current version")
+        if cas is None and name in self.cas_required:
+            return refused(400, "check-and-set parameter required for this call")
         now = self.clock()
         after = self.delete_after.get(name)
         deletion = "" if after is None else time_text(now + after)
@@ -150,14 +159,25 @@ class KeyValue2(Engine):
 
 
 class Dynamic(Engine):
-    """Makes a new user for every read of ``creds/ROLE``, as the database engine does."""
+    """Makes a new user for every read of ``creds/ROLE``, as the database engine does.
 
-    def __init__(self, kind: str) -> None:
+    A static role has one user, whose password is another one after each period.
+    """
+
+    def __init__(self, kind: str, clock: Callable[[], float]) -> None:
         super().__init__(kind)
+        self.clock = clock
         self.roles: dict[str, tuple[float, float, bool]] = {}
+        self.static: dict[str, tuple[float, float]] = {}
+        self._passwords: dict[tuple[str, int], str] = {}
 
     def answer(self, method: str, path: str, query: dict[str, str], body: dict[str, Any]) -> Result:
         section, _, role = path.partition("/")
+        if section == "static-roles":
+            self.static[role] = (float(body["rotation_period"]), self.clock())
+            return DONE
+        if section == "static-creds" and role in self.static:
+            return self._static(role)
         if section == "roles":
             granted = (float(body["ttl"]), float(body["max_ttl"]), body.get("renewable", True))
             self.roles[role] = granted
@@ -169,6 +189,19 @@ class Dynamic(Engine):
         data = {"password": secrets.token_urlsafe(24), "username": f"v-{secrets.token_hex(8)}"}
         return 200, {"data": data}, self.roles[role]
 
+    def _static(self, role: str) -> Result:
+        period, since = self.static[role]
+        number, into = divmod(self.clock() - since, period)
+        key = (role, int(number))
+        data = {
+            "last_vault_rotation": time_text(since + number * period),
+            "password": self._passwords.setdefault(key, secrets.token_urlsafe(24)),
+            "rotation_period": int(period),
+            "ttl": round(period - into),
+            "username": role,
+        }
+        return 200, {"data": data}, None
+
 
 class Certificates(Engine):
     """Issues certificates for POST ``issue/ROLE``; the role says whether each has a lease.
@@ -179,6 +212,7 @@ class Certificates(Engine):
     def __init__(self, clock: Callable[[], float]) -> None:
         super().__init__("pki")
         self.clock = clock
+        self.authority: Issuer | None = None
         self.roles: dict[str, dict[str, Any]] = {}
 
     def answer(self, method: str, path: str, query: dict[str, str], body: dict[str, Any]) -> Result:
@@ -194,9 +228,14 @@ class Certificates(Engine):
         if not name or " " in name:
             return refused(400, f"common name {name} not allowed by this role")
         ttl = 60.0 * float(str(body.get("ttl", "60m")).rstrip("m"))
-        certificate, key = issued(name, self.clock() + ttl)
+        if self.authority is None:
+            self.authority = issued("tests.local", self.clock() + DAY / 2)
+        authority, _ = in_pem(self.authority)
+        certificate, key = in_pem(issued(name, self.clock() + ttl, self.authority))
         data: dict[str, Any] = {
+            "ca_chain": [authority],
             "certificate": certificate,
+            "issuing_ca": authority,
             "private_key": key,
             "private_key_type": "ec",
             "serial_number": secrets.token_hex(8),
@@ -207,20 +246,27 @@ class Certificates(Engine):
         return 200, {"data": data}, (ttl, ttl, False) if has_lease else None
 
 
-def issued(name: str, ends: float) -> tuple[str, str]:
-    """Return a certificate in PEM that ends at ``ends``, and its key."""
+def issued(name: str, ends: float, issuer: Issuer | None = None) -> Issuer:
+    """Return a certificate that ends at ``ends`` with its key; without ``issuer`` an authority's."""
     from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.asymmetric import ec
 
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-    certificate = (
-        x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
-        .not_valid_before(datetime.fromtimestamp(ends, UTC) - timedelta(days=1))
-        .not_valid_after(datetime.fromtimestamp(ends, UTC))
-        .sign(key, hashes.SHA256())
-    )
+    signer, signed = (key, subject) if issuer is None else (issuer[1], issuer[0].subject)
+    builder = x509.CertificateBuilder(
+        signed, subject, key.public_key(), x509.random_serial_number()
+    ).add_extension(x509.BasicConstraints(ca=issuer is None, path_length=None), critical=True)
+    end = datetime.fromtimestamp(ends, UTC)
+    started = builder.not_valid_before(end - timedelta(days=1)).not_valid_after(end)
+    return started.sign(signer, hashes.SHA256()), key
+
+
+def in_pem(issue: Issuer) -> tuple[str, str]:
+    from cryptography.hazmat.primitives import serialization
+
+    certificate, key = issue
     pem = serialization.Encoding.PEM
     form = serialization.PrivateFormat.PKCS8
     text = key.private_bytes(pem, form, serialization.NoEncryption()).decode()

@@ -56,7 +56,9 @@ class Method:
         if role is None:
             raise Refused(400, f'role "{name}" could not be found')
         claims = claims_of(request.body["jwt"], self.config["jwt_validation_pubkeys"], now)
-        if claims is None or claims.get("aud") not in role["bound_audiences"]:
+        audiences = claims.get("aud", []) if claims is not None else []
+        audiences = [audiences] if isinstance(audiences, str) else audiences
+        if claims is None or not set(audiences) & set(role["bound_audiences"]):
             raise Refused(400, "error validating token: invalid")
         return role, {"role": name}, str(claims["sub"])
 

@@ -22,20 +22,51 @@ import sys
 import threading
 import time
 import urllib.request
-from base64 import b64encode
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from email.utils import formatdate
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
-from uuid import uuid4
 
-REGION = "eu-west-1"
-ACCOUNT = "123456789012"
+from ._aws_parameters import DENIED as DENIED_PARAMETER
+from ._aws_parameters import Parameters
+from ._aws_secrets import (
+    ACCOUNT,
+    DENIED,
+    MARKED,
+    MISSING,
+    MISSING_VALUE,
+    REGION,
+    Refusal,
+    Secrets,
+)
+
+__all__ = [
+    "ACCOUNT",
+    "CALLER",
+    "DENIED",
+    "DENIED_PARAMETER",
+    "ENVIRONMENT",
+    "HANG",
+    "MARKED",
+    "MISSING",
+    "MISSING_VALUE",
+    "RAW",
+    "REGION",
+    "RESET",
+    "STS_SKEWED",
+    "THROTTLED",
+    "Call",
+    "FaultServer",
+    "Reply",
+    "clean_environment",
+    "error",
+    "moto_server",
+    "sts_answer",
+]
 
 ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": "AKIAEXAMPLE",
@@ -122,23 +153,38 @@ RESET = Reply(status=-2)
 RAW = -3
 """As the status of a :class:`Reply`: its body is all that is sent, and the connection ends."""
 
-MISSING = "Secrets Manager can't find the specified secret."
-MISSING_VALUE = "Secrets Manager can't find the specified secret value for {}"
-MARKED = "You can't perform this operation on the secret because it was marked for deletion."
-DENIED = (
-    "User: arn:aws:sts::123456789012:assumed-role/app/i-1 is not authorized to perform: "
-    "secretsmanager:{} on resource: {} because no identity-based policy allows the action"
-)
 THROTTLED = error("ThrottlingException", "Rate exceeded")
 
+STS_SKEWED = Reply(
+    b"<ErrorResponse><Error><Type>Sender</Type><Code>SignatureDoesNotMatch</Code>"
+    b"<Message>Signature expired: it is now later</Message></Error></ErrorResponse>",
+    403,
+    {"Content-Type": "text/xml"},
+)
 
-@dataclass
-class _Secret:
-    arn: str
-    name: str
-    versions: dict[str, str | bytes] = field(default_factory=dict)
-    stages: dict[str, str] = field(default_factory=dict)
-    is_deleted: bool = False
+CALLER = f"arn:aws:sts::{ACCOUNT}:assumed-role/app/i-1"
+
+
+def sts_answer(
+    form: Mapping[str, str], key: str = "ASIAEXAMPLE", end: str = "2099-01-01T00:00:00Z"
+) -> Reply:
+    """Answer as STS does, in XML: who calls, or credentials of a role with the access key ``key``."""
+    action = form.get("Action", "")
+    arn = form.get("RoleArn", CALLER)
+    told = f"<Arn>{arn}</Arn><UserId>A:x</UserId><Account>{ACCOUNT}</Account>"
+    if action != "GetCallerIdentity":
+        told = (
+            f"<Credentials><AccessKeyId>{key}</AccessKeyId><SecretAccessKey>s</SecretAccessKey>"
+            f"<SessionToken>t</SessionToken><Expiration>{end}</Expiration></Credentials>"
+            f"<AssumedRoleUser><Arn>{CALLER}</Arn><AssumedRoleId>A:x</AssumedRoleId>"
+            "</AssumedRoleUser>"
+        )
+    body = (
+        f'<{action}Response xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><{action}Result>{told}'
+        f"</{action}Result><ResponseMetadata><RequestId>r</RequestId></ResponseMetadata>"
+        f"</{action}Response>"
+    )
+    return Reply(body.encode(), headers={"Content-Type": "text/xml"})
 
 
 @dataclass
@@ -167,27 +213,24 @@ class _Fault:
     times: int | None
 
 
-class FaultServer:
-    """A Secrets Manager that obeys its test. Use it as a context manager."""
+class FaultServer(Secrets):
+    """A Secrets Manager that obeys its test, with :attr:`parameters` for Parameter Store and the two
+    calls of STS that a store makes. Use it as a context manager."""
 
     def __init__(self, count: int = 0, tls: ssl.SSLContext | None = None) -> None:
+        super().__init__()
+        self.parameters = Parameters()
         self.port = 0
         self._tls = tls
         self.calls: Counter[str] = Counter()
         self.requests: list[Call] = []
         self.delay = 0.0
-        self.page_size: int | None = None
-        self.empty_first_page = False
-        self.endless_pages = False
         self.clock_offset = 0.0
-        self.lost: set[str] = set()
-        self.item_errors: dict[str, tuple[str, str]] = {}
-        self.denied: set[str] = set()
+        self.form_headers: list[dict[str, str]] = []
         self.expired_keys: set[str] = set()
-        self.answer_form: Callable[[dict[str, str]], Reply] = lambda form: Reply(status=400)
+        self.answer_form: Callable[[dict[str, str]], Reply] = sts_answer
         self.on_call: Callable[[Call], None] = lambda call: None
         self.change_answer: Callable[[str, dict[str, Any]], object] = lambda operation, answer: None
-        self._secrets: dict[str, _Secret] = {}
         self._faults: list[_Fault] = []
         self._loop = asyncio.new_event_loop()
         self._server: asyncio.Server | None = None
@@ -202,37 +245,6 @@ class FaultServer:
     @property
     def url(self) -> str:
         return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}"
-
-    def put(
-        self,
-        name: str,
-        value: str | bytes,
-        version: str | None = None,
-        *,
-        account: str = ACCOUNT,
-        region: str = REGION,
-    ) -> str:
-        """Give the secret a new current version and return its ARN."""
-        suffix = sha256(f"{account}{name}".encode()).hexdigest()[:6]
-        arn = f"arn:aws:secretsmanager:{region}:{account}:secret:{name}-{suffix}"
-        secret = self._secrets.setdefault(name, _Secret(arn, name))
-        version = version or str(uuid4())
-        secret.versions[version] = value
-        if "AWSCURRENT" in secret.stages:
-            secret.stages["AWSPREVIOUS"] = secret.stages["AWSCURRENT"]
-        secret.stages["AWSCURRENT"] = version
-        secret.is_deleted = False
-        return arn
-
-    def put_without_value(self, name: str) -> None:
-        self.put(name, "")
-        self._secrets[name].versions.clear()
-
-    def remove(self, name: str) -> None:
-        self._secrets.pop(name, None)
-
-    def mark_for_deletion(self, name: str) -> None:
-        self._secrets[name].is_deleted = True
 
     def fail(
         self,
@@ -350,7 +362,8 @@ class FaultServer:
         if "x-amz-target" not in headers:  # the query protocol of STS
             form = dict(parse_qsl(body.decode()))
             self.calls[form.get("Action", "")] += 1
-            return self.answer_form(form)
+            self.form_headers.append(headers)
+            return self.answer_form(form) if self._is_in_time(headers) else STS_SKEWED
         operation = headers["x-amz-target"].rpartition(".")[2]
         call = Call(operation, json.loads(body), headers, body)
         self.calls[operation] += 1
@@ -362,15 +375,16 @@ class FaultServer:
         refusal = self._identity_problem(call)
         if refusal is not None:
             return refusal
-        answer = self._batch(call) if operation.startswith("Batch") else self._get(call)
-        if isinstance(answer, Reply):
-            return answer
+        answer = self._answer_of(call)
+        if not isinstance(answer, dict):
+            return error(*answer)
         self.change_answer(operation, answer)
         return Reply(json.dumps(answer).encode())
 
     def _fault(self, call: Call) -> Reply | None:
         for fault in self._faults:
-            ids = [call.body.get("SecretId"), *call.body.get("SecretIdList", [])]
+            ids = [call.body.get(key) for key in ("SecretId", "Name")]
+            ids += [id for key in ("SecretIdList", "Names") for id in call.body.get(key, [])]
             if fault.operation not in (None, call.operation) or fault.times == 0:
                 continue
             if fault.secret is not None and fault.secret not in ids:
@@ -385,91 +399,26 @@ class FaultServer:
             return error(
                 "ExpiredTokenException", "The security token included in the request is expired"
             )
-        if self.clock_offset:
-            signed = time.mktime(time.strptime(call.headers["x-amz-date"], "%Y%m%dT%H%M%SZ"))
-            if abs(signed - time.timezone - time.time() - self.clock_offset) > 300:
-                return error("InvalidSignatureException", "Signature expired: it is now later")
+        if not self._is_in_time(call.headers):
+            return error("InvalidSignatureException", "Signature expired: it is now later")
         return None
 
-    def _get(self, call: Call) -> dict[str, Any] | Reply:
-        asked = call.body["SecretId"]
-        found = self._find(asked, call.body.get("VersionId"), call.body.get("VersionStage"))
-        return found if isinstance(found, dict) else error(*found)
+    def _is_in_time(self, headers: Mapping[str, str]) -> bool:
+        """Whether the request is signed within five minutes of this server's clock."""
+        stamp = headers.get("x-amz-date")
+        if not self.clock_offset or stamp is None:
+            return True
+        signed = time.mktime(time.strptime(stamp, "%Y%m%dT%H%M%SZ")) - time.timezone
+        return abs(signed - time.time() - self.clock_offset) <= 300
 
-    def _batch(self, call: Call) -> dict[str, Any] | Reply:
-        asked = call.body["SecretIdList"]
-        if not 1 <= len(asked) <= 20:
-            return error("InvalidParameterException", "SecretIdList must have 1 to 20 items")
-        values: list[dict[str, Any]] = []
-        errors: list[dict[str, str]] = []
-        for name in asked:
-            if name in self.lost:
-                continue
-            found = self._find(name, None, None, in_batch=True)
-            if isinstance(found, dict):
-                values.append(found)
-            else:
-                errors.append({"SecretId": name, "ErrorCode": found[0], "Message": found[1]})
-        values.reverse()  # nothing promises an order
-        return self._page(call, values, errors)
-
-    def _page(
-        self, call: Call, values: list[dict[str, Any]], errors: list[dict[str, str]]
-    ) -> dict[str, Any]:
-        token = call.body.get("NextToken")
-        if self.endless_pages:
-            return {"SecretValues": values, "Errors": errors, "NextToken": str(uuid4())}
-        if self.empty_first_page and token is None:
-            return {"SecretValues": [], "Errors": [], "NextToken": "0"}
-        if self.page_size is None:
-            return {"SecretValues": values, "Errors": errors}
-        start = int(token or 0)
-        end = start + self.page_size
-        page: dict[str, Any] = {"SecretValues": values[start:end]}
-        page["Errors"] = errors if start == 0 else []
-        if end < len(values):
-            page["NextToken"] = str(end)
-        return page
-
-    def _find(
-        self, asked: str, version: str | None, stage: str | None, in_batch: bool = False
-    ) -> dict[str, Any] | tuple[str, str]:
-        if in_batch and asked in self.item_errors:
-            return self.item_errors[asked]
-        if asked in self.denied:
-            return ("AccessDeniedException", DENIED.format("GetSecretValue", asked))
-        secret = self._named(asked)
-        if secret is None or (in_batch and ACCOUNT not in secret.arn):
-            return ("ResourceNotFoundException", MISSING)
-        if secret.is_deleted:
-            return ("InvalidRequestException", MARKED)
-        if version is not None and stage is not None and secret.stages.get(stage) != version:
-            text = "You provided a VersionStage that is not associated to the provided VersionId."
-            return ("InvalidRequestException", text)
-        label = f"VersionId: {version}" if version else f"staging label: {stage or 'AWSCURRENT'}"
-        version = version or secret.stages.get(stage or "AWSCURRENT", "")
-        if version not in secret.versions:
-            return ("ResourceNotFoundException", MISSING_VALUE.format(label))
-        return self._value(secret, version)
-
-    def _named(self, asked: str) -> _Secret | None:
-        if asked in self._secrets:
-            return self._secrets[asked]
-        for secret in self._secrets.values():
-            if asked in (secret.arn, secret.arn[:-7]):
-                return secret
-        return None
-
-    def _value(self, secret: _Secret, version: str) -> dict[str, Any]:
-        value = secret.versions[version]
-        stages = [stage for stage, labelled in secret.stages.items() if labelled == version]
-        found: dict[str, Any] = {"ARN": secret.arn, "Name": secret.name, "VersionId": version}
-        found |= {"VersionStages": stages, "CreatedDate": 1.5e9}
-        if isinstance(value, bytes):
-            found["SecretBinary"] = b64encode(value).decode()
-        else:
-            found["SecretString"] = value
-        return found
+    def _answer_of(self, call: Call) -> dict[str, Any] | Refusal:
+        answers = {
+            "GetSecretValue": self.get,
+            "BatchGetSecretValue": self.batch,
+            "GetParameter": self.parameters.one,
+            "GetParameters": self.parameters.many,
+        }
+        return answers[call.operation](call.body)
 
 
 def _header(line: str) -> tuple[str, str]:

@@ -45,19 +45,22 @@ class Authority:
         *,
         ends_in: timedelta = timedelta(hours=1),
         password: bytes | None = None,
+        in_subject_alone: bool = False,
     ) -> tuple[Path, Path]:
-        """Return the files of a certificate for ``name`` (an address or a host name) and its key."""
+        """Return the files of a certificate for ``name`` (an address or a host name) and its key.
+
+        With ``in_subject_alone`` the name stands where it stood before 2000, in the subject.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
         names: list[x509.GeneralName]
         try:
             names = [x509.IPAddress(ip_address(name))]
         except ValueError:
             names = [x509.DNSName(name)]
-        certificate = (
-            _builder(_named(name), self._certificate.subject, key, ends_in)
-            .add_extension(x509.SubjectAlternativeName(names), critical=False)
-            .sign(self._key, hashes.SHA256())
-        )
+        builder = _builder(_named(name), self._certificate.subject, key, ends_in)
+        if not in_subject_alone:
+            builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+        certificate = builder.sign(self._key, hashes.SHA256())
         cert_file = self.folder / f"{name}.pem"
         key_file = self.folder / f"{name}.key"
         cert_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))

@@ -50,9 +50,14 @@ class Connection:
     def __init__(self, server: HostileServer, sock: socket.socket) -> None:
         self.server = server
         self.sock = sock
+        self.head = self.body = b""
+        self._is_unread = False
 
     def read_request(self) -> bytes:
         """Return the next request's head, which is noted; empty at the end of the connection."""
+        if self._is_unread:
+            self._is_unread = False
+            return self.head
         received = b""
         while b"\r\n\r\n" not in received:
             part = self.sock.recv(65536)
@@ -68,7 +73,12 @@ class Connection:
             body += self.sock.recv(65536)
         self.server.heads.append(head)
         self.server.bodies.append(body)
+        self.head, self.body = head, body
         return head
+
+    def unread(self) -> None:
+        """Give the last request out once more, to the behaviour that is to answer it."""
+        self._is_unread = True
 
     def send(self, data: bytes) -> None:
         self.sock.sendall(data)
@@ -101,15 +111,15 @@ class HostileServer:
         if certificate is not None:
             self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             self._tls.load_cert_chain(*certificate)
-        self._listener = socket.create_server((host, 0))
+        self._host = host
+        self._listener: socket.socket | None = socket.create_server((host, 0))
         self.port: int = self._listener.getsockname()[1]
         self.address = f"{'http' if self._tls is None else 'https'}://{host}:{self.port}"
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
-        self._accepting = threading.Thread(target=self._accept, daemon=True)
 
     def __enter__(self) -> Self:
-        self._accepting.start()
+        self.listen()
         return self
 
     def __exit__(
@@ -119,43 +129,70 @@ class HostileServer:
         trace: TracebackType | None,
     ) -> None:
         self.is_stopping.set()
-        # A close alone does not wake a thread that waits in accept() or recv().
-        for sock in [self._listener, *self._open]:
-            with contextlib.suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
-            sock.close()
-        self._accepting.join()
+        self.stop_listening()
+        self.drop_connections()
+
+    def listen(self) -> None:
+        """Accept connections; after :meth:`stop_listening` on the same port as before."""
+        if self._listener is None:
+            self._listener = socket.create_server((self._host, self.port))
+        threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
+
+    def speak_tls(self, context: ssl.SSLContext) -> None:
+        """Put TLS around the connections that come from now on."""
+        self._tls = context
+        self.address = f"https://{self._host}:{self.port}"
+
+    def stop_listening(self) -> None:
+        """Refuse connections. Those that are open stay."""
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            _shut(listener)
+            listener.close()
+
+    def drop_connections(self) -> None:
+        """End every connection that is open."""
+        with self._lock:
+            dropped = list(self._open)
+        for sock in dropped:
+            _shut(sock)
 
     def become(self, behaviour: Behaviour) -> None:
         """Behave differently from now on; kept connections are dropped."""
         self.behaviour = behaviour
-        with self._lock:
-            kept, self._open = self._open, set()
-        for sock in kept:
-            with contextlib.suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
+        self.drop_connections()
 
-    def _accept(self) -> None:
-        while not self.is_stopping.is_set():
+    def _accept(self, listener: socket.socket) -> None:
+        while True:
             try:
-                sock, _ = self._listener.accept()
+                sock, _ = listener.accept()
             except OSError:
                 return
             self.connections += 1
-            with self._lock:
-                self._open.add(sock)
             threading.Thread(target=self._serve, args=(sock,), daemon=True).start()
 
     def _serve(self, sock: socket.socket) -> None:
         wrapped = sock
+        with self._lock:
+            self._open.add(sock)
         try:
             if self._tls is not None:
                 wrapped = self._tls.wrap_socket(sock, server_side=True)
+                with self._lock:
+                    self._open.add(wrapped)
             self.behaviour(Connection(self, wrapped))
         except (OSError, ValueError):
             pass  # the client left, which is what most tests want of it
         finally:
+            with self._lock:
+                self._open -= {sock, wrapped}
             wrapped.close()
+
+
+def _shut(sock: socket.socket) -> None:
+    # A close alone does not wake a thread that waits in accept() or recv().
+    with contextlib.suppress(OSError):
+        sock.shutdown(socket.SHUT_RDWR)
 
 
 def response(

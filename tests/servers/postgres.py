@@ -64,12 +64,18 @@ class Postgres:
             "?sslmode=disable"
         )
 
-    def execute(self, query: LiteralString, *values: object) -> list[tuple[Any, ...]]:
-        """Run one statement as superuser; return its rows."""
+    def execute(
+        self, query: LiteralString, *values: object, database: str = "postgres"
+    ) -> list[tuple[Any, ...]]:
+        """Run a statement (without ``values`` also several) as superuser; return its rows."""
         with psycopg.connect(
-            self.address, user=SUPERUSER, password=self.password, autocommit=True
+            self.address,
+            user=SUPERUSER,
+            password=self.password,
+            dbname=database,
+            autocommit=True,
         ) as connection:
-            cursor = connection.execute(query, values)
+            cursor = connection.execute(query, values or None)
             return cursor.fetchall() if cursor.description else []
 
     def roles(self, prefix: str = "v-") -> list[str]:

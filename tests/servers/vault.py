@@ -18,7 +18,7 @@ import ssl
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -26,9 +26,13 @@ from urllib.parse import parse_qsl, unquote
 
 from ._vault_admin import VaultAdmin
 from ._vault_core import Core
+from ._vault_events import Subscriber
 from ._vault_state import Answer, Request
 
 __all__ = ["Scripted", "VaultServer", "fill"]
+
+SWITCH = b"switch"
+"""In the place of an answer: the connection goes on as a WebSocket."""
 
 _REASONS = {200: "OK", 204: "No Content"}
 
@@ -85,6 +89,7 @@ class VaultServer(VaultAdmin):
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._wires: set[_Wire] = set()
+        self.core.publish = self._publish
         self._roles = 0
 
     def __enter__(self) -> Self:
@@ -146,6 +151,28 @@ class VaultServer(VaultAdmin):
         """How many requests ("GET kv/data/x") began with ``prefix``."""
         return sum(n for name, n in self.requests.items() if name.startswith(prefix))
 
+    @property
+    def subscribers(self) -> list[Subscriber]:
+        """Who listens to events at the moment."""
+        return [wire.subscriber for wire in list(self._wires) if wire.subscriber is not None]
+
+    def tell(self, action: Callable[[Subscriber], None]) -> None:
+        """Do something with each subscriber, in the server's own thread."""
+        assert self._loop is not None
+        for subscriber in self.subscribers:
+            self._loop.call_soon_threadsafe(action, subscriber)
+
+    def hang_up(self) -> None:
+        """Drop the connection of everybody who listens to events."""
+        assert self._loop is not None
+        for wire in list(self._wires):
+            if wire.subscriber is not None:
+                self._loop.call_soon_threadsafe(wire.abort)
+
+    def _publish(self, event: dict[str, Any]) -> None:
+        for subscriber in self.subscribers:
+            subscriber.tell(event)
+
     def dynamic_role(self, ttl: int, max_ttl: int) -> str:
         if "database" not in self.core.engines:
             self.mount("database", "database")
@@ -188,6 +215,8 @@ class VaultServer(VaultAdmin):
                         return b""
                     return _encode(scripted.status, scripted.body, scripted.headers)
         answer = self.core.answer(request)
+        if answer.status == 101:
+            return SWITCH
         body = _json(answer)
         encoded = _encode(answer.status, body, answer.headers)
         return encoded[: len(encoded) - len(body)] if method == "HEAD" else encoded
@@ -199,6 +228,7 @@ class _Wire(asyncio.Protocol):
     def __init__(self, server: VaultServer) -> None:
         self._server = server
         self._received = b""
+        self.subscriber: Subscriber | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -212,6 +242,11 @@ class _Wire(asyncio.Protocol):
         self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
+        if self.subscriber is not None:
+            self.subscriber.receive(data)
+            if self.subscriber.has_ended:
+                self._transport.close()
+            return
         self._received += data
         while True:
             head, found, rest = self._received.partition(b"\r\n\r\n")
@@ -228,10 +263,20 @@ class _Wire(asyncio.Protocol):
             tls = self._transport.get_extra_info("ssl_object")
             peer = None if tls is None else tls.getpeercert(binary_form=True)
             answer = self._server.respond(method, target, headers, rest[:length], peer)
+            if answer == SWITCH:
+                self._switch(head, headers["x-vault-token"])
+                return
             if not answer:
                 self._transport.close()
                 return
             self._transport.write(answer)
+
+    def _switch(self, head: bytes, token: str) -> None:
+        core = self._server.core
+        whole = head + b"\r\n\r\n"
+        self.subscriber = Subscriber(
+            whole, self._transport.write, lambda path: core.may_be_told(token, path)
+        )
 
 
 def _json(answer: Answer) -> bytes:

@@ -58,7 +58,7 @@ def test_the_page_has_every_key_of_the_sidecar_block() -> None:
     assert documented("`sidecar`") == set(_models.SidecarConfig.model_fields)
 
 
-@pytest.mark.parametrize("backend", ["file", "vault", "aws-sm", "local"])
+@pytest.mark.parametrize("backend", ["file", "vault", "aws-sm", "aws-ssm", "local"])
 def test_the_page_has_every_key_of_a_backend(backend: str) -> None:
     try:
         model = backend_class(backend).options_model()

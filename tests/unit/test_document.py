@@ -5,12 +5,13 @@ from __future__ import annotations
 import base64
 import json
 import pickle
+import tracemalloc
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from secretbridge.document import MAX_DEPTH, Document, Lease, json_span, select
+from secretbridge.document import MAX_DEPTH, MAX_VALUES, Document, Lease, json_span, select
 from secretbridge.errors import FieldMissing, IntegrityError, SecretMissing
 from secretbridge.reference import Reference
 
@@ -157,3 +158,36 @@ def test_a_document_shows_and_pickles_nothing():
         pickle.dumps(document)
     with pytest.raises(AttributeError):
         document.body = b""
+
+
+@pytest.mark.parametrize(
+    "part",
+    ["[],", "{},", "0.1,", '"ab",', '"\\"",'],
+    ids=["lists", "objects", "numbers", "texts", "quotes"],
+)
+@pytest.mark.reveals_secrets  # whoever looks for leaks takes memory himself
+def test_a_document_that_would_grow_while_it_is_parsed_is_refused_before(part):
+    text = '{"a": [' + part * (MAX_VALUES + 1) + '"canary"]}'
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="values") as caught:
+        json_span(text, ())
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 100_000
+    assert "canary" not in str(caught.value)
+
+
+def test_what_stands_in_a_text_counts_for_nothing():
+    inner = json.dumps('[{"a": "b\\"", "c": [1, 2]}], ' * MAX_VALUES)
+    assert json_span('{"a": ' + inner + ', "b": [[1], [2]]}', ("b", "1", "0")) is not None
+
+
+@pytest.mark.parametrize("text", ['"' * 1_000_001, '"' + '\\"' * 500_000, '"' + "\\" * 999_999])
+def test_quotes_without_an_end_are_read_once(text):
+    with pytest.raises(ValueError):
+        json_span("[" * 65 + text, ())
+
+
+@given(st.recursive(st.none() | st.text() | st.integers(), lambda inner: st.lists(inner)))
+def test_whether_a_document_is_hollow_never_raises(value):
+    assert Document(json.dumps(value).encode()).is_hollow in (True, False)

@@ -27,15 +27,21 @@ LAYERS = (
     # Memory and system calls of this process, below everything that has values.
     "secretbridge._kernel secretbridge._regions secretbridge._protected",
     "secretbridge.reference secretbridge._schemes secretbridge.document secretbridge.secret "
-    "secretbridge._pydantic",
-    "secretbridge.engine secretbridge._agenda secretbridge._states secretbridge.events",
+    "secretbridge._announce secretbridge._pydantic",
+    "secretbridge.engine secretbridge._agenda secretbridge._health secretbridge._retired "
+    "secretbridge._states secretbridge.events",
     # Input and output: stores, files, the configuration.
     "secretbridge.backends secretbridge.generation secretbridge.config "
     "secretbridge._find secretbridge.watch secretbridge._hub secretbridge._watchfiles_hub "
     "secretbridge._inotify secretbridge.audit secretbridge.harden "
     "secretbridge._landlock secretbridge.redact secretbridge._fingerprints secretbridge._forms",
-    "secretbridge.broker secretbridge._driver secretbridge._stores secretbridge._fork "
-    "secretbridge._start secretbridge._subscribers secretbridge.snapshot",
+    "secretbridge.broker secretbridge._cache secretbridge._calls secretbridge._changes "
+    "secretbridge._driver secretbridge._early secretbridge._exit secretbridge._fork "
+    "secretbridge._former secretbridge._handle secretbridge._log secretbridge._imports "
+    "secretbridge._moments secretbridge._news secretbridge._prefetch "
+    "secretbridge._probing secretbridge._snapshot secretbridge._spawn "
+    "secretbridge._start secretbridge._status secretbridge._stores "
+    "secretbridge._subscribers secretbridge._turns",
     "secretbridge",  # the package itself: the names that it offers, all of them lazily
     "secretbridge_sidecar secretbridge.settings secretbridge.adapters secretbridge.cli "
     "secretbridge.__main__ "
@@ -51,15 +57,26 @@ EDGES = 3
 LIBRARIES: dict[str, tuple[str, ...]] = {
     # A library's types end at the module that imports it, so that it can be replaced there alone.
     "hvac": ("secretbridge.backends._vault_hvac",),
-    "requests": ("secretbridge.backends._vault_hvac",),
-    "botocore": ("secretbridge.backends._aws_client", "secretbridge.backends._vault_aws"),
+    "requests": ("secretbridge.backends._vault_hvac", "secretbridge.adapters._requests"),
+    "botocore": (
+        "secretbridge.backends._aws_botocore",
+        "secretbridge.backends._aws_prepared",
+        "secretbridge.adapters._botocore",
+    ),
     "watchfiles": ("secretbridge._watchfiles_hub",),
     "cryptography": (
         "secretbridge.backends.local",
         "secretbridge.backends._local",
         "secretbridge.backends._vault_certificate",
+        "secretbridge_sidecar.formats.pkcs12",
     ),
-    "yaml": ("secretbridge.config._yaml_source",),
+    "yaml": (
+        "secretbridge.config._yaml_source",
+        "secretbridge_sidecar.formats.yaml_mapping",
+    ),
+    "tomli_w": ("secretbridge_sidecar.formats.toml_table",),
+    "jinja2": ("secretbridge_sidecar.templates",),
+    "javaproperties": ("secretbridge_sidecar.formats.properties",),
     # The configuration, and the model that each backend has of its own keys.
     "pydantic": (
         "secretbridge.config",
@@ -67,11 +84,34 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
         "secretbridge.backends",
         "secretbridge.testing",
     ),
-    "pydantic_core": ("secretbridge.config", "secretbridge._pydantic", "secretbridge.secret"),
+    "pydantic_core": (
+        "secretbridge.config",
+        "secretbridge.settings",
+        "secretbridge.secret",
+        "secretbridge._pydantic",
+    ),
     "pydantic_settings": ("secretbridge.config", "secretbridge.settings"),
     "pytest": ("secretbridge.testing",),
+    # An adapter is imported by an application that has the library that it is for.
+    "amqp": ("secretbridge.adapters.kombu",),
+    "boto3": ("secretbridge.adapters.boto3", "secretbridge.adapters._botocore"),
+    "django": ("secretbridge.adapters.django",),
+    "flask": ("secretbridge.adapters.flask",),
+    "httpx": ("secretbridge.adapters._httpx",),
+    "kombu": ("secretbridge.adapters.kombu",),
+    "pika": ("secretbridge.adapters.pika",),
+    "psycopg": ("secretbridge.adapters.psycopg", "secretbridge.adapters.django.postgresql"),
+    "psycopg_pool": ("secretbridge.adapters.psycopg", "secretbridge.adapters._psycopg_pool"),
+    "redis": ("secretbridge.adapters.redis",),
+    "sqlalchemy": ("secretbridge.adapters.sqlalchemy",),
 }
 """Which modules (with what is inside them) may import which library."""
+
+BROUGHT = {
+    *["amqp", "django", "flask", "httpx", "kombu", "pika", "psycopg", "psycopg_pool", "redis"],
+    "sqlalchemy",
+}
+"""Libraries of the applications that use an adapter; none of them is a dependency."""
 
 HEAVY = frozenset(
     {"boto3", "botocore", "cryptography", "hvac", "requests", "urllib3", "watchfiles"}
@@ -262,7 +302,7 @@ def test_each_library_enters_at_its_one_place() -> None:
     assert misplaced == []
 
 
-def test_only_the_testing_kit_imports_what_is_no_dependency() -> None:
+def test_only_adapters_and_the_testing_kit_import_what_is_no_dependency() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     groups = [project["dependencies"], *project["optional-dependencies"].values()]
     declared = "\n".join(item for group in groups for item in group).lower()
@@ -272,7 +312,9 @@ def test_only_the_testing_kit_imports_what_is_no_dependency() -> None:
         for library in LIBRARIES
         if names.get(library, library).split("_")[0] not in declared
     }
-    assert undeclared == {"pytest"}
+    assert undeclared == {"pytest"} | BROUGHT
+    homes = [home for library in BROUGHT for home in LIBRARIES[library]]
+    assert [home for home in homes if not is_inside(home, "secretbridge.adapters")] == []
 
 
 def is_adapter(module: str) -> bool:

@@ -313,3 +313,30 @@ for n in range(2000):
 sys.modules["kept"] = circle
 """
     assert run(program) == ""
+
+
+MADE_WHILE_FORKING = """
+import os
+
+late = []
+os.register_at_fork(before=lambda: late.append(Protected(b"value")))  # hooks run last one first
+from secretbridge._protected import Protected
+
+first = Protected(b"the first region")
+reading, writing = os.pipe()
+if os.fork() == 0:
+    os.read(reading, 1)  # the parent has let go of it
+    print(late[0].reveal().decode(), flush=True)
+    os._exit(0)
+late.clear()
+os.write(writing, b"x")
+os.wait()
+"""
+
+
+def test_a_value_that_was_made_while_the_process_forked_is_not_wiped_for_the_child():
+    done = subprocess.run(
+        [sys.executable, "-c", MADE_WHILE_FORKING], capture_output=True, text=True, timeout=30
+    )
+    assert done.stderr == ""
+    assert done.stdout == "value\n"

@@ -40,6 +40,8 @@ OF/2NxApJCzGCEDdfSp6VQO30hyhRANCAAQRWz+jn65BtOMvdyHKcvjBeBSDZH2r
 -----END PRIVATE KEY-----
 """
 
+pytestmark = pytest.mark.reveals_secrets("log", "traceback")  # what is handed to the filters
+
 
 def make(value: str | bytes = CANARY) -> Secret:
     raw = value.encode() if isinstance(value, str) else value

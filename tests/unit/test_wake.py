@@ -74,6 +74,18 @@ def test_a_signal_wakes_at_any_moment_and_in_any_thread(wake):
         signal.signal(signal.SIGUSR1, before)
 
 
+def test_a_pause_forgets_nothing_that_was_set(wake):
+    wake.set()
+    wake.pause()
+    wake.wait()  # returns at once, although the pause has emptied the pipe
+
+
+def test_a_poke_ends_a_pause_and_sets_nothing(wake):
+    wake.poke()
+    wake.pause()
+    assert not is_set(wake)
+
+
 def test_setting_it_after_the_end_is_harmless(wake):
     wake.close()
     wake.set()

@@ -25,6 +25,7 @@ from tests.servers.aws import (
     clean_environment,
     error,
     moto_server,
+    sts_answer,
 )
 
 REQUESTS = [Reference.parse(f"aws-sm:s{n}").document for n in range(100)]
@@ -357,15 +358,7 @@ def test_an_sts_that_hangs_ends_with_the_deadline(sts, make):
 
 def assumed(key, action="AssumeRole"):
     """Return an answer of STS that gives the access key ``key``."""
-    return Reply(
-        f"""<{action}Response xmlns="https://sts.amazonaws.com/doc/2011-06-15/">
-        <{action}Result><Credentials><AccessKeyId>{key}</AccessKeyId>
-        <SecretAccessKey>s</SecretAccessKey><SessionToken>t</SessionToken>
-        <Expiration>2099-01-01T00:00:00Z</Expiration></Credentials><AssumedRoleUser>
-        <Arn>arn:aws:sts::{ACCOUNT}:assumed-role/app/x</Arn><AssumedRoleId>A:x</AssumedRoleId>
-        </AssumedRoleUser></{action}Result>
-        </{action}Response>""".encode()
-    )
+    return sts_answer({"Action": action}, key)
 
 
 def test_a_web_identity_token_is_read_again_each_time_that_it_is_exchanged(
@@ -391,14 +384,36 @@ def test_a_web_identity_token_is_read_again_each_time_that_it_is_exchanged(
     assert exchanged == ["first", "second"]
 
 
+def test_a_container_is_asked_with_its_token_read_again_each_time(server, make, no_keys, tmp_path):
+    # How a task of ECS and a pod of EKS get the credentials of their role.
+    token = tmp_path / "token"
+    keys = iter(["ASIA1", "ASIA2"])
+
+    def answer(form):
+        found = {"AccessKeyId": next(keys), "SecretAccessKey": "s", "Token": "t"}
+        return Reply(json.dumps({**found, "Expiration": "2099-01-01T00:00:00Z"}).encode())
+
+    server.answer_form = answer
+    no_keys.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", f"{server.url}/v1/credentials")
+    no_keys.setenv("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", str(token))
+    backend = make()
+    token.write_text("first")
+    assert kinds(backend.fetch(REQUESTS[:1], Deadline(20))) == {Document}
+    token.write_text("second")
+    server.expired_keys.add("ASIA1")
+    assert kinds(backend.fetch(REQUESTS[:1], Deadline(20))) == {Document}
+    assert [headers["authorization"] for headers in server.form_headers] == ["first", "second"]
+    assert [call.access_key for call in server.requests] == ["ASIA1", "ASIA1", "ASIA2"]
+
+
 # A fork.
 
 
 def test_a_forked_child_begins_without_the_parents_connections(make):
     backend = make()
     backend.fetch(REQUESTS[:1], Deadline(20))
-    client, lock = backend._client, backend._lock
+    client, lock = backend._made[0], backend._lock
     backend.after_fork()
-    assert backend._client is None
+    assert backend._made is None
     assert backend._lock is not lock
     client.close()

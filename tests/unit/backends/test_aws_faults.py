@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from secretbridge.backends import Deadline
+from secretbridge.backends import Deadline, _aws_endpoints
 from secretbridge.backends.aws import SecretsManagerBackend
 from secretbridge.document import Document
 from secretbridge.errors import (
@@ -37,6 +37,11 @@ from tests.servers.aws import (
 )
 
 CANARY = "canary-e2a9f4"
+XML = (
+    b'<?xml version="1.0" encoding="utf-8"?>\n<ErrorResponse><Errors><Error><Code>CODE</Code>'
+    b"<Message>canary-e2a9f4</Message><Type>Sender</Type></Error></Errors></ErrorResponse>"
+)
+"""The form in which moto refuses credentials."""
 
 
 @pytest.fixture
@@ -112,7 +117,9 @@ def test_a_store_that_does_not_answer_properly_is_named_for_every_item(
     ("reply", "kind"),
     [
         (error("AccessDeniedException", DENIED), AccessDenied),
-        (Reply(b"<AccessDenied/>", 403), AccessDenied),
+        (Reply(XML.replace(b"CODE", b"AccessDenied"), 403), AccessDenied),
+        (Reply(XML.replace(b"CODE", b"InvalidClientTokenId"), 403), AuthenticationFailed),
+        (Reply(b"<html><Code>AccessDenied</Code></html>", 403), BackendUnavailable),
         (error("DecryptionFailure", CANARY), BackendUnavailable),
         (error("InvalidParameterException", CANARY), ConfigError),
         (error("ResourceNotFoundException"), SecretMissing),
@@ -245,6 +252,31 @@ def test_an_arn_of_another_region_is_asked_there(server, fetch):
     assert regions == {"a": REGION, far: "us-east-1"}
 
 
+@pytest.mark.parametrize("where", ["option", "variable"])
+def test_an_endpoint_of_one_region_is_not_asked_for_an_arn_of_another(monkeypatch, where):
+    clean_environment(monkeypatch)
+    url = "https://vpce-1.secretsmanager.eu-west-1.vpce.example"
+    options = {"region": REGION}
+    if where == "option":
+        options["endpoint_url"] = url
+    else:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_SECRETS_MANAGER", url)
+    asked = []
+
+    def endpoint(self, url):
+        asked.append(url)
+        raise BackendUnavailable("not asked here", hint="this is a test")
+
+    monkeypatch.setattr("secretbridge.backends._aws_wire.Wire.endpoint", endpoint)
+    backend = SecretsManagerBackend.create("aws-sm", options)
+    arn = "arn:aws:secretsmanager:{}:123456789012:secret:far-AbCdEf"
+    for region in (REGION, "us-east-1"):
+        request = Reference.parse(f"aws-sm:{arn.format(region)}").document
+        backend.fetch([request], Deadline(20))
+    backend.close()
+    assert asked == [url, "https://secretsmanager.us-east-1.amazonaws.com"]
+
+
 def test_values_as_large_as_the_service_allows_come_whole(server, fetch):
     large = {name: ("\x01" if name == "a" else "x") * 65536 for name in ("a", "b", "c")}
     for name, value in large.items():
@@ -335,10 +367,23 @@ def test_an_endpoint_in_the_clear_is_refused_even_from_the_variable(server, monk
 def test_fips_endpoints_are_used_when_asked_for(monkeypatch):
     clean_environment(monkeypatch)
     backend = SecretsManagerBackend.create("aws-sm", {"region": "us-east-1", "use_fips": True})
-    backend._ready()
-    url = backend._client._client_for("secretsmanager", "us-east-1", None).meta.endpoint_url
-    backend.close()
-    assert url == "https://secretsmanager-fips.us-east-1.amazonaws.com"
+    asked = []
+
+    def endpoint(self, url):
+        asked.append(url)
+        raise BackendUnavailable("not asked here", hint="this is a test")
+
+    monkeypatch.setattr("secretbridge.backends._aws_wire.Wire.endpoint", endpoint)
+    assert type(fetched(backend)) is BackendUnavailable
+    assert asked == ["https://secretsmanager-fips.us-east-1.amazonaws.com"]
+
+
+def test_fips_and_an_endpoint_of_the_environment_exclude_each_other(server, monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL_SECRETS_MANAGER", server.url)
+    backend = SecretsManagerBackend.create("aws-sm", {"region": REGION, "use_fips": True})
+    outcome = fetched(backend)
+    assert type(outcome) is ConfigError
+    assert "use_fips" in outcome.hint
 
 
 def test_without_a_region_the_configuration_is_at_fault(server):
@@ -353,8 +398,12 @@ def test_a_profile_that_is_not_there_is_a_mistake_in_the_configuration(server):
     assert "profile" in outcome.message
 
 
-def test_without_boto3_the_error_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "secretbridge.backends._aws_client", None)
-    outcome = fetched(SecretsManagerBackend.create("aws-sm", {}))
+@pytest.mark.parametrize("needs", [{}, {"role_arn": "arn:aws:iam::123456789012:role/app"}])
+def test_without_boto3_the_error_says_what_to_install(server, monkeypatch, needs):
+    for module in ("botocore", "secretbridge.backends._aws_botocore"):
+        monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.setattr("secretbridge.backends._aws_endpoints.find_spec", lambda name: None)
+    _aws_endpoints._partitions.cache_clear()
+    outcome = fetched(SecretsManagerBackend.create("aws-sm", {"region": REGION, **needs}))
     assert type(outcome) is ConfigError
     assert "secretbridge[aws]" in outcome.hint

@@ -6,7 +6,7 @@ import pytest
 
 from secretbridge.backends import Deadline
 from secretbridge.backends._aws_errors import Refused
-from secretbridge.backends._aws_fetch import Fetcher
+from secretbridge.backends._aws_secrets import SecretFetcher
 from secretbridge.document import Document
 from secretbridge.errors import (
     AccessDenied,
@@ -99,7 +99,7 @@ def clock():
 
 @pytest.fixture
 def fetch(client, clock):
-    fetcher = Fetcher(client, "aws-sm", clock)
+    fetcher = SecretFetcher(client, "aws-sm", clock)
 
     def fetch(*locators, seconds=20.0):
         requests = [Reference.parse(f"aws-sm:{locator}").document for locator in locators]
@@ -539,8 +539,19 @@ def test_another_version_than_the_pinned_one_is_refused(client, fetch):
     assert bodies(fetch(f"a?version={'1' * 32}")) == [IntegrityError]
 
 
+def test_a_pending_version_is_never_taken_for_the_current_one(client, fetch):
+    # AWSPENDING is there before it works, and some emulators mix up the labels.
+    client.hold("a", "b")
+    client.values["a"] |= {"VersionStages": ["AWSPENDING"]}
+    client.values["b"] |= {"VersionStages": ["AWSCURRENT", "AWSPENDING"]}
+    assert bodies(fetch("a", "b")) == [IntegrityError, "of b"]
+    assert client.asked_alone() == ["a"]
+    assert bodies(fetch("a?stage=AWSPENDING")) == ["of a"]
+    assert bodies(fetch("b?stage=AWSPREVIOUS")) == [IntegrityError]
+
+
 def test_an_error_names_reference_and_store_and_is_made_anew_for_each_reader(client, clock):
-    fetcher = Fetcher(client, "eu", clock)
+    fetcher = SecretFetcher(client, "eu", clock)
     request = DocumentId("aws-sm", "eu", "nope", ())
     first, second = fetcher.fetch([request, request], Deadline(20))
     assert first is not second

@@ -33,6 +33,7 @@ def everything(caplog):
     return caplog
 
 
+@pytest.mark.reveals_secrets("log")
 def test_bare_botocore_logs_the_value_and_the_session_token(server, everything):
     # Why all this is needed. If this fails one day, the filter may have become superfluous.
     from botocore.session import Session
@@ -82,6 +83,19 @@ def test_information_and_warnings_stay_visible(everything):
         logging.getLogger("botocore.credentials").info("found credentials")
         logging.getLogger("botocore.credentials").warning("refresh failed")
     assert everything.messages == ["found credentials", "refresh failed"]
+
+
+def test_a_warning_of_ours_has_no_traceback(everything):
+    # The chain of credentials logs a failed refresh with one; its frames hold tokens.
+    install()
+    with quiet():
+        try:
+            raise ValueError(CANARY)
+        except ValueError:
+            logging.getLogger("botocore.credentials").warning("refresh failed", exc_info=True)
+    [record] = everything.records
+    assert record.exc_info is None
+    assert CANARY not in everything.text
 
 
 def test_a_quiet_block_within_another_does_not_end_it(everything):

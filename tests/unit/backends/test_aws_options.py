@@ -1,4 +1,4 @@
-"""The keys of an ``aws-sm`` store."""
+"""The keys of ``aws-sm`` and ``aws-ssm`` stores."""
 
 import subprocess
 import sys
@@ -7,6 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from secretbridge.backends.aws import Options, SecretsManagerBackend
+from secretbridge.backends.aws_ssm import ParameterStoreBackend
 
 model = SecretsManagerBackend.options_model()
 
@@ -17,6 +18,12 @@ def test_every_key_of_the_model_is_an_option_with_the_same_default():
     defaults = model().model_dump()
     assert set(defaults) == set(Options.__slots__)
     assert SecretsManagerBackend.create("aws-sm", defaults)._options == Options()
+
+
+def test_a_store_of_parameters_has_the_same_keys_but_those_of_a_second_region():
+    defaults = ParameterStoreBackend.options_model()().model_dump()
+    assert set(Options.__slots__) - set(defaults) == {"fallback_region", "fallback_endpoint_url"}
+    assert ParameterStoreBackend.create("aws-ssm", defaults)._options == Options()
 
 
 @pytest.mark.parametrize(
@@ -72,11 +79,12 @@ def test_no_key_holds_a_credential():
     assert [name for name in model.model_fields if any(word in name for word in words)] == []
 
 
-def test_making_a_store_loads_neither_botocore_nor_pydantic():
+@pytest.mark.parametrize("backend", ["aws-sm", "aws-ssm"])
+def test_making_a_store_loads_neither_botocore_nor_pydantic(backend):
     program = (
         "import sys\n"
         "from secretbridge.backends import backend_class\n"
-        "backend_class('aws-sm').create('aws-sm', {'region': 'eu-west-1'}).close()\n"
+        f"backend_class('{backend}').create('x', {{'region': 'eu-west-1'}}).close()\n"
         "print(*{name.split('.')[0] for name in sys.modules})"
     )
     result = subprocess.run(

@@ -1,14 +1,23 @@
 """News from a queue: what events tell, and a listener that nothing stops for good."""
 
 import json
+import threading
 
 import pytest
 
 from secretbridge.backends._aws_errors import Refused
 from secretbridge.backends._aws_push import SqsChanges, names_in, same_secret
 from secretbridge.backends.aws import SecretsManagerBackend
-from secretbridge.errors import BackendUnavailable, ConfigError
-from tests.servers.aws import ACCOUNT, REGION, clean_environment, moto_server
+from secretbridge.errors import BackendUnavailable, ConfigError, SecretTooLarge
+from tests.servers.aws import (
+    ACCOUNT,
+    HANG,
+    REGION,
+    FaultServer,
+    Reply,
+    clean_environment,
+    moto_server,
+)
 
 ARN = f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:app/db-AbCdEf"
 QUEUE = f"https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/news"
@@ -50,6 +59,12 @@ PUT = event(
 PARAMETER = event(
     "Parameter Store Change", {"name": "/app/db", "operation": "Update"}, source="aws.ssm"
 )
+DELETED = event(
+    "AWS API Call via CloudTrail",
+    {"eventName": "DeleteParameters", "requestParameters": {"names": ["/app/a", "/app/b"]}},
+    source="aws.ssm",
+)
+ENVELOPE = json.dumps({"Type": "Notification", "MessageId": "1", "Message": LABEL})
 READ = event(
     "AWS API Call via CloudTrail",
     {"eventName": "GetSecretValue", "requestParameters": {"secretId": "app/db"}},
@@ -71,6 +86,8 @@ REFUSED = event(
         (ROTATED, [ARN]),
         (PUT, ["app/db", ARN]),
         (PARAMETER, ["/app/db"]),
+        (DELETED, ["/app/a", "/app/b"]),
+        (ENVELOPE, [ARN, "app/db"]),
     ],
 )
 def test_an_event_tells_the_names_of_what_changed(body, names):
@@ -86,6 +103,11 @@ def test_an_event_tells_the_names_of_what_changed(body, names):
         event("Secret Label Updated", {"name": "a\nb"}),
         event("Secret Label Updated", {"name": 7}),
         event("Secret Label Updated", "app/db"),
+        event("Secret Label Updated", {"name": "app/db", "padding": "x" * (1 << 18)}),
+        event(["Secret Label Updated"], {"name": "app/db", "eventName": ["PutSecretValue"]}),
+        event("Secret Label Updated", {"name": "app/db"}, source=["aws.secretsmanager"]),
+        json.dumps({"Type": "Notification", "Message": 7}),
+        json.dumps({"Type": "Notification", "Message": ENVELOPE}),
         "no JSON",
         "[" * 100_000,
         "[]",
@@ -128,13 +150,16 @@ def test_an_event_concerns_no_other_secret(locator, changed):
 
 
 class Queue:
-    """A place that answers from a list; an exception in it is raised."""
+    """A place that answers from a list; an exception in it is raised. What follows at once stands in
+    ``burst``."""
 
     region = REGION
 
-    def __init__(self, *answers):
+    def __init__(self, *answers, burst=()):
         self.answers = list(answers)
+        self.burst = list(burst)
         self.log = []
+        self.most = []
 
     def at(self, *where):
         self.where = where
@@ -145,7 +170,12 @@ class Queue:
         if operation == "DeleteMessageBatch":
             self.log.append([entry["ReceiptHandle"] for entry in parameters["Entries"]])
             return {"Successful": []}
-        answer = self.answers.pop(0)
+        self.most.append(parameters["MaxNumberOfMessages"])
+        if parameters["WaitTimeSeconds"] == 1:
+            self.log.pop()  # a look at what else there is
+            answer = self.burst.pop(0) if self.burst else []
+        else:
+            answer = self.answers.pop(0)
         if isinstance(answer, Exception):
             raise answer
         bodies = [{"Body": body, "ReceiptHandle": f"r{n}"} for n, body in enumerate(answer)]
@@ -201,6 +231,66 @@ def test_garbage_is_dropped_and_counted_and_hides_nothing():
     assert queue.log[:2] == ["ReceiveMessage", "DeleteMessageBatch"]
 
 
+def test_a_forged_event_of_a_thousand_names_costs_no_more_than_a_hundred():
+    # Whoever can write to the queue can have secrets fetched; each name costs a look at each.
+    names = names_in(event("Secret Label Updated", {}, resources=[f"s{n}" for n in range(1000)]))
+    assert len(names) == 100
+
+
+class Ticking:
+    """A clock that goes on by a third of a second with each look."""
+
+    now = 100.0
+
+    def __call__(self):
+        self.now += 1 / 3
+        return self.now
+
+
+def test_the_first_news_is_handed_over_at_once_and_what_follows_within_a_second_together():
+    # Many secrets that rotate at once, or somebody who floods the queue: two looks at the store.
+    more = [event("Secret Label Updated", {"name": f"app/s{n}"}) for n in range(25)]
+    queue, heard = Queue([LABEL], more[:10], burst=[more[10:20], more[20:]]), []
+    source = SqsChanges(queue, QUEUE, "aws-sm", clock=Ticking())
+    source.listen(lambda: len(heard) == 2, stop_after(queue, heard))
+    assert heard == [[ARN, "app/db"], [f"app/s{n}" for n in range(25)]]
+    assert [len(entry) for entry in queue.log if isinstance(entry, list)] == [1, 10, 10, 5]
+
+
+def test_a_flood_without_end_is_handed_over_once_a_second():
+    clock = Ticking()
+    queue, heard = Queue(*[[LABEL]] * 4, burst=[[PUT]] * 1000), []
+    source = SqsChanges(queue, QUEUE, "aws-sm", clock=clock)
+    source.listen(lambda: len(heard) == 4, stop_after(queue, heard))
+    assert heard == [[ARN, "app/db"]] * 4
+    assert 103 <= clock.now <= 108
+
+
+def test_names_are_handed_over_although_the_next_look_fails():
+    queue, heard = Queue([LABEL], [PUT], burst=[BackendUnavailable("away")]), []
+    source = SqsChanges(queue, QUEUE, "aws-sm", clock=Ticking())
+    source.listen(lambda: len(heard) == 2, stop_after(queue, heard))
+    assert heard == [[ARN, "app/db"], ["app/db", ARN]]
+
+
+def test_messages_that_are_too_large_together_are_taken_one_by_one():
+    large = SecretTooLarge("more than 8 MiB", hint="none")
+    queue, heard = Queue(large, ["x" * (1 << 20)], [LABEL]), []
+    source, _, pauses = listen(queue, stop_after(queue, heard))
+    assert heard == [[ARN, "app/db"]]
+    assert source.dropped == 1
+    assert queue.most == [10, 1, 1]
+    assert pauses == []
+
+
+def test_a_queue_that_is_always_too_large_is_not_asked_without_a_pause():
+    large = SecretTooLarge("more than 8 MiB", hint="none")
+    queue, heard = Queue(large, large, large, [LABEL]), []
+    _, _, pauses = listen(queue, stop_after(queue, heard))
+    assert sum(pauses) == 1 + 2
+    assert heard == [[ARN, "app/db"]]
+
+
 def test_an_outage_is_waited_out_with_growing_pauses(caplog):
     away = [BackendUnavailable("away", hint="wait") for _ in range(4)]
     denied = Refused("ReceiveMessage", "AccessDeniedException", "canary")
@@ -211,6 +301,21 @@ def test_an_outage_is_waited_out_with_growing_pauses(caplog):
     assert len(caplog.records) == 2, "once for each kind of trouble"
     assert "sqs:ReceiveMessage" in caplog.text
     assert "canary" not in caplog.text
+
+
+def test_how_changes_are_noticed_is_told_for_people():
+    told = []
+
+    class Watched(Queue):
+        def call(self, *arguments):
+            told.append(source.news)
+            return super().call(*arguments)
+
+    queue = Watched([], BackendUnavailable("away"), [LABEL])
+    source = SqsChanges(queue, QUEUE, "aws-sm", sleep=lambda seconds: None)
+    source.listen(lambda: "stop" in queue.log, stop_after(queue, []))
+    assert told[:3] == [None, "events", "polling: no events at the moment (away)"]
+    assert source.news == "events"
 
 
 def test_no_pause_outlasts_the_end():
@@ -231,8 +336,10 @@ def test_messages_that_come_while_it_ends_are_left_for_the_next_process():
 
 def test_a_queue_that_does_not_exist_is_a_mistake_in_the_configuration():
     queue = Queue(Refused("ReceiveMessage", "AWS.SimpleQueueService.NonExistentQueue", ""))
+    source = SqsChanges(queue, QUEUE, "aws-sm")
     with pytest.raises(ConfigError, match="events_queue_url"):
-        listen(queue)
+        source.listen(lambda: False, lambda names: None)
+    assert source.news == "polling: there is no such queue of events"
 
 
 def test_the_queue_is_asked_in_its_own_region_and_longer_than_a_poll_takes():
@@ -275,6 +382,35 @@ def test_events_that_moto_routes_arrive_and_are_deleted(monkeypatch):
         assert heard == ["app/db"]
         left = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["All"])["Attributes"]
         assert int(left["ApproximateNumberOfMessagesNotVisible"]) == 0
+
+
+@pytest.mark.parametrize("has_polled", [False, True], ids=["the first poll", "a later one"])
+def test_closing_the_store_ends_the_poll_that_is_under_way(monkeypatch, caplog, has_polled):
+    # A poll that outlived its process would take the next one's news along.
+    clean_environment(monkeypatch)
+    asked, over = threading.Event(), threading.Event()
+    with FaultServer() as server:
+        if has_polled:
+            server.fail(Reply(b"{}"), "ReceiveMessage", times=1)
+        server.fail(HANG, "ReceiveMessage")
+        server.on_call = lambda call: (
+            asked.set() if server.calls["ReceiveMessage"] == 1 + has_polled else None
+        )
+        queue = f"{server.url}/{ACCOUNT}/news"
+        backend = SecretsManagerBackend.create(
+            "aws-sm", {"region": REGION, "endpoint_url": server.url, "events_queue_url": queue}
+        )
+        listening = threading.Thread(
+            target=lambda: backend.changes(over.is_set, lambda names: None), daemon=True
+        )
+        listening.start()
+        assert asked.wait(20)
+        over.set()
+        backend.close()
+        listening.join(10)
+        assert not listening.is_alive()
+        assert server.calls == {"ReceiveMessage": 1 + has_polled}, "it polled again"
+    assert caplog.records == []
 
 
 def test_a_store_without_a_queue_pushes_nothing():

@@ -1,5 +1,7 @@
 """The HTTP/1.1 reader: every framing that servers use, and none that is unclear."""
 
+import tracemalloc
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,6 +13,7 @@ from secretbridge.backends._http1 import (
     TooLargeError,
     encode_request,
     read_answer,
+    retry_after,
 )
 
 HONEST = (
@@ -206,3 +209,68 @@ def test_nothing_can_end_its_line_in_a_request(method, target, header):
     with pytest.raises(ValueError) as caught:
         encode_request(method, target, {"X-Vault-Token": header}, None)
     assert "canar" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/..", "/v1/kv/data/../../sys", "/a/./b", "/a/%2e%2E/b", "/a%2f..%2Fb", "/a/.%2e?x=1", "/./"],
+)
+def test_a_path_does_not_leave_where_it_begins(path):
+    with pytest.raises(ValueError, match="segment"):
+        encode_request("GET", path, {}, None)
+
+
+@pytest.mark.parametrize("path", ["/a..b", "/...", "/a/..b", "/.hidden", "/a%2e%2e", "/x?y=/../z"])
+def test_dots_within_a_name_are_part_of_it(path):
+    assert encode_request("GET", path, {}, None).startswith(f"GET {path} ".encode())
+
+
+def in_parts(*parts):
+    return iter([*parts, b""]).__next__
+
+
+@pytest.mark.parametrize(
+    "head",
+    [b"Content-Length: 400000\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n", b"\r\n"],
+    ids=["length", "chunked", "to the end"],
+)
+def test_a_body_in_many_small_parts_takes_little_more_than_its_size(head):
+    small = (
+        [b"2\r\nxy\r\n" * 1000] * 200 + [b"0\r\n\r\n"] if b"chunked" in head else [b"xy"] * 200_000
+    )
+    receive = in_parts(b"HTTP/1.1 200 OK\r\n" + head, *small)
+    tracemalloc.start()
+    answer = read_answer(receive, 400_000)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(answer.body) == 400_000
+    assert peak < 2.5 * 400_000
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("0", 0.0),
+        ("120", 120.0),
+        (" 7 ", 7.0),
+        ("Thu, 26 Nov 2026 20:00:30 GMT", 30.0),
+        ("Thu, 26 Nov 2026 19:00:00 GMT", 0.0),
+        ("Thursday, 26-Nov-26 20:00:30 GMT", 30.0),
+        ("", None),
+        ("-1", None),
+        ("1.5", None),
+        ("1e9", None),
+        ("9999999", None),
+        ("١٢", None),
+        ("soon", None),
+        ("soon GMT", None),
+    ],
+)
+def test_how_long_a_server_asks_to_be_left_alone(text, seconds):
+    headers = {"date": "Thu, 26 Nov 2026 20:00:00 GMT", "retry-after": text}
+    assert retry_after(headers) == seconds
+
+
+def test_a_date_to_come_back_at_means_nothing_beside_an_answer_without_a_date():
+    assert retry_after({"retry-after": "Thu, 26 Nov 2026 20:00:30 GMT"}) is None
+    assert retry_after({}) is None

@@ -2,6 +2,7 @@
 
 import json
 import os
+import queue
 import threading
 import time
 
@@ -10,6 +11,7 @@ import pytest
 from secretbridge.backends import Deadline, backend_class
 from secretbridge.backends._vault_api import api_path
 from secretbridge.backends.vault import VaultBackend
+from secretbridge.broker import Broker
 from secretbridge.document import Document, Lease
 from secretbridge.errors import (
     AccessDenied,
@@ -84,6 +86,14 @@ def fetch(backend, *references, seconds=10):
 def one(backend, reference="vault:kv/app", seconds=10):
     [outcome] = fetch(backend, reference, seconds=seconds)
     return outcome
+
+
+def until(condition):
+    """Wait for what another thread of the broker does."""
+    end = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.002)
 
 
 def works(backend, reference="vault:kv/app"):
@@ -435,6 +445,74 @@ def test_the_options_of_a_certificate_are_its_parameters_and_not_its_path(server
     assert server.log[-1].query == {}
 
 
+def test_a_large_secret_is_looked_at_and_sent_again_only_when_it_has_changed(server, backend):
+    server.put("kv/large", {"p": "x" * 70_000})
+    with Broker({"vault": backend}, {"large": "vault:kv/large#p"}) as broker:
+        changes = queue.Queue()
+        broker.on_change("large", lambda secret: changes.put(secret.reveal()))
+        broker.prefetch()
+        looks = server.count("GET kv/metadata/large")
+        broker.refresh()
+        until(lambda: server.count("GET kv/metadata/large") > looks)
+        until(lambda: broker.status()[0]["activity"] == "idle")
+        assert server.count("GET kv/data/large") == 1
+        server.put("kv/large", {"p": "y" * 70_000})
+        broker.refresh()
+        assert changes.get(timeout=10) == "y" * 70_000
+
+
+# Engines that issue ------------------------------------------------------------------------------
+
+
+def test_all_references_to_one_issue_are_one_document_and_one_request(server, backend):
+    role = server.certificate_role(generate_lease=False)
+    parts = fetch(
+        backend,
+        f"vault:{role}?common_name=app.local&ttl=30m#certificate",
+        f"vault:{role}?ttl=30m&common_name=app.local#private_key",
+        f"vault:{role}?common_name=app.local&ttl=30m#issuing_ca",
+    )
+    assert len({part.body for part in parts}) == 1
+    assert server.count("POST pki/issue") == 1
+    [other] = fetch(backend, f"vault:{role}?common_name=app.local&ttl=20m#certificate")
+    assert other.body != parts[0].body
+
+
+def test_a_certificate_that_has_ended_when_it_comes_is_no_value(server, connect):
+    role = server.certificate_role(generate_lease=False)
+    backend = connect(server.address, server.token)
+    backend._reader._wall = lambda: server.now() + 86400
+    outcome = one(backend, f"vault:{role}?common_name=app.local&ttl=30m")
+    assert type(outcome) is IntegrityError
+    assert "clock" in outcome.hint
+
+
+def test_a_static_role_is_looked_at_again_when_the_server_has_rotated_it(server, backend):
+    server.mount("database", "database")
+    server.do("POST", "database/static-roles/app", {"rotation_period": "3600"})
+    first = one(backend, "vault:database/static-creds/app")
+    assert first.lease is None
+    assert 3600 <= first.refresh_after <= 3602
+    server.advance(first.refresh_after)
+    assert one(backend, "vault:database/static-creds/app").body != first.body
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_credential_is_asked_for_once_even_if_the_connection_ends_without_an_answer(
+    server, backend, method
+):
+    assert works(backend)  # leaves a connection open, which a plain read would try first
+    if method == "GET":
+        locator = server.dynamic_role(ttl=60, max_ttl=60)
+        reference = f"vault:{locator}"
+    else:
+        locator = server.certificate_role(generate_lease=False)
+        reference = f"vault:{locator}?common_name=app.local"
+    server.script(locator, [Scripted(closes=True)])
+    assert isinstance(one(backend, reference), BackendUnavailable)
+    assert server.count(f"{method} {locator}") == 1
+
+
 # Headers, namespaces, TLS ------------------------------------------------------------------------
 
 
@@ -493,8 +571,10 @@ def test_whether_the_server_knows_namespaces_is_asked_once(server, connect):
 def test_an_answer_that_leaves_namespaces_open_is_no_permission(server, connect):
     server.script("sys/health", [Scripted(200, "<html>"), Scripted(503, '{"errors":["x"]}')])
     backend = connect(server.address, server.token, namespace="team")
+    server.log.clear()
     assert isinstance(one(backend), BackendUnavailable)
     assert isinstance(one(backend), BackendUnavailable)
+    assert [request.path for request in server.log] == ["sys/health"] * 2
     assert all("x-vault-token" not in request.headers for request in server.log)
 
 

@@ -206,6 +206,65 @@ def test_a_file_token_near_its_end_is_replaced_by_a_new_one_in_the_file(
     assert server.log[-1].headers["x-vault-token"] == fresh
 
 
+def test_a_token_that_is_replaced_in_its_file_is_used_from_the_next_request_on(
+    server, by_token, tmp_path
+):
+    backend = by_token(ttl=3600)
+    assert works(backend)
+    fresh = server.create_token(["app"], ttl=3600)
+    server.write_token_file(tmp_path / "token", fresh)
+    assert works(backend)
+    assert server.log[-1].headers["x-vault-token"] == fresh
+    looked_up = server.count(LOOKUP)
+    assert works(backend)
+    assert server.count(LOOKUP) == looked_up == 2
+
+
+@pytest.mark.parametrize("text", ["", "two words", "s.unknown", None])
+def test_a_living_token_survives_whatever_is_put_in_the_place_of_its_file(
+    server, by_token, clock, tmp_path, text
+):
+    backend = by_token(ttl=3600)
+    assert works(backend)
+    first = server.log[-1].headers["x-vault-token"]
+    if text is None:
+        (tmp_path / "token").unlink()
+    else:
+        write_private(tmp_path / "token", text)
+    for _ in range(5):
+        assert works(backend)
+    assert server.log[-1].headers["x-vault-token"] == first
+    assert server.count(LOOKUP) <= 2, "the bad file is looked into once a second, not at each call"
+    clock.advance(2)
+    fresh = server.create_token(["app"], ttl=3600)
+    server.write_token_file(tmp_path / "token", fresh)
+    assert works(backend)
+    assert server.log[-1].headers["x-vault-token"] == fresh
+
+
+def test_a_renewal_never_shortens_a_token_at_any_age(server, by_role, clock):
+    backend = by_role(ttl=3600, max_ttl=864000)
+    assert works(backend)
+    for _ in range(40):
+        clock.advance(500)
+        [token] = [t for t in server.core.tokens.values() if "login" in t.origin]
+        before = token.ends
+        assert works(backend)
+        assert token.ends >= before
+        assert token.ends - server.now() > 3600 / 3 - 500
+    assert server.count(LOGIN) == 1
+
+
+def test_a_fleet_does_not_renew_at_one_moment(server, by_role, clock):
+    dues = []
+    for _ in range(20):
+        backend = by_role(ttl=3600)
+        assert works(backend)
+        dues.append(backend._session._token.due - clock.now)
+    assert 3600 * (2 / 3 - 0.1) <= min(dues) < max(dues) <= 3600 * 2 / 3
+    assert len(set(dues)) > 10
+
+
 def test_a_renewal_that_hangs_holds_nobody_up_who_has_a_living_token(server, by_role, clock):
     backend = by_role(ttl=3600)
     assert works(backend)
@@ -252,21 +311,80 @@ def test_denied_long_after_the_login_looks_the_token_up_once(server, by_role, cl
     assert (server.count(LOGIN), server.count(LOOKUP)) == (1, 1)
 
 
-def test_a_revoked_token_causes_one_login_for_a_hundred_requests_in_eight_threads(server, by_role):
-    backend = by_role()
-    assert works(backend)
+def revoke_all(server):
     for token in [t.id for t in server.core.tokens.values() if t.id != server.token]:
         server.revoke_token(token)
-    start = threading.Barrier(8)
+
+
+def test_a_revoked_token_causes_one_login_however_many_threads_run_into_it(server, by_role):
+    backend = by_role()
+    assert works(backend)
+    revoke_all(server)
+    server.requests.clear()
+    start = threading.Barrier(64)
 
     def read(_):
         start.wait(10)
         return backend.fetch([Reference.parse("vault:kv/app").document], Deadline(10))[0]
 
-    with ThreadPoolExecutor(8) as pool:
-        outcomes = list(pool.map(read, range(8)))
+    with ThreadPoolExecutor(64) as pool:
+        outcomes = list(pool.map(read, range(64)))
     assert all(isinstance(outcome, Document) for outcome in outcomes)
-    assert server.count(LOGIN) == 2
+    assert (server.count(LOGIN), server.count(LOOKUP)) == (1, 1)
+    assert server.count("GET kv/data/app") <= 128
+
+
+def test_a_revoked_token_is_noticed_at_the_first_refusal(server, by_role):
+    backend = by_role()
+    assert works(backend)
+    revoke_all(server)
+    server.requests.clear()
+    assert works(backend)
+    assert server.count("GET kv/data/app") == 2
+    assert server.count(LOGIN) == 1
+
+
+class Queue:
+    """A lock that tells when so many threads have asked for it."""
+
+    def __init__(self, threads):
+        self._lock = threading.Lock()
+        self._asked = threading.Semaphore(0)
+        self._threads = threads
+
+    def acquire(self, blocking=True, timeout=-1):
+        self._asked.release()
+        return self._lock.acquire(blocking, timeout)
+
+    def release(self):
+        self._lock.release()
+
+    def wait(self):
+        for _ in range(self._threads):
+            assert self._asked.acquire(timeout=10)
+
+
+def test_whoever_waits_for_a_login_that_is_refused_shares_the_refusal(server, by_role, clock):
+    backend = by_role(ttl=3600)
+    assert works(backend)
+    clock.advance(4000)
+    server.core.roles.clear()
+    server.requests.clear()
+    queue = backend._session._lock = Queue(64)
+    real = server.core.answer
+
+    def answer(request):
+        if request.path == "auth/approle/login":
+            queue.wait()
+        return real(request)
+
+    server.core.answer = answer
+    document = Reference.parse("vault:kv/app").document
+    with ThreadPoolExecutor(64) as pool:
+        calls = [pool.submit(backend.fetch, [document], Deadline(20)) for _ in range(64)]
+        outcomes = [call.result(20)[0] for call in calls]
+    assert {type(outcome) for outcome in outcomes} == {AuthenticationFailed}
+    assert server.count(LOGIN) == 1
 
 
 def test_a_login_that_fails_is_not_repeated_for_every_request(server, by_role):
@@ -352,6 +470,17 @@ def test_a_lease_of_a_token_at_its_maximum_gets_shorter_and_a_new_one_has_the_ne
     assert shortened.duration <= 800
     assert server.count(LOGIN) == 2, "the token in its last third was replaced meanwhile"
     assert one(backend, f"vault:{locator}").lease.duration > 3000
+
+
+def test_a_new_lease_hangs_on_a_token_with_at_least_half_of_its_life_left(server, by_role, clock):
+    locator = server.dynamic_role(ttl=86400, max_ttl=864000)
+    backend = by_role(ttl=3600, max_ttl=864000)
+    assert works(backend)
+    clock.advance(1900)
+    assert works(backend)
+    assert server.count(RENEW) == 0, "for a plain read the token is young enough"
+    assert one(backend, f"vault:{locator}").lease.duration == 3600
+    assert server.count(RENEW) == 1
 
 
 def test_many_leases_do_not_pile_up_in_memory(server, by_role, clock):

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from secretbridge.testing import watch_for
+
 ROOT = Path(__file__).parents[3]
 VALUE = "corr3ct horse battery staple"
 
@@ -22,6 +24,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("SECRETBRIDGE_CONFIG", raising=False)
     roots = tmp_path / "secrets"
     roots.mkdir()
+    watch_for(VALUE, "file:db")
     (roots / "db").write_text(VALUE)
     (roots / "both.json").write_text(f'{{"user": "app", "password": "{VALUE}"}}')
     (roots / "binary").write_bytes(b"\xff\x00\n")

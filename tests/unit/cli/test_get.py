@@ -47,6 +47,7 @@ def test_a_reference_needs_no_configuration(
     assert capsysbinary.readouterr().out == b"v"
 
 
+@pytest.mark.reveals_secrets("stdout")
 @pytest.mark.parametrize(
     ("key", "value"),
     [("db_password", VALUE.encode()), ("key", b"\xff\x00\n"), ("user", b"app")],

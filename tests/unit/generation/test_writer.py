@@ -418,15 +418,6 @@ def test_a_mount_at_a_visible_name_is_an_error_with_a_name(writer, target, place
     assert (target / "a").read_bytes() == b"2"
 
 
-def test_a_target_that_was_removed_is_an_error_with_a_name(writer, target):
-    writer.publish(specs({"a": b"1"}))
-    writer.wipe()
-    target.rmdir()
-    with pytest.raises(PublishFailed) as raised:
-        writer.publish(specs({"a": b"1"}))
-    assert "unmounted" in raised.value.hint
-
-
 def test_a_closed_writer_does_nothing(target):
     writer = open_writer(target)
     writer.publish(specs({"a": b"1"}))

@@ -1,0 +1,53 @@
+"""The end of the process: brokers that nobody closed give their leases back, in bounded time.
+
+The hook is registered when secretbridge is imported, and not when the first broker is made: what an
+application registers with atexit after that import runs earlier, and can still read secrets.
+"""
+
+from __future__ import annotations
+
+from _weakrefset import WeakSet
+from time import monotonic
+
+from ._fork import at_worker_end
+from .backends import Deadline
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from .broker import Broker
+
+__all__ = ["close", "close_all", "close_at_exit"]
+
+EXIT_SECONDS = 0.75
+"""How long closing may take to give leases back, and as long again for logins, for all brokers
+together: orchestrators kill what does not end soon, and the sidecar has two seconds for everything."""
+
+_open: WeakSet[Broker] = WeakSet()
+
+
+def close_at_exit(broker: Broker) -> None:
+    """Have ``broker`` closed at the end of the process, if nobody does that before."""
+    _open.add(broker)
+    at_worker_end(close_all)
+
+
+def close(brokers: Iterable[Broker], *, keep_leases: bool, at_exit: bool = False) -> None:
+    """Close ``brokers``, which share the time that there is.
+
+    ``at_exit``: threads that outlive the main one for a moment still get what is cached.
+    """
+    brokers = list(brokers)
+    deadline = Deadline(EXIT_SECONDS, monotonic)
+    for broker in brokers:
+        broker._stop(deadline, keep_leases=keep_leases, forget=not at_exit)
+    deadline = Deadline(EXIT_SECONDS, monotonic)
+    for broker in brokers:
+        broker._disconnect(deadline, keep_leases=keep_leases)
+        _open.discard(broker)
+
+
+def close_all() -> None:
+    """Close every broker that is still open."""
+    close(_open, keep_leases=False, at_exit=True)

@@ -1,0 +1,1 @@
+"""The database backend that :func:`secretbridge.adapters.django.database` names."""

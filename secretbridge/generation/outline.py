@@ -1,0 +1,78 @@
+"""What follows from the names, modes and owners of a set of files, whatever their contents are.
+
+A set is published again and again with other contents, and hardly ever with other names. So names are
+checked, encoded and put into the text of the manifest once.
+"""
+
+from __future__ import annotations
+
+from .layout import MANIFEST, validate_names
+from .manifest import listing
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    Shape = tuple[str, int, int | None, int | None]
+    """Name, mode, owner and group as they are asked for."""
+    Kind = tuple[int, int, int]
+    """Mode, owner and group of a file."""
+
+__all__ = ["Outline"]
+
+
+class Outline:
+    """A set of files without their contents, in columns of equal length.
+
+    ``shapes`` is what it was made of. ``names``; ``leaves``, which are their last components as the
+    system takes them; and ``kinds`` are columns. ``uid`` and ``gid`` are what files get that name no
+    owner or group of their own. ``base`` is the mode of a directory without files, and ``access`` says
+    what a kind asks of the directories on the way to a file; ``modes`` has both for each kind that
+    occurs. ``tops``: the visible names. ``expected``: what has to be in the directory of a set that
+    has no others, else None. ``by_mode`` and ``listing``: the names for the manifest, and their text
+    there.
+
+    Raises :class:`ConfigError` for names that cannot be used.
+    """
+
+    __slots__ = (
+        "base",
+        "by_mode",
+        "expected",
+        "kinds",
+        "leaves",
+        "listing",
+        "modes",
+        "names",
+        "shapes",
+        "tops",
+    )
+
+    def __init__(
+        self,
+        shapes: list[Shape],
+        uid: int,
+        gid: int,
+        base: int,
+        access: Callable[[int, int, int], int],
+    ) -> None:
+        names = tuple([shape[0] for shape in shapes])
+        validate_names(names)
+        self.shapes: list[Shape] = shapes
+        self.names: Sequence[str] = names
+        self.leaves: list[bytes] = [name.rpartition("/")[2].encode("ascii") for name in names]
+        self.kinds: list[Kind] = [
+            (mode, uid if owner is None else owner, gid if group is None else group)
+            for _, mode, owner, group in shapes
+        ]
+        self.base: int = base
+        self.modes: dict[Kind, int] = {kind: base | access(*kind) for kind in set(self.kinds)}
+        self.tops: tuple[str, ...] = tuple(
+            dict.fromkeys([name.partition("/")[0] for name in names])
+        )
+        is_flat = not any("/" in name for name in names)
+        self.expected: frozenset[str] | None = frozenset((*names, MANIFEST)) if is_flat else None
+        self.by_mode: dict[int, list[str]] = {}
+        for name, kind in zip(names, self.kinds, strict=True):
+            self.by_mode.setdefault(kind[0], []).append(name)
+        self.listing: str = listing(self.by_mode)

@@ -1,0 +1,1 @@
+"""The parts of :class:`secretbridge.testing.BackendContract`: rules by what they are about."""

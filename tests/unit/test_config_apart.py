@@ -1,0 +1,115 @@
+"""A configuration that a child reads is the same, with the same mistakes, and without the machinery."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from secretbridge.config import load_config
+from secretbridge.config.apart import Reading
+from secretbridge.errors import ConfigError
+
+ROOT = Path(__file__).parents[2]
+
+EXAMPLE = """
+stores:
+  vault: {address: "https://vault:8200", timeout: 5s, auth: {method: token, token_file: token}}
+secrets:
+  db_user: vault:kv/app/db#username
+  db_password: {reference: "vault:kv/app/db#password", refresh: 10m}
+cache: {refresh: 1m}
+sidecar:
+  target: /run/secretbridge
+  files: {db_password: {}, both.json: {format: json, secrets: [db_user, db_password]}}
+  on_change:
+    - {exec: [/bin/true], files: [both.json]}
+    - {signal: HUP, pid_file: app.pid}
+    - {http: "http://127.0.0.1:8080/-/reload"}
+  listen: {socket: admin.sock}
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "secretbridge.yaml"
+    path.write_text(EXAMPLE)
+    return path
+
+
+def test_what_a_child_reads_is_what_would_be_read_here(file: Path) -> None:
+    assert Reading(file).config() == load_config(file)
+
+
+def test_mistakes_come_through_as_they_are(file: Path) -> None:
+    file.write_text("secrets: {a: nonsense}\ncache: {refresh: canary}\n")
+    with pytest.raises(ConfigError) as here:
+        load_config(file)
+    with pytest.raises(ConfigError) as there:
+        Reading(file).config()
+    assert str(there.value) == str(here.value)
+    assert there.value.problems == here.value.problems
+    assert len(there.value.problems) == 2
+    assert "canary" not in str(there.value)
+
+
+def test_without_a_path_the_usual_places_are_looked_in(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SECRETBRIDGE_CONFIG", str(file))
+    assert Reading(None).config().path == str(file)
+
+
+def test_the_process_that_asked_has_loaded_nothing_to_check_with(file: Path) -> None:
+    code = (
+        "import sys; from secretbridge.config.apart import Reading; "
+        f"config = Reading({str(file)!r}).config(); assert config.sidecar.on_change; "
+        "sys.exit(any(name in sys.modules for name in ('pydantic', 'yaml', 'asyncio')))"
+    )
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, check=False)
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize("interpreter", ["", "/nonexistent", "/bin/false", "/bin/true"])
+def test_where_no_child_can_read_it_the_file_is_read_here(
+    file: Path, monkeypatch: pytest.MonkeyPatch, interpreter: str
+) -> None:
+    monkeypatch.setattr(sys, "executable", interpreter)
+    assert Reading(file).config().path == str(file)
+
+
+def test_what_a_plugin_prints_while_it_loads_does_not_get_into_the_answer(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "yaml.py").write_text(
+        f"print('hello')\nimport sys; sys.path.remove({str(tmp_path)!r}); del sys.modules['yaml']\n"
+        "import yaml; sys.modules['yaml'] = yaml\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    reading = Reading(file)
+    child = reading._child
+    assert child is not None
+    assert reading.config().path == str(file)
+    assert child.returncode == 0
+
+
+def test_half_an_answer_is_none(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = tmp_path / "python"
+    script.write_text("#!/bin/sh\nprintf nonsense\n")
+    script.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(script))
+    assert Reading(file).config().path == str(file)
+
+
+def test_no_child_stays_behind(file: Path) -> None:
+    reading = Reading(file)
+    child = reading._child
+    assert child is not None
+    reading.config()
+    assert child.returncode == 0
