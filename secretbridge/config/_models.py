@@ -37,6 +37,7 @@ from ._source import Source
 __all__ = [
     "AuditConfig",
     "Document",
+    "ExecCheck",
     "ExecHook",
     "FileConfig",
     "HttpHook",
@@ -126,6 +127,30 @@ class CacheEntry(_Model):
     )
 
 
+class ExecCheck(_Model):
+    """Ask a program whether a file may be published. It gets the content on standard input."""
+
+    exec: Annotated[list[str], AfterValidator(_values.argv)] = Field(
+        description="program (absolute path) and its arguments"
+    )
+    timeout: Interval = Field(default=10.0, description="end it after this long, as a veto")
+
+
+def _kind_of_check(value: object) -> str:
+    return "exec check" if isinstance(value, dict) else "named check"
+
+
+def _one_or_more(value: object) -> object:
+    return value if isinstance(value, list) else [value]
+
+
+Check = Annotated[
+    Annotated[Literal["key_matches_certificate", "json"], Tag("named check")]
+    | Annotated[ExecCheck, Tag("exec check")],
+    Discriminator(_kind_of_check),
+]
+
+
 class FileConfig(_Model):
     """One file of a generation: its rights, and what it is made of.
 
@@ -170,6 +195,10 @@ class FileConfig(_Model):
     )
     section: Annotated[str, AfterValidator(_values.section)] | None = Field(
         default=None, description="section of a my.cnf"
+    )
+
+    checks: Annotated[list[Check], BeforeValidator(_one_or_more)] = Field(
+        default=[], alias="validate", description="what may veto the file before it is published"
     )
 
     @model_validator(mode="after")

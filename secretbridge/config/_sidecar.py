@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AuditConfig",
+    "ExecCheck",
     "ExecHook",
     "FileConfig",
     "HttpHook",
@@ -38,10 +39,12 @@ class FileConfig(_Block):
 
     Exactly one of ``secret``, ``template``, ``concat`` and ``secrets`` is set, and ``mode`` and
     ``group`` have the sidecar's values where the file has none of its own. ``secrets`` are those of
-    ``format`` by their key in the file, and ``values`` the constants there.
+    ``format`` by their key in the file, and ``values`` the constants there. ``checks`` may veto it
+    (``validate`` in the file).
     """
 
     __slots__ = (
+        "checks",
         "concat",
         "dialect",
         "format",
@@ -66,6 +69,16 @@ class FileConfig(_Block):
     values: Mapping[str, str]
     dialect: str | None
     section: str | None
+    checks: Sequence[str | ExecCheck]
+
+
+class ExecCheck(_Block):
+    """Ask a program whether a file may be published. There is no shell. ``timeout`` in seconds."""
+
+    __slots__ = ("exec", "timeout")
+
+    exec: list[str]
+    timeout: float
 
 
 class ExecHook(_Block):
@@ -149,6 +162,7 @@ _KINDS: dict[str, type[_Block]] = {
     kind.__name__: kind
     for kind in (
         AuditConfig,
+        ExecCheck,
         ExecHook,
         FileConfig,
         HttpHook,
