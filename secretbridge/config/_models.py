@@ -159,6 +159,9 @@ class FileConfig(_Model):
     group: Principal | None = Field(
         default=None, description="group of the file, by number or name"
     )
+    readers: list[Principal] = Field(
+        default=[], description="users who may read the file besides, by number or name"
+    )
     secret: str | None = Field(default=None, description="the one secret that the file holds")
     template: ConfigPath | None = Field(default=None, description="template that is rendered")
     concat: list[str] = Field(default=[], description="secrets written one after another")
@@ -228,6 +231,12 @@ class FileConfig(_Model):
             raise ValueError(
                 f"readers of {self.format} ignore a file that its group may read; "
                 'write mode: "0400" and give it to its reader with owner'
+            )
+        if self.format in PRIVATE and self.readers:
+            # With an access control list, the group's bits show its mask.
+            raise ValueError(
+                f"readers of {self.format} ignore a file that others are granted; "
+                "give it to its reader with owner, and leave out readers"
             )
         problem = problem_of(self.format, self.secrets, self.values)
         if problem is not None:

@@ -51,6 +51,7 @@ class FileConfig(_Block):
         "group",
         "mode",
         "owner",
+        "readers",
         "secret",
         "secrets",
         "section",
@@ -61,6 +62,7 @@ class FileConfig(_Block):
     mode: int | None
     owner: int | str | None
     group: int | str | None
+    readers: Sequence[int | str]
     secret: str | None
     template: Path | None
     concat: list[str]

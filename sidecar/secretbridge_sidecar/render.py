@@ -68,12 +68,15 @@ class Renderer:
         self._user_id = user_id or _system_user
         self._group_id = group_id or _system_group
         self.group = self._group(sidecar.group, "sidecar.group")
+        self._readers: dict[str, list[int]] = {}
         self._files: dict[str, tuple[FileConfig, int | None, int | None]] = {}
         for name, file in sidecar.files.items():
             key = f"sidecar.files.{name}"
             owner = self._owner(file.owner, f"{key}.owner")
             group = self._group(file.group, f"{key}.group")
             self._files[name] = file, owner, self.group if group is None else group
+            readers = [self._owner(each, f"{key}.readers") for each in file.readers]
+            self._readers[name] = [reader for reader in readers if reader is not None]
         self._templates = _templates(config, sidecar)
 
     def names(self) -> list[str]:
@@ -116,6 +119,7 @@ class Renderer:
                     group=group,
                     version=",".join(secret.version or "" for secret in present) or None,
                     expires=min(ends).timestamp() if ends else None,
+                    readers=self._readers[name],
                 )
             )
         return rendered

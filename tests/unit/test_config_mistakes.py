@@ -447,6 +447,14 @@ CASES = [
         "[sidecar.files]\nx = {format = 'pgpass', secrets = {password = 'db'}, mode = '0440'}  #!",
     ),
     sidecar(
+        "a password file that others are granted",
+        "files.x",
+        "readers of pgpass ignore a file that others are granted",
+        "leave out readers",
+        "files:\n  x: {format: pgpass, secrets: {password: db}, readers: [10002]}  #!",
+        "[sidecar.files]\nx = {format = 'pgpass', secrets = {password = 'db'}, readers = [10002]}  #!",
+    ),
+    sidecar(
         "a dialect of another format",
         "files.x",
         "dialect without dotenv",
