@@ -42,6 +42,7 @@ __all__ = [
     "FileConfig",
     "HttpHook",
     "ListenConfig",
+    "PairCheck",
     "SidecarConfig",
     "SignalHook",
 ]
@@ -130,8 +131,16 @@ class ExecCheck(_Model):
     timeout: Interval = Field(default=10.0, description="end it after this long, as a veto")
 
 
+class PairCheck(_Model):
+    """Hold a file with a private key against another with its certificate, or the other way round."""
+
+    key_matches_certificate: str = Field(description="name of the file with the other half")
+
+
 def _kind_of_check(value: object) -> str:
-    return "exec check" if isinstance(value, dict) else "named check"
+    if not isinstance(value, dict):
+        return "named check"
+    return "pair check" if "key_matches_certificate" in value else "exec check"
 
 
 def _one_or_more(value: object) -> object:
@@ -140,7 +149,8 @@ def _one_or_more(value: object) -> object:
 
 Check = Annotated[
     Annotated[Literal["key_matches_certificate", "json"], Tag("named check")]
-    | Annotated[ExecCheck, Tag("exec check")],
+    | Annotated[ExecCheck, Tag("exec check")]
+    | Annotated[PairCheck, Tag("pair check")],
     Discriminator(_kind_of_check),
 ]
 

@@ -20,6 +20,7 @@ __all__ = [
     "FileConfig",
     "HttpHook",
     "ListenConfig",
+    "PairCheck",
     "SidecarConfig",
     "SignalHook",
     "taken",
@@ -71,7 +72,7 @@ class FileConfig(_Block):
     values: Mapping[str, str]
     dialect: str | None
     section: str | None
-    checks: Sequence[str | ExecCheck]
+    checks: Sequence[str | ExecCheck | PairCheck]
 
 
 class ExecCheck(_Block):
@@ -81,6 +82,14 @@ class ExecCheck(_Block):
 
     exec: list[str]
     timeout: float
+
+
+class PairCheck(_Block):
+    """Hold a file with a private key against the named one with its certificate, or vice versa."""
+
+    __slots__ = ("key_matches_certificate",)
+
+    key_matches_certificate: str
 
 
 class ExecHook(_Block):
@@ -169,6 +178,7 @@ _KINDS: dict[str, type[_Block]] = {
         FileConfig,
         HttpHook,
         ListenConfig,
+        PairCheck,
         SidecarConfig,
         SignalHook,
     )

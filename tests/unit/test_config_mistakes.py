@@ -479,6 +479,14 @@ CASES = [
         "[sidecar.files]\nx = {secret = 'db', validate = 'jsn'}  #!",
     ),
     sidecar(
+        "a check against a file that is none",
+        "files.x.validate",
+        "no file of this name",
+        "files are x",
+        "files:\n  x: {secret: db, validate: {key_matches_certificate: tls.crt}}  #!",
+        "[sidecar.files]\nx = {secret = 'db', validate = {key_matches_certificate = 'tls.crt'}}  #!",
+    ),
+    sidecar(
         "a check whose program is looked up",
         "files.x.validate.exec",
         "the program is not an absolute path",
