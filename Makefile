@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 help:
 	@echo "make demo    a secret's way from a store to an application, in one minute"
 	@echo "make test    all tests but the long ones         (ARGS='tests/unit -k name')"
-	@echo "make lint    ruff, formatting, mypy"
+	@echo "make lint    ruff, formatting, mypy, completeness of types"
 	@echo "make docs    links, anchors and examples of the documentation"
 	@echo "make bench   every figure with its bar           (ARGS='get writer --check')"
 	@echo "make soak    the long tests                      (ARGS='tests/fault')"
@@ -29,6 +29,7 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/unit/test_typing.py
 
 docs: $(READY)
 	$(BIN)/python -m pytest -q tests/unit/test_docs.py

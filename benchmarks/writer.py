@@ -83,21 +83,21 @@ class Ours:
         self._writer.close()
 
 
-class InC:
-    def __init__(self, library: ctypes.CDLL, folder: Path, contents: Contents) -> None:
+class Bare:
+    """The calls of a publication alone. What makes them stands in the two subclasses."""
+
+    def __init__(self, folder: Path, contents: Contents) -> None:
         folder.mkdir(0o700)
-        self._library = library
         self._contents = contents
         self._path = os.fsencode(folder)
-        self._root = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        count = len(contents.names)
-        self._names = (ctypes.c_char_p * count)(*map(str.encode, contents.names))
+        self._root = os.open(folder, _DIRECTORY)
+        self._names = [name.encode() for name in contents.names]
         self._manifest = encode(Manifest("..gen-" + "0" * 16, 1, 1.7e9, {0o440: contents.names}))
         for name in contents.names:
             os.symlink(f"..data/{name}", name, dir_fd=self._root)
         self._generation = b"..gen-0"
         os.mkdir(self._generation, 0o700, dir_fd=self._root)
-        self._publish(b"..gen-1", count)
+        self._make(b"..gen-1", len(self._names))
         os.rmdir(b"..gen-0", dir_fd=self._root)
         self._generation = b"..gen-1"
 
@@ -105,16 +105,29 @@ class InC:
         contents = self._contents
         contents.round += 1
         generation = b"..gen-%d" % (contents.round + 1)
-        elapsed = self._publish(generation, contents.changing)
-        count = len(contents.names)
-        self._check(self._library.discard(self._root, self._generation, count, self._names))
+        elapsed = self._make(generation, contents.changing)
+        self._discard()
         self._generation = generation
         return elapsed
 
     def close(self) -> None:
         os.close(self._root)
 
-    def _publish(self, generation: bytes, changed: int) -> float:
+    def _make(self, generation: bytes, changed: int) -> float:
+        raise NotImplementedError
+
+    def _discard(self) -> None:
+        raise NotImplementedError
+
+
+class InC(Bare):
+    def __init__(self, library: ctypes.CDLL, folder: Path, contents: Contents) -> None:
+        self._library = library
+        count = len(contents.names)
+        self._pointers = (ctypes.c_char_p * count)(*map(str.encode, contents.names))
+        super().__init__(folder, contents)
+
+    def _make(self, generation: bytes, changed: int) -> float:
         contents = self._contents
         count = len(contents.names)
         values = (ctypes.c_char_p * count)(*map(contents.value, range(count)))
@@ -127,7 +140,7 @@ class InC:
             self._generation,
             count,
             changed,
-            self._names,
+            self._pointers,
             values,
             size,
             self._manifest,
@@ -137,47 +150,20 @@ class InC:
         self._check(error)
         return elapsed
 
+    def _discard(self) -> None:
+        count = len(self._names)
+        self._check(self._library.discard(self._root, self._generation, count, self._pointers))
+
     @staticmethod
     def _check(error: int) -> None:
         if error:
             raise SystemExit(f"the C loop failed: {os.strerror(-error)}")
 
 
-class BareLoop:
-    """The calls of the C loop from Python, without a thought."""
+class InPython(Bare):
+    """A bare loop: without a thought, and without a look at what comes back."""
 
-    def __init__(self, folder: Path, contents: Contents) -> None:
-        folder.mkdir(0o700)
-        self._contents = contents
-        self._path = folder
-        self._root = os.open(folder, _DIRECTORY)
-        self._names = [name.encode() for name in contents.names]
-        self._manifest = encode(Manifest("..gen-" + "0" * 16, 1, 1.7e9, {0o440: contents.names}))
-        for name in contents.names:
-            os.symlink(f"..data/{name}", name, dir_fd=self._root)
-        self._generation = b"..gen-0"
-        os.mkdir(self._generation, 0o700, dir_fd=self._root)
-        self._publish(b"..gen-1", len(self._names))
-        os.rmdir(b"..gen-0", dir_fd=self._root)
-        self._generation = b"..gen-1"
-
-    def publish(self) -> float:
-        contents = self._contents
-        contents.round += 1
-        generation = b"..gen-%d" % (contents.round + 1)
-        elapsed = self._publish(generation, contents.changing)
-        old = os.open(self._generation, _DIRECTORY, dir_fd=self._root)
-        for name in os.listdir(old):
-            os.unlink(name, dir_fd=old)
-        os.close(old)
-        os.rmdir(self._generation, dir_fd=self._root)
-        self._generation = generation
-        return elapsed
-
-    def close(self) -> None:
-        os.close(self._root)
-
-    def _publish(self, generation: bytes, changed: int) -> float:
+    def _make(self, generation: bytes, changed: int) -> float:
         names, root = self._names, self._root
         values = [self._contents.value(number) for number in range(changed)]
         start = time.perf_counter()
@@ -209,6 +195,13 @@ class BareLoop:
         os.close(new)
         os.utime(root, (1, 1))
         return time.perf_counter() - start
+
+    def _discard(self) -> None:
+        old = os.open(self._generation, _DIRECTORY, dir_fd=self._root)
+        for name in os.listdir(old):
+            os.unlink(name, dir_fd=old)
+        os.close(old)
+        os.rmdir(self._generation, dir_fd=self._root)
 
     @staticmethod
     def _put(directory: int, names: list[bytes], values: list[bytes]) -> None:
@@ -310,7 +303,7 @@ def measure() -> Iterator[Figure]:
     library = build()
     others: list[tuple[str, Callable[[Path, Contents], Writer], float | None]] = [
         ("C", partial(InC, library), None),
-        ("a bare loop", BareLoop, _BARE),
+        ("a bare loop of Python", InPython, _BARE),
         ("by path", ByPath, 0.55),
     ]
     for name, files, changing, bar in (

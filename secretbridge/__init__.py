@@ -195,12 +195,14 @@ async def areplacement(key: str, rejected: Secret, timeout: float = 2.0) -> Secr
     return await (_default or _default_broker()).areplacement(key, rejected, timeout)
 
 
-def wait_for(key: str, version: str | None = None, timeout: float | None = None) -> Secret:
+def wait_for(key: str, version: str | int | None = None, timeout: float | None = None) -> Secret:
     """Return ``key`` once it has ``version`` or a later one; see :meth:`Broker.wait_for`."""
     return (_default or _default_broker()).wait_for(key, version, timeout)
 
 
-async def await_for(key: str, version: str | None = None, timeout: float | None = None) -> Secret:
+async def await_for(
+    key: str, version: str | int | None = None, timeout: float | None = None
+) -> Secret:
     """As :func:`wait_for`, for asyncio."""
     return await (_default or _default_broker()).await_for(key, version, timeout)
 

@@ -1,8 +1,8 @@
 """The cache: names to documents, documents to secrets, and which answers can be given at once.
 
-What is kept for the fast path is one dictionary, ``hot``: key -> (secret, the time until which it is
-the answer). Whoever changes what is known of a document removes its keys from there, under the
-driver's lock; readers look without one.
+What is kept for the fast path is one dictionary, ``hot``: key -> secret, which has the time until
+which it is the answer. Whoever changes what is known of a document removes its keys from there, under
+the driver's lock; readers look without one.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Cache:
         wall: Callable[[], float],
         timeout: float,
     ) -> None:
-        self.hot: dict[str, tuple[Secret, float]] = {}
+        self.hot: dict[str, Secret] = {}
         self.names = names
         self.policy = policy
         self.closed = False
@@ -66,7 +66,8 @@ class Cache:
         self._wall = wall
         self._timeout = timeout
         self._parsed: dict[str, Reference] = {}
-        self._keys: dict[DocumentId, tuple[str, ...]] = {}
+        self._keys: dict[DocumentId, str | tuple[str, ...]] = {}
+        """Who reads a document; nearly always it is one, and a tuple for it would be memory for none."""
 
     # Names to documents --------------------------------------------------------------------------
 
@@ -84,7 +85,7 @@ class Cache:
         if reference is None or self.closed:
             reference = self._parse(key)
         id = reference.document
-        if key not in self._keys.get(id, ()):
+        if key not in self._readers(id):
             self._stores.check(reference)
             self._add(key, reference, id)
         return reference, id
@@ -105,7 +106,8 @@ class Cache:
                 self.hot.clear()
                 self._driver.forget_idle()
             self._driver.engine.add(id, self._policies.get(key, self.policy))
-            self._keys[id] = tuple({*self._keys.get(id, ()), key})
+            readers = self._readers(id)
+            self._keys[id] = (*readers, key) if readers else key
             if key not in self.names:
                 self._parsed[key] = reference
 
@@ -171,21 +173,22 @@ class Cache:
         if entry is None or entry.document is None or now >= entry.end_at:
             return self._explain(reference, entry, now)
         hot = self.hot.get(key)
-        if hot is not None and now < hot[1]:
-            return hot[0]
+        if hot is not None and now < hot._until:
+            return hot
         state = condition(entry, now)
         is_leased = entry.lease is not None or entry.document.lifetime is not None
+        # Until then the answer stays the same: a call that ends earlier removes it from here.
+        until = entry.due_at if state == FRESH else max(entry.retry_at, entry.in_flight_until)
         secret = self._secret(
             key,
             reference,
             entry.document,
             expires=self._wall() + entry.end_at - now if is_leased else None,
             stale=state == STALE,
+            until=min(until, entry.end_at),
         )
         if isinstance(secret, Secret):
-            # Until then the answer stays the same: a call that ends earlier removes it from here.
-            until = entry.due_at if state == FRESH else max(entry.retry_at, entry.in_flight_until)
-            self.hot[key] = secret, min(until, entry.end_at)
+            self.hot[key] = secret
         return secret
 
     def held(self, key: str, target: Target) -> Secret | None:
@@ -228,6 +231,7 @@ class Cache:
         *,
         expires: float | None,
         stale: bool = False,
+        until: float = 0.0,
     ) -> Outcome:
         try:
             value = select_held(document, reference)
@@ -241,6 +245,7 @@ class Cache:
             expires=expires,
             stale=stale,
             is_line=document.is_line and reference.selector is None,
+            until=until,
         )
         announce(secret)
         return secret
@@ -269,8 +274,12 @@ class Cache:
     def forget(self, ids: Iterable[DocumentId]) -> None:
         """Have the next reader of ``ids`` look at what is known now. Lock held."""
         for id in ids:
-            for key in self._keys.get(id, ()):
+            for key in self._readers(id):
                 self.hot.pop(key, None)
+
+    def _readers(self, id: DocumentId) -> tuple[str, ...]:
+        found = self._keys.get(id, ())
+        return (found,) if isinstance(found, str) else found
 
 
 def _closed() -> ConfigError:

@@ -7,6 +7,7 @@ threads. Every call ends in an event, whatever the backend does.
 
 from __future__ import annotations
 
+from ._log import report
 from ._probing import look_up
 from ._spawn import start_thread
 from .backends import Deadline, failed, unexpected
@@ -26,6 +27,8 @@ __all__ = ["Calls"]
 
 _CREW = 8
 """Threads that call one store at the same time, besides the readers who call it in their own."""
+_LOST = 60.0
+"""Seconds after which a thread no longer counts: it waits for something that obeys no deadline."""
 
 
 class Calls:
@@ -56,7 +59,7 @@ class Calls:
     def start_over(self, lock: Lock) -> None:
         """Have no calls under way, as in a forked child."""
         self._lock = lock
-        self._busy: dict[str, int] = {}
+        self._busy: dict[str, list[float]] = {}  # when each thread of a store began its call
         self._queued: dict[str, list[Action]] = {}
 
     def start(self, action: Action) -> bool:
@@ -66,30 +69,37 @@ class Calls:
         the process is at its limit. The engine then gives the call up by its own timeout.
         """
         store = _store_of(action)
-        if self._busy.get(store, 0) >= _CREW:
+        now = self._clock()
+        busy = self._busy.setdefault(store, [])
+        if sum(now - began < _LOST for began in busy) >= _CREW:
             queue = self._queued.setdefault(store, [])
             # Somebody may wait for a value; a lease has time until it is due again.
             queue.insert(0 if isinstance(action, Fetch) else len(queue), action)
             return True
-        self._busy[store] = self._busy.get(store, 0) + 1
-        if start_thread(self._work, "call", store, action) is None:
-            self._left(store)
+        busy.append(now)
+        if start_thread(self._work, "call", store, action, now) is None:
+            self._left(store, now)
             return False
         return True
 
-    def _work(self, store: str, action: Action) -> None:
+    def _work(self, store: str, action: Action, began: float) -> None:
         while True:
-            self.perform(action)
+            try:
+                self.perform(action)
+            except Exception as error:  # noqa: BLE001 - or the crew would be one fewer for ever
+                report(f"store {store}: a call failed ({type(error).__name__})", is_fault=True)
             with self._lock:
+                self._left(store, began)
                 queue = self._queued.get(store)
                 if not queue:
                     self._queued.pop(store, None)
-                    self._left(store)
                     return
                 action = queue.pop(0)
+                began = self._clock()
+                self._busy.setdefault(store, []).append(began)
 
-    def _left(self, store: str) -> None:
-        self._busy[store] -= 1
+    def _left(self, store: str, began: float) -> None:
+        self._busy[store].remove(began)
         if not self._busy[store]:
             del self._busy[store]
 

@@ -46,11 +46,11 @@ class Changes:
         self._pending: dict[str, Change] = {}
         self._unsubscribe: list[Callable[[], None]] | None = []
 
-    def begin(self, unsubscribe: list[Callable[[], None]]) -> None:
+    def _begin(self, unsubscribe: list[Callable[[], None]]) -> None:
         """Note what to call at the end."""
         self._unsubscribe = unsubscribe
 
-    def put(self, change: Change) -> None:
+    def _put(self, change: Change) -> None:
         """Take in ``change``; the broker's lock is held."""
         waiting = self._pending.get(change.name)
         if waiting is not None:

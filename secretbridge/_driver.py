@@ -10,7 +10,8 @@ from __future__ import annotations
 from _thread import allocate_lock, get_ident
 
 from ._calls import Calls
-from ._news import News
+from ._fork import REST_SECONDS
+from ._log import report
 from ._spawn import start_thread
 from ._states import DUE, FETCHING, FRESH, QUEUED, STALE, condition
 from ._turns import Turns
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from threading import Thread
 
     from ._former import Former
+    from ._news import News
     from .backends import Backend, Deadline
     from .document import Document
     from .reference import DocumentId
@@ -80,11 +82,12 @@ class Driver:
         self._calls = Calls(
             backend, self._finish, self._cached, lock=self.lock, clock=clock, timeout=timeout
         )
-        self._news = News(backend, self._known, self._heard, lambda: self.closed)
+        self._news: News | None = None
         self._wake = Turns(self.lock)
         self._let_go: list[DocumentId] = []
         self._has_holders = False
         self._thread: Thread | None = None
+        self._is_resting = False
 
     # Reading -------------------------------------------------------------------------------------
 
@@ -173,8 +176,7 @@ class Driver:
             self._has_holders = True
             self._ensure_thread()
             self._step(Hold(ids))
-            for store, scheme in {(id.store, id.scheme) for id in ids}:
-                self._news.listen(store, scheme)
+            self._listen({(id.store, id.scheme) for id in ids})
             self._wake.move()
 
     def release(self, ids: Sequence[DocumentId]) -> None:
@@ -267,12 +269,27 @@ class Driver:
 
     # News ----------------------------------------------------------------------------------------
 
+    def _listen(self, stores: Iterable[tuple[str, str]]) -> None:
+        if self._news is None:
+            from ._news import News
+
+            self._news = News(self._backend, self._known, self._heard, lambda: self.closed)
+        for store, scheme in stores:
+            self._news.listen(store, scheme)
+
     def _known(self, store: str) -> list[DocumentId]:
         with self.lock:
             return self.engine.ids(store)
 
     def _heard(self, ids: Sequence[DocumentId]) -> None:
-        self.submit(Changed(ids))
+        with self.lock:
+            if self.closed:
+                return
+            actions = self.engine.step(self._clock(), Changed(ids))
+            self._act(actions[1:])
+            self._wake.move()
+        for action in actions[:1]:
+            self._calls.perform(action)  # here: whoever brings the news has nothing else to do
 
     # Time ----------------------------------------------------------------------------------------
 
@@ -287,12 +304,21 @@ class Driver:
                 if self.closed:
                     return
                 count = self._wake.count
-                self._step(Tick())
-                now = self._clock()
-                self._former.expire(now)
-                times = (self.engine.next_wake, self._former.next_time())
-                at = min((time for time in times if time is not None), default=None)
-            self._wake.wait(count, None if at is None else at - now)
+                try:
+                    seconds = self._tick()
+                except Exception as error:  # noqa: BLE001 - or nothing would be refreshed any more
+                    report(f"keeping time failed ({type(error).__name__})", is_fault=True)
+                    seconds = 1.0
+            self._wake.wait(count, seconds)
+
+    def _tick(self) -> float | None:
+        """Do what is due, and return the seconds until more is, or None. Lock held."""
+        self._step(Tick())
+        now = self._clock()
+        self._former.expire(now)
+        times = (self.engine.next_wake, self._former.next_time())
+        at = min((time for time in times if time is not None), default=None)
+        return None if at is None else at - now
 
     def close(self, deadline: Deadline, *, keep_leases: bool) -> None:
         """Stop the time-keeping thread and give leases back. Calls under way end by themselves."""
@@ -344,11 +370,12 @@ class Driver:
 
     def before_fork(self) -> None:
         """Take the lock, so that the child's copy of the engine is between two steps."""
-        self.lock.acquire()
+        self._is_resting = self.lock.acquire(timeout=REST_SECONDS)
 
     def after_fork_in_parent(self) -> None:
         """Go on."""
-        self.lock.release()
+        if self._is_resting:
+            self.lock.release()
 
     def after_fork_in_child(self) -> None:
         """Start over with fresh locks; threads exist in the parent only."""
@@ -360,4 +387,5 @@ class Driver:
         self.engine.after_fork()
         with self.lock:
             self._ensure_thread()
-            self._news.start_over()
+            if self._news is not None:
+                self._news.start_over()

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Early"]
 
+_LEAST = 0.02
+"""Seconds between two questions of one who waits, also without a floor: a store is no spinning lock."""
+
 
 class Early:
     """The early refreshes of one broker. ``floor`` is in seconds, ``clock`` monotonic."""
@@ -72,15 +75,17 @@ class Early:
             if left <= 0:
                 assert not isinstance(current, Secret)
                 raise current
-            self._refresh(id, self._floor)
-            yield count, min(left, self._ask(id, self._floor))
+            interval = max(self._floor, _LEAST)
+            self._refresh(id, interval)
+            yield count, min(left, self._ask(id, interval))
 
-    def newer(self, key: str, version: str | None, timeout: float | None) -> Steps:
+    def newer(self, key: str, version: str | int | None, timeout: float | None) -> Steps:
         """Wait until ``key`` has ``version`` or a later one; without, another value than now."""
+        version = None if version is None else str(version)
         id = self._cache.target(key)[1]
         end = None if timeout is None else self._clock() + timeout
         first = self._cache.look(key)
-        interval = self._floor
+        interval = max(self._floor, _LEAST)
         self._driver.hold([id])
         try:
             while True:
@@ -110,7 +115,7 @@ class Early:
         """Have ``id`` fetched if it is due; return the seconds until it may be asked for early."""
         self._driver.submit(Want([id]))
         with self._driver.lock:
-            return max(0.001, self._last.get(id, 0.0) + interval - self._clock())
+            return max(_LEAST, self._last.get(id, 0.0) + interval - self._clock())
 
 
 def _is_reached(current: Secret, version: str | None, first: object) -> bool:

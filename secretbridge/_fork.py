@@ -35,7 +35,11 @@ if TYPE_CHECKING:
             """Make every lock anew; drop connections and threads."""
 
 
-__all__ = ["at_worker_end", "ensure_own_process", "watch_forks"]
+__all__ = ["REST_SECONDS", "at_worker_end", "ensure_own_process", "watch_forks"]
+
+REST_SECONDS = 1.0
+"""How long a fork waits for a lock that is held for microseconds. Then the thread that holds it is the
+one that forks, from a signal handler in the middle of it, and to wait would be to wait for ever."""
 
 _watched: WeakSet[ForkAware] = WeakSet()
 _resting: list[ForkAware] = []
@@ -80,7 +84,7 @@ def _before() -> None:
     _turn.acquire()
     _forker = get_ident()
     _note_multiprocessing()
-    for aware in list(_watched):
+    for aware in _all():
         aware.before_fork()
         _resting.append(aware)
 
@@ -103,8 +107,22 @@ def _in_child() -> None:
     _forker = None
     _resting.clear()
     # All of them, not those that were at rest: without the hook before the fork none was.
-    for aware in list(_watched):
-        aware.after_fork_in_child()
+    errors = []
+    for aware in _all():
+        try:
+            aware.after_fork_in_child()
+        except Exception as error:  # noqa: BLE001 - a plugin's fault must not lock up the others
+            errors.append(error)
+    if errors:
+        raise errors[0]  # Python prints it, and goes on
+
+
+def _all() -> list[ForkAware]:
+    while True:
+        try:
+            return list(_watched)
+        except RuntimeError:
+            continue  # another thread has just made a broker, and the set changed its size
 
 
 _is_noted = False

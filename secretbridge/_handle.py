@@ -36,15 +36,15 @@ class Handle:
         self._broker = broker
         self._clock = broker._clock
         # What is cached is looked for only after the first use, so that nobody has to ask for that.
-        self._hot: dict[str, tuple[Secret, float]] = {}
+        self._hot: dict[str, Secret] = {}
         self._unheld = [True]
 
     @property
     def secret(self) -> Secret:
         """The current secret."""
         hot = self._hot.get(self.name)
-        if hot is not None and self._clock() < hot[1]:
-            return hot[0]
+        if hot is not None and self._clock() < hot._until:
+            return hot
         try:
             return self._broker.get(self.name)
         finally:
@@ -60,8 +60,8 @@ class Handle:
     def reveal(self) -> str:
         """Return the current value as text; see :meth:`Secret.reveal`."""
         hot = self._hot.get(self.name)
-        if hot is not None and self._clock() < hot[1]:
-            return hot[0].reveal()
+        if hot is not None and self._clock() < hot._until:
+            return hot.reveal()
         return self.secret.reveal()
 
     get_secret_value = reveal

@@ -146,12 +146,17 @@ class Store:
 
     def first_in_line(self, now: float) -> Entry | None:
         """Return whom to try next, or None when each one's own call is under way."""
-        for entry in list(self.line.values()):
+        first: Entry | None = None
+        gone: list[Entry] = []
+        for entry in self.line.values():
             if not entry.holders and entry.activity != QUEUED:
-                self.leave(entry)
+                gone.append(entry)
             elif entry.is_plain or not entry.is_under_way(now):
-                return entry
-        return None
+                first = entry
+                break
+        for entry in gone:
+            self.leave(entry)
+        return first
 
     def companions(
         self, entries: Mapping[DocumentId, Entry], chosen: set[DocumentId], now: float

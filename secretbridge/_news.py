@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ._log import report
 from ._spawn import start_thread
 from .errors import SecretBridgeError
 
@@ -59,9 +60,9 @@ class News:
                 changes(self._is_over, lambda news: self._heard(store, backend, news))
         except SecretBridgeError as error:
             # The refresh interval goes on without news: slower, not wrong.
-            _report(f"store {store}: no news any more ({error.message})")
+            report(f"store {store}: no news any more ({error.message})")
         except Exception as error:  # noqa: BLE001 - a plugin's bug must not end the process
-            _report(f"store {store}: no news any more ({type(error).__name__})")
+            report(f"store {store}: no news any more ({type(error).__name__})")
 
     def _heard(self, store: str, backend: Backend, news: Sequence[str]) -> None:
         concerns = getattr(backend, "concerns")  # noqa: B009 - optional in the protocol
@@ -72,9 +73,3 @@ class News:
         ]
         if ids:
             self._changed(ids)
-
-
-def _report(text: str) -> None:
-    from logging import getLogger
-
-    getLogger("secretbridge").warning("%s", text)

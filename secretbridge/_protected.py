@@ -21,6 +21,7 @@ from ._value import Value, assign
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import NoReturn
 
     from ._regions import Tier
 
@@ -111,7 +112,8 @@ class Protected:
 
         return compare_digest(views[self.key], other)
 
-    __hash__ = None  # type: ignore[assignment]  # nobody needs one, and it would tell of the value
+    def __hash__(self) -> NoReturn:
+        raise TypeError("unhashable: nobody needs a hash, and it would tell of the value")
 
     def __repr__(self) -> str:
         return "<protected value>"

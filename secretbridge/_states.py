@@ -130,22 +130,22 @@ class Entry:
     )
 
     def __init__(self, id: DocumentId, policy: Policy) -> None:
-        self.id = id
-        self.policy = policy
-        self.activity = IDLE
-        self.again = False
-        self.holders = 0
+        self.id: DocumentId = id
+        self.policy: Policy = policy
+        self.activity: str = IDLE
+        self.again: bool = False
+        self.holders: int = 0
         self.document: Document | None = None
         self.lease: Lease | None = None
         self.error: SecretBridgeError | None = None
-        self.failures = 0
-        self.fetched_at = 0.0
-        self.due_at = 0.0
+        self.failures: int = 0
+        self.fetched_at: float = 0.0
+        self.due_at: float = 0.0
         self.renew_at: float | None = None
-        self.end_at = 0.0
-        self.retry_at = 0.0
-        self.in_flight_until = 0.0
-        self.is_in_line = False
+        self.end_at: float = 0.0
+        self.retry_at: float = 0.0
+        self.in_flight_until: float = 0.0
+        self.is_in_line: bool = False
         self.stale_since: float | None = None
         self.wake_at: float | None = None
 
@@ -161,7 +161,7 @@ class Entry:
         if self.document is not None and self.stale_since is None:
             self.stale_since = now
 
-    def after_fork(self) -> None:
+    def after_fork(self, jitter: float) -> None:
         """In a forked child: forget the call that is under way, and the lease, of the parent's."""
         self.is_in_line = False
         if self.activity in (FETCHING, RENEWING, QUEUED):
@@ -171,6 +171,8 @@ class Entry:
             # The parent may give it back at any time, so the child soon gets one of its own.
             self.lease = self.renew_at = None
             self.due_at = 0.0
+        # Or all workers of a server would ask at the same moment as their parent, for ever.
+        self.due_at -= 0.1 * jitter * max(0.0, self.due_at - self.fetched_at)
 
     def load(self, document: Document, jitter: float, now: float) -> None:
         """Take in a new value, and decide when it becomes due and when it ends."""

@@ -21,7 +21,8 @@ def secret_rows(driver: Driver, cache: Cache, now: float) -> list[dict[str, obje
     for name, reference in cache.names.items():
         with driver.lock:
             entry = driver.entry(reference.document) or Entry(reference.document, cache.policy)
-            rows.append({"name": name, "reference": str(reference), **entry.describe(now)})
+            row = {"name": name, "reference": str(reference), **entry.describe(now)}
+            rows.append(row | {"ends_in": _ends_in(entry, now), "held": entry.holders > 0})
     return rows
 
 
@@ -52,3 +53,11 @@ def store_rows(
         row["error"] = error.message if error is not None else None
         rows.append(row)
     return rows
+
+
+def _ends_in(entry: Entry, now: float) -> float | None:
+    """Return the seconds until the lease or certificate ends, or None when there is no end."""
+    document = entry.document
+    if document is None or (entry.lease is None and document.lifetime is None):
+        return None
+    return entry.end_at - now

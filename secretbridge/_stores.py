@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from _thread import allocate_lock
 
+from ._fork import REST_SECONDS
 from .backends import backend_class
 from .errors import ConfigError, SecretBridgeError
 from .reference import Reference
@@ -35,6 +36,7 @@ class Stores:
         self._configured = dict(configured)
         self._lock = allocate_lock()
         self._closed = False
+        self._is_resting = False
 
     def check(self, reference: Reference) -> None:
         """Raise :class:`ConfigError` when the store that ``reference`` names is not there."""
@@ -100,14 +102,15 @@ class Stores:
 
     def before_fork(self) -> None:
         """Take the lock."""
-        self._lock.acquire()
+        self._is_resting = self._lock.acquire(timeout=REST_SECONDS)
 
     def after_fork_in_parent(self) -> None:
         """Go on. What the child has too is no longer ours alone to end."""
         for backend in self._backends.values():
             if hasattr(backend, "after_fork_in_parent"):
                 backend.after_fork_in_parent()
-        self._lock.release()
+        if self._is_resting:
+            self._lock.release()
 
     def after_fork_in_child(self) -> None:
         """Start over: every client drops its connections."""

@@ -6,6 +6,7 @@ import sys
 from _weakref import ref
 
 from ._changes import Change, Changes
+from ._log import report
 from ._spawn import start_thread
 from .secret import Secret
 
@@ -81,7 +82,7 @@ class Subscribers:
             try:
                 callback(change.secret)
             except Exception as error:  # noqa: BLE001 - an application's callback may raise anything
-                _report(key, error)
+                _report(f"the on_change callback of {key}", error)
             return True
 
         return self.subscribe(key, tell)
@@ -97,11 +98,11 @@ class Subscribers:
             if stream is None:
                 return False
             with driver.lock:
-                stream.put(change)
+                stream._put(change)
                 driver.turns.move()
             return True
 
-        changes.begin([self.subscribe(key, tell) for key in keys])
+        changes._begin([self.subscribe(key, tell) for key in keys])
         return changes
 
     def watch(self, keys: Iterable[str], wake: Callable[[], object]) -> Callable[[], None]:
@@ -130,7 +131,10 @@ class Subscribers:
             self._untold |= dict.fromkeys(id for id in ids if self._subscribers.get(id))
             self._start_telling()
         for wake in dict.fromkeys(wakes):
-            wake()
+            try:
+                wake()
+            except Exception as error:  # noqa: BLE001 - it is not this reader's fault
+                _report("a watcher", error)
 
     def _start_telling(self) -> None:
         if not self._untold or self._is_telling:
@@ -148,7 +152,10 @@ class Subscribers:
                 del self._untold[id]
                 subscribers = list(self._subscribers.get(id, ()))
             for subscriber in subscribers:
-                self._tell(id, subscriber)
+                try:
+                    self._tell(id, subscriber)
+                except Exception as error:  # noqa: BLE001 - or nobody would be told of anything again
+                    _report(f"telling of {subscriber.key}", error)
 
     def _tell(self, id: DocumentId, subscriber: _Subscriber) -> None:
         secret = self._cache.look(subscriber.key)
@@ -213,7 +220,7 @@ class _InLoop:
             try:
                 await self._callback(secret)
             except Exception as error:  # noqa: BLE001
-                _report(self._key, error)
+                _report(f"the on_change callback of {self._key}", error)
 
 
 def _is_in_loop(tell: Tell) -> bool:
@@ -229,10 +236,6 @@ def _is_coroutine_function(callback: Callable[..., object]) -> bool:
     return iscoroutinefunction(callback) or iscoroutinefunction(call)
 
 
-def _report(key: str, error: Exception) -> None:
-    from logging import getLogger
-
+def _report(who: str, error: Exception) -> None:
     # The type alone: the text and the frames of an application's error may hold the value.
-    getLogger("secretbridge").error(
-        "the on_change callback of %s raised %s", key, type(error).__name__
-    )
+    report(f"{who} raised {type(error).__name__}", is_fault=True)

@@ -15,12 +15,10 @@ import time
 
 from ._cache import Cache
 from ._driver import Driver
-from ._early import Early
 from ._exit import close, close_at_exit
 from ._fork import ensure_own_process, watch_forks
 from ._former import Former
 from ._stores import Stores
-from ._subscribers import Subscribers
 from .backends import Deadline
 from .engine import Engine, Policy
 from .errors import SecretBridgeError, SecretMissing
@@ -31,15 +29,18 @@ from .secret import Secret
 TYPE_CHECKING = False
 # What a first get does not need is imported by the methods that do: each module costs a tenth of a ms.
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Mapping
+    from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
     from typing import Any, NoReturn, Self
 
     from ._changes import Changes
+    from ._early import Early
     from ._handle import Handle
     from ._moments import Moments
     from ._snapshot import Snapshot
+    from ._subscribers import Subscribers
     from .backends import Backend
     from .config import Config
+    from .reference import DocumentId
 
     Progress = Callable[[int, int], object]
 
@@ -97,7 +98,7 @@ class Broker:
             Engine(random, grace=grace),
             backend=self._stores.get,
             settled=lambda ids: self._cache.forget(ids),
-            notify=lambda ids: self._subscribers.notify(ids),
+            notify=self._notify,
             former=former,
             clock=clock,
             timeout=timeout,
@@ -117,8 +118,9 @@ class Broker:
             timeout=timeout,
         )
         self._hot = self._cache.hot
-        self._subscribers = Subscribers(self._driver, self._cache)
-        self._early = Early(self._driver, self._cache, floor=refresh_floor, clock=clock)
+        self._refresh_floor = refresh_floor
+        self._subscribed: Subscribers | None = None
+        self._refreshed_early: Early | None = None
         watch_forks(self)
         close_at_exit(self)
 
@@ -136,6 +138,8 @@ class Broker:
             secrets={name: entry.reference for name, entry in config.secrets.items()},
             refresh=config.cache.refresh,
             max_stale=config.cache.max_stale,
+            grace=config.cache.grace,
+            refresh_floor=config.cache.refresh_floor,
             policies={
                 name: Policy(
                     config.cache.refresh if entry.refresh is None else entry.refresh,
@@ -155,9 +159,9 @@ class Broker:
         while its store is away, within ``max_stale``.
         """
         try:
-            hot = self._hot[key]
-            if self._clock() < hot[1]:
-                return hot[0]
+            secret = self._hot[key]
+            if self._clock() < secret._until:
+                return secret
         except KeyError:
             pass
         outcome = self.resolve((key,))[key]
@@ -175,8 +179,8 @@ class Broker:
     async def aget(self, key: str) -> Secret:
         """As :meth:`get`, for asyncio: a cached value without a thread, else without blocking."""
         hot = self._hot.get(key)
-        if hot is not None and self._clock() < hot[1]:
-            return hot[0]
+        if hot is not None and self._clock() < hot._until:
+            return hot
         outcome = (await self.aresolve((key,)))[key]
         if isinstance(outcome, SecretBridgeError):
             raise outcome
@@ -331,7 +335,7 @@ class Broker:
         return await self._driver.turns.arun(self._early.replacement(key, rejected, timeout))
 
     def wait_for(
-        self, key: str, version: str | None = None, timeout: float | None = None
+        self, key: str, version: str | int | None = None, timeout: float | None = None
     ) -> Secret:
         """Return the secret of ``key`` once it has ``version``, or a later one where they are counted.
 
@@ -342,15 +346,44 @@ class Broker:
         return self._driver.turns.run(self._early.newer(key, version, timeout))
 
     async def await_for(
-        self, key: str, version: str | None = None, timeout: float | None = None
+        self, key: str, version: str | int | None = None, timeout: float | None = None
     ) -> Secret:
         """As :meth:`wait_for`, for asyncio."""
         return await self._driver.turns.arun(self._early.newer(key, version, timeout))
 
+    @property
+    def _subscribers(self) -> Subscribers:
+        if self._subscribed is None:
+            from ._subscribers import Subscribers
+
+            made = Subscribers(self._driver, self._cache)
+            with self._driver.lock:
+                self._subscribed = self._subscribed or made
+        return self._subscribed
+
+    @property
+    def _early(self) -> Early:
+        if self._refreshed_early is None:
+            from ._early import Early
+
+            made = Early(self._driver, self._cache, floor=self._refresh_floor, clock=self._clock)
+            with self._driver.lock:
+                self._refreshed_early = self._refreshed_early or made
+        return self._refreshed_early
+
+    def _notify(self, ids: Sequence[DocumentId]) -> None:
+        if self._subscribed is not None:
+            self._subscribed.notify(ids)
+
     # What is going on ----------------------------------------------------------------------------
 
     def status(self) -> list[dict[str, object]]:
-        """Return for each configured name what is known without asking any store. No values."""
+        """Return for each configured name what is known without asking any store. No values.
+
+        Each row has ``name``, ``reference``, ``state`` (``fresh``, ``due``, ``stale``, ``expired`` or
+        ``empty``), ``version``, ``age``, ``due_in`` and ``ends_in`` (seconds; the last one for leases
+        and certificates only), ``activity``, ``held`` (kept fresh in the background) and ``error``.
+        """
         from ._status import secret_rows
 
         return secret_rows(self._driver, self._cache, self._clock())
@@ -413,7 +446,8 @@ class Broker:
         self._stores.after_fork_in_child()
         self._hot.clear()
         self._driver.after_fork_in_child()
-        self._subscribers.after_fork_in_child()
+        if self._subscribed is not None:
+            self._subscribed.after_fork_in_child()
 
 
 def _values(outcomes: Mapping[str, Secret | SecretBridgeError]) -> dict[str, Secret]:

@@ -191,8 +191,9 @@ class Engine:
         self._retired = Retired(self._store, self._grace, self._random)
         for store in self._stores.values():
             store.after_fork()
+        jitter = self._random()  # one draw: what is fetched together stays together
         for entry in self._entries.values():
-            entry.after_fork()
+            entry.after_fork(jitter)
             self._agenda.put(entry)
 
     # Reading and holding -------------------------------------------------------------------------

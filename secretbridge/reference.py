@@ -92,14 +92,12 @@ class Reference(Value):
     ('vault:kv/app/db?version=3#password', 'kv/app/db', 'password')
     """
 
-    __slots__ = ("_hash", "locator", "options", "scheme", "selector", "store")
+    __slots__ = ("document", "options", "selector")
 
-    scheme: str
-    store: str
-    locator: str
+    document: DocumentId
+    """What has to be fetched to resolve this reference."""
     options: tuple[tuple[str, str], ...]
     selector: str | None
-    _hash: int
 
     def __init__(
         self,
@@ -109,12 +107,10 @@ class Reference(Value):
         options: tuple[tuple[str, str], ...] = (),
         selector: str | None = None,
     ) -> None:
-        assign(self, "scheme", scheme)
-        assign(self, "store", store)
-        assign(self, "locator", locator)
+        fetched = tuple(pair for pair in options if pair[0] not in ("decode", "optional"))
+        assign(self, "document", DocumentId(scheme, store, locator, fetched))
         assign(self, "options", options)
         assign(self, "selector", selector)
-        assign(self, "_hash", hash((scheme, store, locator, options, selector)))
 
     @classmethod
     def parse(cls, text: str) -> Reference:
@@ -126,10 +122,19 @@ class Reference(Value):
         return _Parser(text).parse()
 
     @property
-    def document(self) -> DocumentId:
-        """What has to be fetched to resolve this reference."""
-        options = tuple(pair for pair in self.options if pair[0] not in ("decode", "optional"))
-        return DocumentId(self.scheme, self.store, self.locator, options)
+    def scheme(self) -> str:
+        """The backend's scheme."""
+        return self.document.scheme
+
+    @property
+    def store(self) -> str:
+        """The name of the store; a backend's default store has the backend's name."""
+        return self.document.store
+
+    @property
+    def locator(self) -> str:
+        """What the store calls the document."""
+        return self.document.locator
 
     @property
     def decode(self) -> str | None:
@@ -152,9 +157,6 @@ class Reference(Value):
             if key == name:
                 return value
         return None
-
-    def __hash__(self) -> int:
-        return self._hash
 
     def __reduce__(self) -> tuple[object, ...]:
         return (Reference, (self.scheme, self.store, self.locator, self.options, self.selector))

@@ -42,6 +42,7 @@ class Secret:
         "_expires",
         "_held",
         "_is_line",
+        "_until",
         "name",
         "reference",
         "stale",
@@ -55,6 +56,7 @@ class Secret:
     _expires: float | None
     _held: Protected
     _is_line: bool
+    _until: float
 
     def __init__(
         self,
@@ -66,8 +68,12 @@ class Secret:
         expires: float | None = None,
         stale: bool = False,
         is_line: bool = False,
+        until: float = 0.0,
     ) -> None:
-        """``expires`` is in seconds since the epoch; ``is_line`` as in :class:`Document`."""
+        """``expires`` is in seconds since the epoch; ``is_line`` as in :class:`Document`.
+
+        ``until`` is for the broker's cache: when it looks again whether this is still the answer.
+        """
         held = value if isinstance(value, Protected) else Protected(value)
         mark_secret(held)
         _assign(self, "_held", held)
@@ -77,6 +83,7 @@ class Secret:
         _assign(self, "_expires", expires)
         _assign(self, "stale", stale)
         _assign(self, "_is_line", is_line)
+        _assign(self, "_until", until)
 
     def reveal(self) -> str:
         """Return the value as text.

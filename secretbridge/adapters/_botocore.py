@@ -110,7 +110,7 @@ class RotatingCredentials(RefreshableCredentials):  # type: ignore[misc] # it ha
         code = response[1].get("Error", {}).get("Code") if response is not None else None
         if attempts > 1 or code not in _REFUSED:
             return None
-        other = self.login.other_than(self._here.used)
+        other = self.login.other_than([self._here.used])
         if other is None:
             return None
         self._here.next = other

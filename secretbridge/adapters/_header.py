@@ -30,6 +30,9 @@ class Header:
     responses that say that the credential was not accepted.
     """
 
+    name: str
+    login: Login
+
     def __init__(
         self,
         value: Key,

@@ -58,12 +58,12 @@ class HttpxAuth(httpx.Auth):
         """Add the header; after a refusal, once more with another value."""
         credential: Credential | None = self._header.login.current()
         tried: list[Credential] = []
-        while credential is not None and credential not in tried:
+        while credential is not None:
             tried.append(credential)
             response = yield self._with_header(request, credential)
             if not self._is_to_be_repeated(request, response, tried):
                 return
-            credential = self._header.login.other_than(credential)
+            credential = self._header.login.other_than(tried)
 
     async def async_auth_flow(
         self, request: httpx.Request
@@ -71,12 +71,12 @@ class HttpxAuth(httpx.Auth):
         """As :meth:`sync_auth_flow`."""
         credential: Credential | None = await self._header.login.acurrent()
         tried: list[Credential] = []
-        while credential is not None and credential not in tried:
+        while credential is not None:
             tried.append(credential)
             response = yield self._with_header(request, credential)
             if not self._is_to_be_repeated(request, response, tried):
                 return
-            credential = await self._header.login.aother_than(credential)
+            credential = await self._header.login.aother_than(tried)
 
     def _is_to_be_repeated(
         self, request: httpx.Request, response: httpx.Response, tried: list[Credential]

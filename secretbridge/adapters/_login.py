@@ -13,7 +13,7 @@ without its causes, and with every value in its text masked.
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from logging import getLogger
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -70,6 +70,9 @@ class Login:
     its client. ``broker`` is the one behind :func:`secretbridge.get` when it is left out.
     """
 
+    password: Handle
+    user: Handle | None
+
     def __init__(
         self,
         password: Key,
@@ -79,8 +82,8 @@ class Login:
         timeout: float | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.password = bound(password, broker)
-        self.user = None if user is None else bound(user, broker)
+        self.password: Handle = bound(password, broker)
+        self.user: Handle | None = None if user is None else bound(user, broker)
         self._timeout = _DEFAULT_TIMEOUT if timeout is None else timeout
         self._clock = clock
         self._told: Secret | None = None
@@ -183,26 +186,38 @@ class Login:
 
     # For requests that carry the credential ------------------------------------------------------
 
-    def other_than(self, refused: Credential) -> Credential | None:
-        """Return what to repeat a request with that was refused with ``refused``, or None.
+    def other_than(self, refused: Sequence[Credential]) -> Credential | None:
+        """Return what to repeat a request with that was refused with each of ``refused``, or None.
 
-        The newer credential; if there is none yet, the former one while it is in its grace.
+        The newer credential; if there is none yet, the former one while it is in its grace; and if that
+        was refused too, the newer one as soon as it is there, within two seconds.
         """
-        if self.current() == refused and not self._is_futile(refused):
-            self.password.replacement(refused.password, min(self._timeout, _REPEAT_SECONDS))
+        current = self.current()
+        if current in refused:
+            self.password.replacement(current.password, self._repeat_seconds(current, refused))
         return self._other(refused)
 
-    async def aother_than(self, refused: Credential) -> Credential | None:
+    async def aother_than(self, refused: Sequence[Credential]) -> Credential | None:
         """As :meth:`other_than`, for asyncio."""
-        if await self.acurrent() == refused and not self._is_futile(refused):
-            await self.password.areplacement(refused.password, min(self._timeout, _REPEAT_SECONDS))
+        current = await self.acurrent()
+        if current in refused:
+            seconds = self._repeat_seconds(current, refused)
+            await self.password.areplacement(current.password, seconds)
         return self._other(refused)
 
-    def _other(self, refused: Credential) -> Credential | None:
+    def _repeat_seconds(self, current: Credential, refused: Sequence[Credential]) -> float:
+        former = self.former()
+        if self._is_futile(current):
+            return 0.0
+        if former is not None and former not in refused:
+            return _FIRST_PAUSE
+        return min(self._timeout, _REPEAT_SECONDS)
+
+    def _other(self, refused: Sequence[Credential]) -> Credential | None:
         for other in (self.current(), self.former()):
-            if other is not None and other != refused:
+            if other is not None and other not in refused:
                 return other
-        self._give_up(refused)
+        self._give_up(self.current())
         return None
 
     # What is remembered and told -----------------------------------------------------------------

@@ -69,8 +69,8 @@ class RequestsAuth(AuthBase):
                 del request.headers[self._header.name]  # the next request is a copy of this one
         tried = [credential]
         while self._header.is_refused(response.status_code) and start is not None:
-            other = self._header.login.other_than(tried[-1])
-            if other is None or other in tried or len(tried) > REPEATS:
+            other = self._header.login.other_than(tried) if len(tried) <= REPEATS else None
+            if other is None:
                 break
             tried.append(other)
             response = self._repeat(response, other, start, options)

@@ -55,6 +55,8 @@ class Passfile:
     object, or at the end of the process.
     """
 
+    path: str
+
     def __init__(
         self,
         password: Key,
@@ -70,7 +72,7 @@ class Passfile:
         handle = bound(password, broker)
         self._match = (host, str(port), dbname, user)
         self._directory = tempfile.mkdtemp(prefix="secretbridge-", dir=directory or _memory())
-        self.path = os.path.join(self._directory, "pgpass")
+        self.path: str = os.path.join(self._directory, "pgpass")
         self._finalizer = weakref.finalize(self, _remove, self._directory, self.path, os.getpid())
         self._write(handle.secret)
         ours = weakref.ref(self)

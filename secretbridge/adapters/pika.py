@@ -32,6 +32,8 @@ class RotatingCredentials(PlainCredentials):  # type: ignore[misc] # pika has no
     secret that holds it.
     """
 
+    login: Login
+
     def __init__(
         self,
         password: Key,
@@ -41,7 +43,7 @@ class RotatingCredentials(PlainCredentials):  # type: ignore[misc] # pika has no
         broker: Broker | None = None,
     ) -> None:
         super().__init__(username or "", "")
-        self.login = Login(password, user=user, broker=broker)
+        self.login: Login = Login(password, user=user, broker=broker)
 
     def plain(self, credential: Credential) -> PlainCredentials:
         """Return ``credential`` in the form that pika wants."""

@@ -8,7 +8,11 @@
 
 PostgreSQL asks for the password when a connection is made and never again, so a rotation concerns new
 connections alone. They are made by :class:`RotatingConnection`, in this pool or in any other place that
-takes a connection class.
+takes a connection class:
+
+    ConnectionPool(
+        "host=db", connection_class=RotatingConnection, kwargs={"login": Login("db_password")}
+    )
 """
 
 from __future__ import annotations
@@ -30,6 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AsyncRotatingConnection",
+    "Login",
     "RotatingConnection",
     "async_connection_pool",
     "connect",

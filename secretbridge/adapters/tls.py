@@ -165,7 +165,8 @@ def _as_file(secret: Secret) -> Iterator[str]:
     """
     descriptor = os.memfd_create("secretbridge", os.MFD_CLOEXEC)
     try:
-        os.write(descriptor, secret.reveal_bytes())
+        with secret.open() as view:
+            os.write(descriptor, view)
         yield f"/proc/self/fd/{descriptor}"
     finally:
         os.close(descriptor)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 else:
     Protocol = object
 
-__all__ = ["Backend", "Deadline", "Identity", "Outcome", "backend_class", "backend_names"]
+__all__ = ["Backend", "Deadline", "Identity", "backend_class", "backend_names"]
 
 if TYPE_CHECKING:
     Outcome = Document | SecretBridgeError
@@ -38,6 +38,9 @@ class Deadline:
 
     __slots__ = ("_clock", "at")
 
+    at: float
+    _clock: Callable[[], float]
+
     def __init__(self, seconds: float, clock: Callable[[], float] | None = None) -> None:
         """End ``seconds`` from now on ``clock`` (default: :func:`time.monotonic`)."""
         if clock is None:
@@ -45,7 +48,7 @@ class Deadline:
 
             clock = monotonic
         self._clock = clock
-        self.at = clock() + seconds
+        self.at: float = clock() + seconds
 
     def remaining(self) -> float:
         """Return the seconds left; raise :class:`DeadlineExceeded` when there are none."""

@@ -124,8 +124,9 @@ class SqsChanges:
     ) -> None:
         """Call ``found`` with names and ARNs that changed, until ``is_stopping``.
 
-        Returns within one poll after that. An outage is waited out. Raises :class:`ConfigError`
-        when there is no such queue, because waiting does not make one.
+        Returns within one poll after that, at once when the store is closed. An outage is waited
+        out. Raises :class:`ConfigError` when there is no such queue, because waiting does not make
+        one.
         """
         pause = 0.0
         told: type[SecretBridgeError] | None = None
@@ -140,6 +141,8 @@ class SqsChanges:
                 self.news = f"polling: {error.message}"
                 raise
             except SecretBridgeError as error:
+                if is_stopping():
+                    return  # closing ended the poll
                 if isinstance(error, SecretTooLarge) and not self._singly:
                     # Ten messages may be more than an answer may hold; a single one is not.
                     self._singly = _MOST

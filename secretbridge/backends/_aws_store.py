@@ -90,8 +90,8 @@ class AwsStore(ABC):
     ) -> None:
         """Call ``found`` with the names and ARNs of what changed until ``is_stopping``.
 
-        Blocks, and returns within 25 seconds after that. Raises :class:`ConfigError` when there is
-        no such queue, or none is configured.
+        Blocks, and returns within 25 seconds after that, at once when the store is closed. Raises
+        :class:`ConfigError` when there is no such queue, or none is configured.
         """
         url = self._options.events_queue_url
         if url is None:

@@ -60,10 +60,10 @@ class Answer:
     __slots__ = ("body", "headers", "is_last", "status")
 
     def __init__(self, status: int, headers: dict[str, str], body: bytes, is_last: bool) -> None:
-        self.status = status
-        self.headers = headers
-        self.body = body
-        self.is_last = is_last
+        self.status: int = status
+        self.headers: dict[str, str] = headers
+        self.body: bytes = body
+        self.is_last: bool = is_last
 
     def __repr__(self) -> str:
         return f"<Answer {self.status}>"

@@ -24,6 +24,7 @@ import ssl
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from json import JSONDecoder
 from typing import Any
 
@@ -107,6 +108,8 @@ class Transport:
         self._host_header = str(address)
         self._lock = threading.Lock()
         self._idle: list[tuple[socket.socket, float]] = []
+        self._busy: set[socket.socket] = set()
+        self._closed = False
 
     def __repr__(self) -> str:
         return f"<Transport {self.address}>"
@@ -171,16 +174,24 @@ class Transport:
     def after_fork(self) -> None:
         """In a forked child: leave the parent's connections alone and begin without any."""
         self._lock = threading.Lock()
-        inherited, self._idle = self._idle, []
-        for sock, _ in inherited:
+        inherited = [*self._busy, *(sock for sock, _ in self._idle)]
+        self._idle, self._busy = [], set()
+        for sock in inherited:
             sock.close()  # closes this process's descriptor; says nothing to the server
 
     def close(self) -> None:
-        """Close the connections that are kept open."""
+        """Close the connections that are kept open, and end the requests that are under way."""
         with self._lock:
+            self._closed = True
             idle, self._idle = self._idle, []
+            busy = list(self._busy)
         for sock, _ in idle:
             sock.close()
+        for sock in busy:
+            with suppress(OSError):
+                # Wakes the thread that waits on it. Not the method of a TLS connection, which that
+                # thread is using.
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
     # Connections ---------------------------------------------------------------------------------
 
@@ -194,7 +205,7 @@ class Transport:
             except _ClosedEarly:
                 # The server closed the kept connection while the request was on its way. Only what
                 # changes nothing is sent a second time.
-                if not only_reads:
+                if not only_reads or self._closed:
                     raise
         return self._converse(self._connect(limit), payload, limit, has_body)
 
@@ -208,6 +219,8 @@ class Transport:
     ) -> Answer:
         is_kept = is_handed_over = False
         has_answered = False
+        with self._lock:
+            self._busy.add(sock)
 
         def receive() -> bytes:
             nonlocal has_answered
@@ -233,6 +246,8 @@ class Transport:
                 raise
             raise _ClosedEarly("it closed the connection without an answer") from None
         finally:
+            with self._lock:
+                self._busy.discard(sock)
             if is_kept:
                 self._keep(sock)
             elif not is_handed_over:
@@ -251,7 +266,7 @@ class Transport:
 
     def _keep(self, sock: socket.socket) -> None:
         with self._lock:
-            if len(self._idle) < MAX_IDLE:
+            if len(self._idle) < MAX_IDLE and not self._closed:
                 self._idle.append((sock, time.monotonic()))
                 return
         sock.close()

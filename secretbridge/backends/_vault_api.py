@@ -40,9 +40,9 @@ class Reply:
     __slots__ = ("content", "retry_after", "status", "text")
 
     def __init__(self, answer: Answer) -> None:
-        self.status = answer.status
-        self.retry_after = retry_after(answer.headers)
-        self.text = ""
+        self.status: int = answer.status
+        self.retry_after: float | None = retry_after(answer.headers)
+        self.text: str = ""
         self.content: dict[str, Any] | None = None
         if answer.body:
             try:

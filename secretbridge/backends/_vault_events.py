@@ -9,8 +9,9 @@ An event carries a path, never a value, and is not believed further than that: i
 store. So whoever can forge one can cause reads and nothing else. What changed while the connection
 was down is unknown, hence a new one concerns everything that it could have told of.
 
-The listener rides along: it never logs in by itself, because a login that fails must be repeated no
-faster than the engine allows, and it connects with the token that reading keeps alive.
+The listener rides along: it connects with the token that reading keeps alive, and does not begin to
+log in by itself, because a login that fails must be repeated no faster than the engine allows. Only
+in the place of a token that turns out to be revoked it asks for another, once, as a reader would.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ MAX_MESSAGE = 256 * 1024
 """Largest accepted event in bytes; one has about a kilobyte."""
 
 STABLE_SECONDS = 60.0
-"""How long a connection has to last for the next one to be made at once."""
+"""How long a connection has to last for the next one to be made within :data:`FIRST_PAUSE`."""
 
 SHORTEST_PAUSE, FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0, 60.0
 """Seconds between looks for a token, and between attempts to connect."""

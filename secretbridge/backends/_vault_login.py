@@ -55,13 +55,13 @@ class Token:
     def __init__(self, value: str, now: float, *, jitter: float | None = None) -> None:
         """``jitter`` (0 to 1, by default random) keeps a fleet from renewing at one moment."""
         self.value = value
-        self.can_renew = False
-        self.confirmed = now
+        self.can_renew: bool = False
+        self.confirmed: float = now
         self.ends: float | None = None
         self.due: float | None = None
         self.half: float | None = None
-        self.longest = 0.0
-        self.jitter = random.random() if jitter is None else jitter  # noqa: S311 - no secret
+        self.longest: float = 0.0
+        self.jitter: float = random.random() if jitter is None else jitter  # noqa: S311 - no secret
         self.is_ours = False
         """Whether this process made the token by a login, and so may revoke it."""
         self.trouble: SecretBridgeError | None = None

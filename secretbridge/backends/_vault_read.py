@@ -201,7 +201,7 @@ class Reader:
 
     def _as_expected(self, path: str, locator: str, call: Call) -> Reply:
         """Read until the version is there that an event told of; events overtake replication."""
-        wanted = self._expected.pop(locator, 0)
+        wanted = self._expected.get(locator, 0)
 
         def is_behind(reply: Reply) -> bool:
             metadata = (reply.section("data") or {}).get("metadata")
@@ -209,6 +209,8 @@ class Reader:
             return isinstance(version, int) and version < wanted
 
         reply, _ = call.ask("GET", path, is_behind=is_behind)
+        if reply.status < 500 and self._expected.get(locator) == wanted:
+            self._expected.pop(locator, None)  # also unfulfilled: it is waited for once
         return reply
 
     def _without_version(self, path: str, version: str, call: Call) -> SecretBridgeError:

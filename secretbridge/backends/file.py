@@ -22,7 +22,7 @@ from ..document import MAX_SIZE, Document
 from ..errors import AccessDenied, SecretBridgeError, SecretExpired, SecretMissing
 from ..reference import SCHEMES
 from ._beneath import identity, read_whole, wipe
-from ._file_push import FileChanges, places
+from ._file_push import FileChanges, PushesChanges, places
 from ._volumes import Visit
 
 TYPE_CHECKING = False
@@ -46,14 +46,13 @@ _SETTLED = 2.0
 _MAX_KNOWN = 10_000
 
 
-class FileBackend:
+class FileBackend(PushesChanges):
     """A client of files below ``roots`` and, with ``allow_absolute``, of any file that is named."""
 
     scheme: ClassVar[Scheme] = SCHEMES["file"]
     batch_size: ClassVar[int] = 1000
     reads_together: ClassVar[bool] = True
     """Whether all documents of one fetch are as they were at one moment."""
-    pushes: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -74,7 +73,7 @@ class FileBackend:
         if roots is None:
             credentials = environ.get("CREDENTIALS_DIRECTORY")
             roots = ["/run/secrets", *([credentials] if credentials else [])]
-        self.roots = tuple(os.path.abspath(root) for root in roots)
+        self.roots: tuple[str, ...] = tuple(os.path.abspath(root) for root in roots)
         self._allow_absolute = allow_absolute
         self._max_size = max_size
         self._clock = clock
@@ -112,19 +111,6 @@ class FileBackend:
     ) -> Sequence[str | SecretBridgeError | None]:
         """Return each file's version; a file whose times have not moved is not read again."""
         return self._visit(requests, deadline, self._version)
-
-    def changes(
-        self, is_stopping: Callable[[], bool], found: Callable[[Sequence[str]], None]
-    ) -> None:
-        """Call ``found`` with the locators of fetched files that have changed, until ``is_stopping``.
-
-        Blocks, and returns at once when the backend is closed.
-        """
-        self._changes.listen(is_stopping, found)
-
-    def concerns(self, locator: str, changed: str) -> bool:
-        """Whether ``changed``, a locator that :meth:`changes` told, means ``locator``."""
-        return locator == changed
 
     def renew(self, lease: Lease, deadline: Deadline) -> Lease:
         """Files have no leases."""

@@ -8,14 +8,14 @@ in memory until it changes. The format is specified in ``docs/formats/embedded-s
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..document import Document, Lease
 from ..errors import ConfigError, SecretBridgeError, SecretExpired
 from ..reference import SCHEMES, DocumentId, Scheme
-from ._file_push import FileChanges, places
+from ._file_push import FileChanges, PushesChanges, places
 from ._local.contents import Contents, StoredVersion
 from ._local.keys import (
     Credential,
@@ -73,14 +73,13 @@ def open_store(options: Mapping[str, Any], environ: Mapping[str, str] = os.envir
     return LocalStore(path, KeyFile(key_file or default_key_file(environ)))
 
 
-class LocalBackend:
+class LocalBackend(PushesChanges):
     """A client of one embedded store."""
 
     scheme: ClassVar[Scheme] = SCHEMES["local"]
     batch_size: ClassVar[int] = 1000
     reads_together: ClassVar[bool] = True
     """Whether all documents of one fetch are as they were at one moment."""
-    pushes: ClassVar[bool] = True
 
     def __init__(self, store: str, file: LocalStore) -> None:
         """``store`` is the configured name; ``file`` is what it reads."""
@@ -131,19 +130,6 @@ class LocalBackend:
             found if isinstance(found, SecretBridgeError) else str(found.number)
             for found in self._find(requests, deadline)
         ]
-
-    def changes(
-        self, is_stopping: Callable[[], bool], found: Callable[[Sequence[str]], None]
-    ) -> None:
-        """Call ``found`` with the locators of fetched values that have changed, until ``is_stopping``.
-
-        Blocks, and returns at once when the backend is closed.
-        """
-        self._changes.listen(is_stopping, found)
-
-    def concerns(self, locator: str, changed: str) -> bool:
-        """Whether ``changed``, a locator that :meth:`changes` told, means ``locator``."""
-        return locator == changed
 
     def renew(self, lease: Lease, deadline: Deadline) -> Lease:
         """The embedded store gives no leases."""

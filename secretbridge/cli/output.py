@@ -250,7 +250,7 @@ class Progress:
 
     def __init__(self, is_shown: bool) -> None:
         """Show nothing unless ``is_shown`` and standard error is a terminal."""
-        self.is_shown = is_shown and sys.stderr is not None and sys.stderr.isatty()
+        self.is_shown: bool = is_shown and sys.stderr is not None and sys.stderr.isatty()
 
     def show(self, text: str) -> None:
         """Replace the line by ``text``."""

@@ -105,16 +105,26 @@ class SecretConfig(Value):
 
 
 class CacheConfig(Value):
-    """How fresh values are kept, in seconds: looked for again, and served while a store is away."""
+    """How fresh values are kept, in seconds; see the parameters of :class:`Broker` of these names."""
 
-    __slots__ = ("max_stale", "refresh")
+    __slots__ = ("grace", "max_stale", "refresh", "refresh_floor")
 
     refresh: float
     max_stale: float
+    grace: float
+    refresh_floor: float
 
-    def __init__(self, refresh: float = 300.0, max_stale: float = 3600.0) -> None:
+    def __init__(
+        self,
+        refresh: float = 300.0,
+        max_stale: float = 3600.0,
+        grace: float = 30.0,
+        refresh_floor: float = 1.0,
+    ) -> None:
         assign(self, "refresh", refresh)
         assign(self, "max_stale", max_stale)
+        assign(self, "grace", grace)
+        assign(self, "refresh_floor", refresh_floor)
 
 
 class Config(Value):
@@ -218,7 +228,7 @@ def _load(name: str, is_found_here: bool) -> Config:
             key: SecretConfig(key, references[key], entry.refresh, entry.max_stale)
             for key, entry in document.secrets.items()
         },
-        CacheConfig(document.cache.refresh, document.cache.max_stale),
+        CacheConfig(**dict(document.cache)),
         None if document.sidecar is None else _with_contents(document.sidecar, list(references)),
         warnings,
     )

@@ -120,6 +120,12 @@ class CacheEntry(_Model):
     max_stale: Seconds = Field(
         default=3600.0, description="serve the last good value this long while its store is away"
     )
+    grace: Seconds = Field(
+        default=30.0, description="take a replaced value for still accepted, and keep its lease"
+    )
+    refresh_floor: Seconds = Field(
+        default=1.0, description="least time between two early refreshes of one document"
+    )
 
 
 class ExecCheck(_Model):

@@ -15,7 +15,8 @@ import os
 import pickle
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, BinaryIO
 
 from ..errors import ConfigError
 
@@ -28,9 +29,11 @@ SECONDS = 60.0
 """How long a child may take before the file is read here instead."""
 
 _CODE = (
-    "import pickle, sys; path, sys.path[:] = pickle.load(sys.stdin.buffer); "
-    "from secretbridge.config.apart import answer; answer(path)"
+    "import os, pickle, sys; out = os.fdopen(os.dup(1), 'wb'); os.dup2(2, 1); "
+    "path, sys.path[:] = pickle.load(sys.stdin.buffer); "
+    "from secretbridge.config.apart import answer; answer(path, out)"
 )
+# What a plugin prints while it is loaded must not get between the answer.
 
 
 class Reading:
@@ -74,11 +77,13 @@ class Reading:
             return None
         if child.returncode != 0 or not answer:
             return None
-        return pickle.loads(answer)  # noqa: S301 - of our own child
+        with suppress(Exception):  # half an answer is none
+            return pickle.loads(answer)  # noqa: S301 - of our own child
+        return None
 
 
-def answer(path: str | None) -> None:
-    """In the child: write what reading ``path`` came to to standard output."""
+def answer(path: str | None, out: BinaryIO) -> None:
+    """In the child: write to ``out`` what reading ``path`` came to."""
     from . import load_config
 
     outcome: object
@@ -86,4 +91,5 @@ def answer(path: str | None) -> None:
         outcome = load_config(path)
     except ConfigError as error:
         outcome = error
-    sys.stdout.buffer.write(pickle.dumps(outcome))
+    pickle.dump(outcome, out)
+    out.close()

@@ -60,9 +60,9 @@ class Outline:
     ) -> None:
         names = tuple([shape[0] for shape in shapes])
         validate_names(names)
-        self.shapes = shapes
+        self.shapes: list[Shape] = shapes
         self.names: Sequence[str] = names
-        self.leaves = [name.rpartition("/")[2].encode("ascii") for name in names]
+        self.leaves: list[bytes] = [name.rpartition("/")[2].encode("ascii") for name in names]
         self.kinds: list[Kind] = [
             (mode, uid if owner is None else owner, gid if group is None else group)
             if not readers
@@ -75,19 +75,24 @@ class Outline:
             )
             for _, mode, owner, group, readers in shapes
         ]
-        self.base = base
-        self.readers = frozenset(reader for shape in shapes for reader in shape[4])
-        self.modes = {
-            kind: base | access(kind[3] if len(kind) == 5 else kind[0], kind[1], kind[2])
-            for kind in set(self.kinds)
-        }
-        for kind in self.modes:
-            if len(kind) == 5:
-                self.modes[kind] |= 0o001
-        self.tops = tuple(dict.fromkeys([name.partition("/")[0] for name in names]))
+        self.base: int = base
+        self.readers: frozenset[int] = frozenset(
+            [reader for shape in shapes for reader in shape[4]]
+        )
+        self.modes: dict[Kind, int] = {kind: base | _way(kind, access) for kind in set(self.kinds)}
+        self.tops: tuple[str, ...] = tuple(
+            dict.fromkeys([name.partition("/")[0] for name in names])
+        )
         is_flat = not any("/" in name for name in names)
-        self.expected = frozenset((*names, MANIFEST)) if is_flat else None
+        self.expected: frozenset[str] | None = frozenset((*names, MANIFEST)) if is_flat else None
         self.by_mode: dict[int, list[str]] = {}
         for name, kind in zip(names, self.kinds, strict=True):
             self.by_mode.setdefault(kind[0], []).append(name)
-        self.listing = listing(self.by_mode)
+        self.listing: str = listing(self.by_mode)
+
+
+def _way(kind: Kind, access: Callable[[int, int, int], int]) -> int:
+    """Return what the readers of a file need of its directories; one of its own has to pass."""
+    if len(kind) == 5:
+        return access(kind[3], kind[1], kind[2]) | 0o001
+    return access(*kind)

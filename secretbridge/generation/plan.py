@@ -55,10 +55,10 @@ class Picture:
         sizes: list[int] | None = None,
         digests: Sequence[int] = (),
     ) -> None:
-        self.names = names
-        self.kinds = kinds
+        self.names: Sequence[str] = names
+        self.kinds: Sequence[Kind] = kinds
         self.sizes: list[int] = sizes or []
-        self.digests = digests
+        self.digests: Sequence[int] = digests
         self.sealed: list[int] = [0] * len(names)
         self.seals: dict[str, int] = {}
 
@@ -73,11 +73,11 @@ class Branch:
     __slots__ = ("branches", "keep", "mode", "path", "write")
 
     def __init__(self, path: str, mode: int) -> None:
-        self.path = path
+        self.path: str = path
         self.write: list[int] = []
         self.keep: list[int] = []
         self.branches: dict[str, Branch] = {}
-        self.mode = mode
+        self.mode: int = mode
 
     def grow(self, name: str, mode: int) -> Branch:
         """Return the directory of the file ``name``; it and those above give access as ``mode``."""
@@ -121,8 +121,8 @@ class Plan:
         self.contents = contents
         self.outline = outline
         self.picture = picture
-        self.write = write
-        self.keep = _all_but(write, len(files))
+        self.write: list[int] = write
+        self.keep: list[int] = _all_but(write, len(files))
         self.removed = removed
         self.seals = seals
 

@@ -61,8 +61,8 @@ class Generation:
     def __init__(self, directory: int, id: str, target: str) -> None:
         """Take over ``directory``, a descriptor of the generation ``id`` in ``target``."""
         self._directory = directory
-        self.id = id
-        self.target = target
+        self.id: str = id
+        self.target: str = target
 
     def names(self) -> tuple[str, ...]:
         """Return the names of all files, sorted. Raises :class:`AccessDenied`."""

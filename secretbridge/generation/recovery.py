@@ -56,8 +56,8 @@ class Found:
     __slots__ = ("manifest", "picture")
 
     def __init__(self, manifest: Manifest, picture: Picture) -> None:
-        self.manifest = manifest
-        self.picture = picture
+        self.manifest: Manifest = manifest
+        self.picture: Picture = picture
 
     @property
     def is_whole(self) -> bool:
@@ -79,7 +79,7 @@ class Recovered:
     def __init__(self) -> None:
         self.current: Found | None = None
         self.waiting: dict[str, float] = {}
-        self.sequence = 0
+        self.sequence: int = 0
         self.removed: list[str] = []
         self.repaired: list[str] = []
         self.foreign: list[str] = []

@@ -169,7 +169,10 @@ class Stager:
                 "somebody else writes into the generation that is being made",
                 hint="give the target to this writer alone",
             )
-        # The last name came into the directory after the last byte into its file.
+        if branch.path:
+            # In the topmost directory the manifest came after the last byte of any file. Here the
+            # last file came before its bytes, and these may be a tick later.
+            os.utime(new)
         now, sealed = os.fstat(new).st_mtime_ns, plan.picture.sealed
         if len(branch.write) == len(sealed):
             plan.picture.sealed = [now] * len(sealed)

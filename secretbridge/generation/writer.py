@@ -42,7 +42,7 @@ from .manifest import Manifest, encode
 from .plan import Branch, Picture, Plan, Planner
 from .preflight import MEMORY, Preflight, examine, judge, open_target
 from .reader import Generation
-from .recovery import recover
+from .recovery import Recovered, recover
 from .retired import Collected, Retired
 from .staging import Stager
 
@@ -122,7 +122,7 @@ class GenerationWriter:
         wall: Callable[[], float] = time,
         random: Callable[[int], bytes] = os.urandom,
     ) -> None:
-        self.target = os.fspath(target)
+        self.target: str = os.fspath(target)
         bare = self.target.rstrip("/") or "/"
         self._path = bare if bare.startswith("/") else os.path.join(os.getcwd(), bare)
         self._clock = clock
@@ -132,7 +132,7 @@ class GenerationWriter:
         self._root = open_target(target)
         try:
             facts = examine(self._root, self.target)
-            self.preflight = Preflight(self.target, judge(facts))
+            self.preflight: Preflight = Preflight(self.target, judge(facts))
             if not allow_unsafe:
                 self.preflight.require()
             self._take_lock()
@@ -169,7 +169,9 @@ class GenerationWriter:
             ) from None
 
     def _start(self, grace: float) -> None:
-        self.recovered = recover(self._root, self._links, self._planner.digest, self._wall())
+        self.recovered: Recovered = recover(
+            self._root, self._links, self._planner.digest, self._wall()
+        )
         found = self.recovered.current
         self._picture = found.picture if found else Picture()
         self._manifest = found.manifest if found else None

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import pydantic_settings
-from pydantic import PrivateAttr, ValidationInfo, ValidatorFunctionWrapHandler, field_validator
+from pydantic import (
+    BaseModel,
+    PrivateAttr,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+)
 from pydantic_settings import PydanticBaseSettingsSource
 
 from ..secret import Secret
@@ -18,6 +25,8 @@ from ._reading import Reading
 from ._sources import SecretSettingsSource, Unless
 
 if TYPE_CHECKING:
+    from typing import Self
+
     from ..broker import Broker
 
 __all__ = ["BaseSettings"]
@@ -58,6 +67,11 @@ class BaseSettings(pydantic_settings.BaseSettings):
         self._arguments = values
 
     @classmethod
+    def from_broker(cls, broker: Broker, **values: Any) -> Self:
+        """As with ``_broker=broker``, in a form that type checkers know."""
+        return cls(**{"_broker": broker, **values})
+
+    @classmethod
     def settings_customise_sources(
         cls,
         settings_cls: type[pydantic_settings.BaseSettings],
@@ -91,12 +105,9 @@ class BaseSettings(pydantic_settings.BaseSettings):
         """Let a plain field take a secret that came out of ``secrets_dir``."""
         if not isinstance(value, (Secret, dict)):
             return handler(value)
-        field = cls.model_fields[info.field_name or ""]
+        kind, model = _openings(cls)[info.field_name or ""]
         if isinstance(value, Secret):
-            is_opened_inside = source_of(field) is not None  # by its own metadata
-            kind = Kind.SECRET if is_opened_inside else kind_of(field.annotation)
             return convert(value, kind, handler)
-        model = None if source_of(field) is not None else model_in(field.annotation)
         return handler(value) if model is None else open_inside(value, model, handler)
 
     def reload(self, *, timeout: float = _SECONDS) -> frozenset[str]:
@@ -121,13 +132,14 @@ class BaseSettings(pydantic_settings.BaseSettings):
         reported to the log ``secretbridge``.
         """
 
-        def take(_: Secret) -> None:
+        def take(_: Secret | None) -> None:
             changed = self._rebuild()
             if changed and callback is not None:
                 callback(changed)
 
         ends = [self._reading.broker.on_change(key, take) for key in self._reading.keys]
         ends += self._reading.watch_directories(take)
+        take(None)  # what changed before anybody listened
 
         def end() -> None:
             for each in ends:
@@ -154,6 +166,20 @@ class BaseSettings(pydantic_settings.BaseSettings):
         for name, field in fields.items():
             if source_of(field) is not None and field.repr is False:
                 yield name, _Mask()
+
+
+@lru_cache(maxsize=256)
+def _openings(cls: type[BaseModel]) -> dict[str, tuple[Kind, type[BaseModel] | None]]:
+    """Return what each field of a class makes of a secret, and the model that it is, if it is one.
+
+    A ``from_secret`` field is opened by its own metadata, so here it is left as it is.
+    """
+    return {
+        name: (Kind.SECRET, None)
+        if source_of(field) is not None
+        else (kind_of(field.annotation), model_in(field.annotation))
+        for name, field in cls.model_fields.items()
+    }
 
 
 class _Mask:

@@ -56,7 +56,9 @@ class SecretDirectorySource(PydanticBaseSettingsSource):
         super().__init__(settings_cls)
         if isinstance(secrets_dir, (str, os.PathLike)):
             secrets_dir = [secrets_dir]
-        self.directories = [os.path.abspath(os.path.expanduser(path)) for path in secrets_dir]
+        self.directories: list[str] = [
+            os.path.abspath(os.path.expanduser(path)) for path in secrets_dir
+        ]
         self._case_sensitive = case_sensitive
         self._prefix = env_prefix
         self._delimiter = env_nested_delimiter
@@ -155,7 +157,7 @@ def _secret(reference: Reference, answer: Document | SecretBridgeError) -> Outco
     if isinstance(answer, SecretBridgeError):
         return answer
     secret = Secret(
-        answer.body,
+        answer.held,
         name=reference.locator,
         reference=reference,
         version=answer.version,

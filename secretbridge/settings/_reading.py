@@ -46,6 +46,7 @@ class Reading:
         ends: list[Callable[[], None]] = []
         for directory, references in self.directories.items():
             broker = Broker({"file": FileBackend("file", [directory])})
+            broker.resolve(references)  # a change is one from what is known
             ends += [broker.on_change(reference, callback) for reference in references]
             ends.append(broker.close)
         return ends

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import AliasChoices, BaseModel
 from pydantic.fields import FieldInfo
-from pydantic_settings import PydanticBaseSettingsSource
+from pydantic_settings import EnvSettingsSource, PydanticBaseSettingsSource
 
 from ..errors import SecretBridgeError
 from ._field import FromSecret, source_of
@@ -74,10 +75,11 @@ class SecretSettingsSource(PydanticBaseSettingsSource):
 
 
 class Unless(PydanticBaseSettingsSource):
-    """Asks another source, unless every field has its final value already.
+    """Asks another source, unless it can be seen that it has nothing.
 
-    pydantic-settings asks the environment for each field whatever is known by then, which for a class
-    that is made of secrets costs as much as reading them.
+    pydantic-settings looks for the variables of each field, whatever is known by then; for a class of
+    many secrets that costs as much as reading them. It has nothing to add when every field has its final
+    value, and the environment has nothing when no variable is named like a field.
     """
 
     def __init__(self, inner: PydanticBaseSettingsSource) -> None:
@@ -91,11 +93,41 @@ class Unless(PydanticBaseSettingsSource):
 
     def __call__(self) -> dict[str, Any]:
         """Ask the other source for what is left."""
-        if all(
-            source_of(field) is not None and input_key(name, field) in self.current_state
-            for name, field in self.settings_cls.model_fields.items()
-        ):
+        if self._is_complete() or self._is_empty():
             return {}
         self._inner._set_current_state(self.current_state)
         self._inner._set_settings_sources_data(self.settings_sources_data)
         return self._inner()
+
+    def _is_complete(self) -> bool:
+        return all(
+            source_of(field) is not None and input_key(name, field) in self.current_state
+            for name, field in self.settings_cls.model_fields.items()
+        )
+
+    def _is_empty(self) -> bool:
+        inner = self._inner
+        if type(inner) is not EnvSettingsSource:
+            return False  # a file may have what is an error because no field has its name
+        names = {
+            f"{prefix}{name}".lower()
+            for prefix in ("", inner.env_prefix)
+            for name in _names(self.settings_cls)
+        }
+        delimiter = inner.env_nested_delimiter
+        for variable in inner.env_vars:
+            parts = variable.lower().split(delimiter.lower()) if delimiter else [variable.lower()]
+            starts = (delimiter or "").lower().join
+            if any(starts(parts[: end + 1]) in names for end in range(len(parts))):
+                return False
+        return True
+
+
+def _names(model: type[BaseModel]) -> Iterator[str]:
+    """Yield every name under which a field of ``model`` may be looked for."""
+    for name, field in model.model_fields.items():
+        yield name
+        alias = field.validation_alias
+        for choice in alias.choices if isinstance(alias, AliasChoices) else [alias]:
+            if choice is not None:
+                yield choice if isinstance(choice, str) else str(choice.path[0])

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .clock import FakeClock
     from .contract import BackendContract
     from .fake import FakeBackend
-    from .guard import Leak, LeakGuard, watch_for
+    from .guard import Leak, LeakGuard, look_at, watch_for
     from .stand_in import FakeSecrets
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "FakeSecrets",
     "Leak",
     "LeakGuard",
+    "look_at",
     "watch_for",
 ]
 
@@ -35,6 +36,7 @@ _HOMES = {
     "FakeSecrets": "stand_in",
     "Leak": "guard",
     "LeakGuard": "guard",
+    "look_at": "guard",
     "watch_for": "guard",
 }
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator
+from inspect import getfile
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,8 @@ __all__ = ["LeakWatch", "watch_of"]
 
 _GUARD = pytest.StashKey[LeakGuard]()
 _REPORTED = pytest.StashKey[set[Leak]]()
-_KIT = os.path.dirname(__file__)
-_MACHINERY = tuple(
-    os.path.dirname(module.__file__ or "") for module in (pytest, __import__("_pytest"))
-)
+_MACHINERY = tuple(os.path.dirname(path) for path in (__file__, getfile(pytest.Item)))
+"""Ours and pytest's: what is between a test and the application."""
 
 
 def watch_of(config: pytest.Config) -> LeakWatch:
@@ -62,7 +61,7 @@ class LeakWatch:
 
     def _left_out(self, path: Path) -> Callable[[str], bool]:
         """Return which files are the test itself, whose variables hold what it has planted."""
-        own = (str(path), _KIT, *_MACHINERY)
+        own = (str(path), *_MACHINERY)
         roots = tuple(os.path.join(root, "") for root in self._roots)
 
         def is_left_out(file: str) -> bool:
@@ -126,6 +125,18 @@ class LeakWatch:
         for marker in item.iter_markers("reveals_secrets"):
             allowed.update(marker.args or (*CHANNELS, "everything"))
         return allowed
+
+    def pytest_sessionfinish(self, session: Any) -> None:
+        """In a worker of pytest-xdist, tell the process that prints the summary."""
+        if hasattr(session.config, "workeroutput"):
+            session.config.workeroutput[self.NAME] = (self._guarded, self._leaking)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """In the process that prints the summary, add what a worker has told."""
+        guarded, leaking = getattr(node, "workeroutput", {}).get(self.NAME, (0, 0))
+        self._guarded += guarded
+        self._leaking += leaking
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """Say how much was guarded, or a run in which nothing was would look as good."""

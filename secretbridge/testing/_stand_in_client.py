@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..backends import Deadline
 from ..broker import Broker
-from ..errors import SecretBridgeError
+from ..errors import ConfigError, ReferenceSyntaxError, SecretBridgeError
 from ..reference import DocumentId
 from ..secret import Secret
 from .clock import FakeClock
@@ -71,8 +71,7 @@ class Client:
             outcome
             for outcome in outcomes.values()
             if isinstance(outcome, SecretBridgeError)
-            and outcome.reference is not None
-            and any(str(outcome.reference).startswith(document) for document in self.asked)
+            and not isinstance(outcome, (ConfigError, ReferenceSyntaxError))
         ]
         while refused and self.asked.total() == before and pause <= _LONGEST_PAUSE:
             yield pause

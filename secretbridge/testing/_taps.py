@@ -15,6 +15,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -100,7 +101,7 @@ def _log(guard: LeakGuard, is_left_out: IsLeftOut) -> Iterator[None]:
 
     def tap_handlers(original: Any) -> Any:
         def call_handlers(logger: logging.Logger, record: logging.LogRecord) -> None:
-            _note_record(guard, record, is_left_out)
+            _note_record(guard, _as_shown(logger, record), is_left_out)
             let_through = getattr(_busy, "let_through", None)
             _busy.let_through = None
             if let_through == (logger.name, record.levelno):
@@ -128,6 +129,26 @@ def _is_audible(logger: logging.Logger, level: int) -> bool:
     return level >= logging.DEBUG
 
 
+def _as_shown(logger: logging.Logger, record: logging.LogRecord) -> logging.LogRecord:
+    """Return ``record`` as the handlers of ``logger`` show it, if all of them redact it."""
+    if "secretbridge.redact" not in sys.modules:
+        return record
+    from ..redact import RedactingFilter
+
+    handlers: list[logging.Handler] = []
+    above: logging.Logger | None = logger
+    while above is not None:
+        handlers += above.handlers
+        above = above.parent if above.propagate else None
+    own = [h for h in handlers if not type(h).__module__.startswith("_pytest.")] or handlers
+    redacting = [f for h in own for f in h.filters[:] if isinstance(f, RedactingFilter)]
+    if not own or len(redacting) < len(own):
+        return record
+    shown_record = copy(record)  # the filter changes it
+    redacting[0].filter(shown_record)
+    return shown_record
+
+
 def _note_record(guard: LeakGuard, record: logging.LogRecord, is_left_out: IsLeftOut) -> None:
     if getattr(_busy, "is_noting", False):
         return  # showing a record made something log
@@ -139,7 +160,8 @@ def _note_record(guard: LeakGuard, record: logging.LogRecord, is_left_out: IsLef
         except Exception:  # noqa: BLE001 - logging reports it itself, with the arguments
             text = f"{shown(record.msg)} {shown(record.args)}"
         extra = {k: v for k, v in record.__dict__.items() if k not in _ORDINARY}
-        guard.saw("log", place, f"{text}\n{shown(extra) if extra else ''}{record.stack_info or ''}")
+        guard.saw("log", place, f"{text}\n{shown(extra) if extra else ''}")
+        guard.saw("log", place, f"{record.exc_text or ''}{record.stack_info or ''}")
         if record.exc_info and record.exc_info[1] is not None:
             _note_error(guard, record.exc_info[1], f"logged by {place}", is_left_out)
     finally:

@@ -27,7 +27,7 @@ class FakeClock:
         """``move(seconds)`` does what :meth:`advance` asks for; by default it is :meth:`skip`."""
         self._ahead = 0.0
         self._move = move or self.skip
-        self.looks = Looks()
+        self.looks: Looks = Looks()
 
     def __call__(self) -> float:
         """Return monotonic seconds."""

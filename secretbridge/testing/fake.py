@@ -78,7 +78,7 @@ class FakeBackend:
         ``clock`` returns seconds and decides when leases end; ``sleep`` is called for delays.
         """
         register_scheme(self.scheme)
-        self.store = store if store is not None else self.scheme.name
+        self.store: str = store if store is not None else self.scheme.name
         self._clock = clock
         self._sleep = sleep
         self._items: dict[str, _Item] = {}
@@ -91,13 +91,13 @@ class FakeBackend:
         self._held = False
         self._waiting = 0
         self._turn = threading.Condition(self._lock)
-        self.fetch_calls = 0
-        self.probe_calls = 0
+        self.fetch_calls: int = 0
+        self.probe_calls: int = 0
         self.batches: list[tuple[str, ...]] = []
         self.fetched: Counter[str] = Counter()
         self.renewed: list[str] = []
         self.revoked: list[str] = []
-        self.closed = False
+        self.closed: bool = False
 
     @classmethod
     def with_scheme(cls, name: str) -> type[FakeBackend]:

@@ -20,7 +20,7 @@ from typing import NamedTuple
 from ._leaks import told
 from ._spellings import SHORTEST, cores, spellings
 
-__all__ = ["CHANNELS", "Leak", "LeakGuard", "watch_for"]
+__all__ = ["CHANNELS", "Leak", "LeakGuard", "look_at", "watch_for"]
 
 CHANNELS = (
     "stdout",
@@ -60,6 +60,18 @@ def watch_for(value: str | bytes, name: str) -> None:
     """
     for guard in _listening:
         guard.watch(value, name)
+
+
+def look_at(output: str | bytes, place: str) -> None:
+    """Have the guard of the running test look at ``output``, such as the log file of a process.
+
+    For what a test sends to where no guard listens by itself. ``place`` says where it was seen.
+
+    >>> from secretbridge.testing import look_at
+    >>> look_at("started", "the log of the sidecar")
+    """
+    for guard in _listening:
+        guard.saw("child output", place, output)
 
 
 class Leak(NamedTuple):

@@ -41,7 +41,7 @@ _STEPS = 1000
 
 
 class FakeSecrets:
-    """Every store of the process, as a test says. Use the fixture, or a ``with`` block.
+    """Every store of the process, as a test says. Use the fixture, a ``with`` block, or :meth:`start`.
 
     A key is a name or a reference. The value of a name that no configuration has is kept at
     ``fake:NAME``; with a selector a value is one field of its document.
@@ -58,7 +58,7 @@ class FakeSecrets:
     """
 
     def __init__(self) -> None:
-        self.clock = FakeClock(self._advance)
+        self.clock: FakeClock = FakeClock(self._advance)
         self._stores: dict[str, FakeBackend] = {}
         self._names: dict[str, Reference] = {}
         self._clients: weakref.WeakKeyDictionary[Broker, Client] = weakref.WeakKeyDictionary()
@@ -151,19 +151,20 @@ class FakeSecrets:
 
     def fail(
         self,
-        key: str | None = None,
+        key: str | SecretBridgeError | type[SecretBridgeError] | None = None,
         error: SecretBridgeError | type[SecretBridgeError] = BackendUnavailable,
         times: int | None = None,
     ) -> None:
         """Answer the next ``times`` calls (all, until :meth:`heal`) with ``error``.
 
-        Concerns the store of ``key``, or every store. What is cached is served meanwhile; see
-        ``clock.advance``.
+        Concerns the store of ``key``, or every store; the key may be left out before the error, as in
+        ``fail(AccessDenied, times=1)``. What is cached is served meanwhile; see ``clock.advance``.
         """
-        if isinstance(error, type):
-            error = error("the fake fails", hint="call heal() in the test")
-        for store in self._stores_of(key):
-            store.fail(error, times)
+        chosen = error if key is None or isinstance(key, str) else key
+        if isinstance(chosen, type):
+            chosen = chosen("the fake fails", hint="call heal() in the test")
+        for store in self._stores_of(key if isinstance(key, str) else None):
+            store.fail(chosen, times)
 
     def delay(self, seconds: float, key: str | None = None) -> None:
         """Take ``seconds`` of the test's clock for each call to the store of ``key``, or to any."""
@@ -216,6 +217,23 @@ class FakeSecrets:
 
     # Standing in.
 
+    def start(self) -> Self:
+        """Stand in from now on, until :meth:`stop`; for test classes that have no fixtures.
+
+        >>> import secretbridge
+        >>> from secretbridge.testing import FakeSecrets
+        >>> fake = FakeSecrets().start()
+        >>> fake["db_password"] = "one"
+        >>> secretbridge.get("db_password").reveal()
+        'one'
+        >>> fake.stop()
+        """
+        return self.__enter__()
+
+    def stop(self) -> None:
+        """Undo everything; every broker that was made meanwhile is closed."""
+        self._undo.close()
+
     def __enter__(self) -> Self:
         self._others = set(threading.enumerate())  # what brokers before this one are doing
         self._undo.callback(self._close)
@@ -225,7 +243,7 @@ class FakeSecrets:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._undo.close()
+        self.stop()
 
     def __repr__(self) -> str:
         return f"<FakeSecrets of {len(self._stores)} stores>"

@@ -67,16 +67,22 @@ class Renderer:
         self.contents = contents or Contents()
         self._user_id = user_id or _system_user
         self._group_id = group_id or _system_group
-        self.group = self._group(sidecar.group, "sidecar.group")
+        problems: list[str] = []
+        self.group = self._group(sidecar.group, "sidecar.group", problems)
         self._readers: dict[str, list[int]] = {}
         self._files: dict[str, tuple[FileConfig, int | None, int | None]] = {}
         for name, file in sidecar.files.items():
             key = f"sidecar.files.{name}"
-            owner = self._owner(file.owner, f"{key}.owner")
-            group = self._group(file.group, f"{key}.group")
+            owner = self._owner(file.owner, f"{key}.owner", problems)
+            group = self.group
+            if file.group != sidecar.group:
+                group = self._group(file.group, f"{key}.group", problems)
             self._files[name] = file, owner, self.group if group is None else group
-            readers = [self._owner(each, f"{key}.readers") for each in file.readers]
+            readers = [self._owner(each, f"{key}.readers", problems) for each in file.readers]
             self._readers[name] = [reader for reader in readers if reader is not None]
+        if problems:
+            shown = tuple(f"{config.path}: {problem}" for problem in problems)
+            raise ConfigError("\n".join(shown), problems=shown)
         self._templates = _templates(config, sidecar)
 
     def names(self) -> list[str]:
@@ -124,25 +130,30 @@ class Renderer:
             )
         return rendered
 
-    def _owner(self, owner: int | str | None, key: str) -> int | None:
-        return self._number(owner, self._user_id, key, "user")
+    def _owner(self, owner: int | str | None, key: str, problems: list[str]) -> int | None:
+        return self._number(owner, self._user_id, key, "user", problems)
 
-    def _group(self, group: int | str | None, key: str) -> int | None:
-        return self._number(group, self._group_id, key, "group")
+    def _group(self, group: int | str | None, key: str, problems: list[str]) -> int | None:
+        return self._number(group, self._group_id, key, "group", problems)
 
     @staticmethod
     def _number(
-        given: int | str | None, look_up: Callable[[str], int], key: str, kind: str
+        given: int | str | None,
+        look_up: Callable[[str], int],
+        key: str,
+        kind: str,
+        problems: list[str],
     ) -> int | None:
         if given is None or isinstance(given, int):
             return given
         try:
             return look_up(given)
         except KeyError:
-            raise ConfigError(
-                f"{key}: this system knows no {kind} {given!r}",
-                hint=f"give the {kind}'s number; names inside containers rarely agree",
-            ) from None
+            problems.append(
+                f"{key}: this system knows no {kind} {given!r}; give the {kind}'s number, because "
+                "names inside containers rarely agree"
+            )
+            return None
 
 
 def _templates(config: Config, sidecar: SidecarConfig) -> dict[str, Template]:

@@ -189,7 +189,7 @@ def repeated_key(world: World, client: Client) -> bool:
     if world.store.backend == "vault":
         text = world.planted().replace(b'"password":', b'"password": "first", "password":')
     else:
-        text = world.planted().replace(b'{"', b'{"Name": "first", "', 1)
+        text = world.planted().replace(b'"Name":', b'"Name": "first", "Name":')
     world.spoil(hostile.answer(text))
     return world.read(client) == "planted"
 

@@ -105,9 +105,9 @@ class TestOnMoto(BackendContract):
     supports_empty = False  # the service takes at least one character
 
     @pytest.fixture
-    def backend(self, moto, store):
-        self.url, self.store = moto, store
-        backend = backend_at(moto)
+    def backend(self, moto, store, news):
+        self.url, self.store, self.news = moto, store, news
+        backend = backend_at(moto, events_queue_url=news.url)
         yield backend
         backend.close()
 
@@ -127,6 +127,7 @@ class TestOnMoto(BackendContract):
                 self.store.create_secret(Name=locator, **value)
             except self.store.exceptions.ResourceExistsException:
                 self.store.put_secret_value(SecretId=locator, **value)
+            self.news.tell("Secret Label Updated", "aws.secretsmanager", locator)
 
     def remove(self, locator):
         self.store.delete_secret(SecretId=locator, ForceDeleteWithoutRecovery=True)

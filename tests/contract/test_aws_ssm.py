@@ -9,7 +9,7 @@ from secretbridge.document import select
 from secretbridge.errors import SecretMissing, VersionMissing
 from secretbridge.reference import Reference
 from secretbridge.testing import BackendContract
-from tests.servers.aws import REGION, FaultServer, clean_environment
+from tests.servers.aws import ENVIRONMENT, REGION, FaultServer, clean_environment
 
 pytest.importorskip("botocore")
 
@@ -39,6 +39,12 @@ class TestOnTheFaultServer(BackendContract):
 
     def locator(self, name):
         return f"/{name}"
+
+    def absent_version(self):
+        return "99"
+
+    def credentials(self, backend):
+        return [ENVIRONMENT["AWS_SECRET_ACCESS_KEY"]]
 
     def put(self, locator, body):
         self.server.parameters.put(locator, body.decode())
@@ -94,9 +100,9 @@ class TestOnMoto(BackendContract):
     supports_empty = False  # the service takes at least one character
 
     @pytest.fixture
-    def backend(self, moto, store):
-        self.url, self.store = moto, store
-        backend = backend_at(moto)
+    def backend(self, moto, store, news):
+        self.url, self.store, self.news = moto, store, news
+        backend = backend_at(moto, events_queue_url=news.url)
         yield backend
         backend.close()
 
@@ -106,11 +112,15 @@ class TestOnMoto(BackendContract):
     def locator(self, name):
         return f"/contract/{name}"
 
+    def absent_version(self):
+        return "99"
+
     def put(self, locator, body):
         with quiet():  # the test's own client is bare botocore, which logs what it sends
             self.store.put_parameter(
                 Name=locator, Value=body.decode(), Type="SecureString", Overwrite=True
             )
+            self.news.tell("Parameter Store Change", "aws.ssm", locator)
 
     def remove(self, locator):
         self.store.delete_parameter(Name=locator)

@@ -36,6 +36,7 @@ HARMLESS = frozenset(
         "fsdecode",
         "strerror",
         "urandom",
+        "getcwd",
         "major",
         "minor",
         "umask",

@@ -21,12 +21,13 @@ def tally(harness: str, *arguments: str, timeout: float) -> dict:
     """Return what the harness has counted, or skip where it cannot run."""
     if memory() is None:
         pytest.skip("no writable tmpfs: neither $XDG_RUNTIME_DIR nor /dev/shm")
+    path = [str(ROOT), str(ROOT / "sidecar"), os.environ.get("PYTHONPATH", "")]
     result = subprocess.run(
         [sys.executable, "-m", f"tests.fault.{harness}", "--json", *arguments],
         capture_output=True,
         text=True,
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'sidecar'}"},
+        env={**os.environ, "PYTHONPATH": ":".join(filter(None, path))},
         timeout=timeout,
         check=False,
     )

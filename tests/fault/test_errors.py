@@ -25,7 +25,7 @@ from .shapes import SHAPES
 
 FAILURES = (
     *(errno.EIO, errno.ENOSPC, errno.EMFILE, errno.EACCES, errno.EROFS, errno.EDQUOT),
-    *(errno.ENOMEM, errno.EPERM, errno.EBUSY),
+    *(errno.EINTR, errno.ENOMEM, errno.EPERM, errno.EBUSY),
 )
 IN_PROCESS = [name for name in SHAPES if not name.startswith("recovery after")]
 

@@ -241,6 +241,13 @@ def test_a_credential_that_expires_in_flight_costs_readers_nothing(
     assert reading.state()["error"] is None
 
 
+def test_a_store_that_takes_its_time_within_the_deadline_is_waited_for(store: Stand) -> None:
+    backend = store.connect()
+    store.gate.delay(0.4)
+    outcome = fetch(backend, store, 20)
+    assert isinstance(outcome, Document), outcome
+
+
 def test_a_burst_of_failures_is_ridden_out(store: Stand, reading: Reading) -> None:
     store.gate.spoil(store.words()["broken"], store.is_read, times=5)
     store.put(f"{CANARY}-2")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from secretbridge.testing import watch_for
+from secretbridge.testing import look_at, watch_for
 from secretbridge_sidecar.admin import ask
 
 __all__ = ["CANARY", "Place", "memory_directory"]
@@ -130,3 +130,4 @@ class Place:
             if process.poll() is None:
                 process.kill()
             process.wait()
+        look_at(self.log(), "the log of the sidecar")

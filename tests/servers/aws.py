@@ -46,13 +46,26 @@ from ._aws_secrets import (
 
 __all__ = [
     "ACCOUNT",
+    "CALLER",
     "DENIED",
     "DENIED_PARAMETER",
+    "ENVIRONMENT",
+    "HANG",
     "MARKED",
     "MISSING",
     "MISSING_VALUE",
+    "RAW",
     "REGION",
+    "RESET",
+    "STS_SKEWED",
+    "THROTTLED",
+    "Call",
     "FaultServer",
+    "Reply",
+    "clean_environment",
+    "error",
+    "moto_server",
+    "sts_answer",
 ]
 
 ENVIRONMENT = {

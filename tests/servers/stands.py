@@ -31,7 +31,16 @@ from .gate import Gate, Request, say
 from .hostile import Behaviour
 from .vault import VaultServer
 
-__all__ = ["STANDS", "Stand", "VaultStand", "stand"]
+__all__ = [
+    "STANDS",
+    "AwsSsmStand",
+    "AwsStand",
+    "Stand",
+    "VaultStand",
+    "environment",
+    "refused",
+    "stand",
+]
 
 
 class Stand:
@@ -280,6 +289,7 @@ class AwsSsmStand(AwsStand):
 
 
 def refused(code: str, message: str, status: int = 400) -> Behaviour:
+    """Answer as AWS's services word a refusal."""
     return say(status, {"__type": code, "message": message})
 
 
@@ -314,12 +324,12 @@ def stand(name: str) -> Iterator[Stand]:
     """Make the stand called ``name``, in an environment that holds nothing else of any store."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="secretbridge-stand-")))
-        stack.enter_context(_environment(folder))
+        stack.enter_context(environment(folder))
         yield stack.enter_context(STANDS[name](folder))
 
 
 @contextmanager
-def _environment(folder: Path) -> Iterator[None]:
+def environment(folder: Path) -> Iterator[None]:
     """Take every variable of AWS, of Vault and of proxies away, and put it back afterwards."""
     ambient = ("AWS_", "VAULT_", "BAO_")
     before = dict(os.environ)

@@ -22,7 +22,7 @@ stores:
 secrets:
   db_password: file:db#/password
   night_key: {reference: "file://night/key", refresh: 10m, max_stale: 2d}
-cache: {refresh: 90, max_stale: 500ms}
+cache: {refresh: 90, max_stale: 500ms, grace: 2m, refresh_floor: 0}
 sidecar:
   target: out
   mode: "0440"
@@ -59,6 +59,7 @@ def load(path: Path, text: str) -> Config:
 def test_times_are_seconds(directory: Path) -> None:
     config = load(directory / "c.yaml", WHOLE)
     assert (config.cache.refresh, config.cache.max_stale) == (90.0, 0.5)
+    assert (config.cache.grace, config.cache.refresh_floor) == (120.0, 0.0)
     assert config.secrets["night_key"].refresh == 600.0
     assert config.secrets["night_key"].max_stale == 172_800.0
     assert config.secrets["db_password"].refresh is None
@@ -169,6 +170,7 @@ def test_a_file_that_says_nothing_is_an_empty_configuration(text: str, directory
     config = load(directory / "c.yaml", text)
     assert (config.stores, config.secrets, config.sidecar) == ({}, {}, None)
     assert (config.cache.refresh, config.cache.max_stale) == (300.0, 3600.0)
+    assert (config.cache.grace, config.cache.refresh_floor) == (30.0, 1.0)
 
 
 def test_anchors_and_merges_may_be_used(directory: Path) -> None:

@@ -82,6 +82,31 @@ def test_where_no_child_can_read_it_the_file_is_read_here(
     assert Reading(file).config().path == str(file)
 
 
+def test_what_a_plugin_prints_while_it_loads_does_not_get_into_the_answer(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "yaml.py").write_text(
+        f"print('hello')\nimport sys; sys.path.remove({str(tmp_path)!r}); del sys.modules['yaml']\n"
+        "import yaml; sys.modules['yaml'] = yaml\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    reading = Reading(file)
+    child = reading._child
+    assert child is not None
+    assert reading.config().path == str(file)
+    assert child.returncode == 0
+
+
+def test_half_an_answer_is_none(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = tmp_path / "python"
+    script.write_text("#!/bin/sh\nprintf nonsense\n")
+    script.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(script))
+    assert Reading(file).config().path == str(file)
+
+
 def test_no_child_stays_behind(file: Path) -> None:
     reading = Reading(file)
     child = reading._child

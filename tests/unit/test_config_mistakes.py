@@ -55,7 +55,7 @@ CASES = [
         "a misspelt key",
         "cache.max_stal",
         "unknown key",
-        "did you mean 'max_stale'? the keys here are max_stale, refresh",
+        "did you mean 'max_stale'? the keys here are grace, max_stale, refresh, refresh_floor",
         "cache:\n  refresh: 5m\n  max_stal: 1h  #!\n",
         "[cache]\nrefresh = '5m'\nmax_stal = '1h'  #!\n",
     ),

@@ -2,7 +2,8 @@
 
 A block below the comment ``<!-- runs in the tests -->`` is run, all those of one page as one shell
 session, as a reader would paste them. A block below ``<!-- is printed in the tests -->`` has to be
-among what the session prints; only durations may differ. Every other example is at least parsed.
+among what the session prints; only durations may differ. Blocks of ``pycon`` are one session of the
+interpreter, and have to print what they show. Every other example is at least parsed.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from tempfile import TemporaryDirectory
 import pytest
 import yaml
 
+import secretbridge
+from secretbridge import Broker, Changes, Handle, Reference, Secret, _start
 from secretbridge_sidecar.templates import Template
 
 ROOT = Path(__file__).parents[2]
@@ -99,6 +102,8 @@ def test_an_example_is_what_it_says(example: Example) -> None:
         case "python" if ">>> " in example.text:
             test = doctest.DocTestParser().get_doctest(example.text, {}, str(example), None, 0)
             assert doctest.DocTestRunner().run(test).failed == 0
+        case "pycon":
+            assert doctest.DocTestParser().get_examples(example.text, str(example))
         case "python":
             compile(example.text, str(example), "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
         case "yaml":
@@ -119,6 +124,58 @@ def test_an_example_is_what_it_says(example: Example) -> None:
             pass
         case _:
             pytest.fail(f"{example}: no rule for {example.language!r}; add one here")
+
+
+@pytest.mark.parametrize(
+    "page",
+    sorted({example.page for example in EXAMPLES if example.language == "pycon"}),
+    ids=lambda page: str(page.relative_to(ROOT)),
+)
+def test_the_interpreter_session_of_a_page_goes_as_shown(
+    page: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SECRETBRIDGE_CONFIG", "set by the session, and put back afterwards")
+    monkeypatch.setattr(secretbridge, "_default", None)
+    monkeypatch.setattr(_start, "_broker", None)
+    session = [example for example in EXAMPLES if example.page == page]
+    names: dict[str, object] = {}
+    for example in session:
+        if example.language == "pycon":
+            test = doctest.DocTestParser().get_doctest(example.text, names, str(example), None, 0)
+            assert doctest.DocTestRunner().run(test, clear_globs=False).failed == 0, str(example)
+            names = test.globs
+    if _start._broker is not None:
+        _start._broker.close()
+
+
+def test_every_public_name_has_an_example_that_runs() -> None:
+    run = "\n".join(
+        example.text
+        for example in EXAMPLES
+        if example.language == "pycon" or (example.language == "python" and ">>> " in example.text)
+    )
+    table = "\n".join(page.read_text() for page in PAGES if page.name == "python-api.md")
+    errors = {name for name in secretbridge.__all__ if is_error(getattr(secretbridge, name))}
+    missing = [
+        *(f"secretbridge.{name}" for name in secretbridge.__all__ if not in_use(name, run)),
+        *(
+            f"{kind.__name__}.{name}"
+            for kind in (Broker, Changes, Handle, Reference, Secret)
+            for name in vars(kind)
+            if not name.startswith(("_", "before_fork", "after_fork")) and not in_use(name, run)
+        ),
+    ]
+    # Not each error is raised for show, but each is told of.
+    assert [m for m in missing if m.rpartition(".")[2] not in errors] == []
+    assert [name for name in errors if f"`{name}`" not in table] == []
+
+
+def is_error(found: object) -> bool:
+    return isinstance(found, type) and issubclass(found, Exception)
+
+
+def in_use(name: str, text: str) -> bool:
+    return re.search(rf"\b{re.escape(name)}\b", text) is not None
 
 
 @pytest.mark.parametrize(
@@ -163,7 +220,7 @@ def test_the_session_of_a_page_can_be_pasted(page: Path) -> None:
 
 def timeless(text: str) -> str:
     """Return ``text`` with every length of time replaced, as these differ from run to run."""
-    return re.sub(r"\b\d+(ms|s)\b", "a moment", text)
+    return re.sub(r"\b[\d.]+(ms|s)\b", "a moment", text)
 
 
 def memory() -> str:

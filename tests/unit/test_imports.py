@@ -37,11 +37,11 @@ LAYERS = (
     "secretbridge._landlock secretbridge.redact secretbridge._fingerprints secretbridge._forms",
     "secretbridge.broker secretbridge._cache secretbridge._calls secretbridge._changes "
     "secretbridge._driver secretbridge._early secretbridge._exit secretbridge._fork "
-    "secretbridge._former secretbridge._handle secretbridge._imports secretbridge._moments "
-    "secretbridge._news "
-    "secretbridge._prefetch secretbridge._probing secretbridge._snapshot secretbridge._spawn "
-    "secretbridge._start secretbridge._status secretbridge._stores secretbridge._subscribers "
-    "secretbridge._turns",
+    "secretbridge._former secretbridge._handle secretbridge._log secretbridge._imports "
+    "secretbridge._moments secretbridge._news secretbridge._prefetch "
+    "secretbridge._probing secretbridge._snapshot secretbridge._spawn "
+    "secretbridge._start secretbridge._status secretbridge._stores "
+    "secretbridge._subscribers secretbridge._turns",
     "secretbridge",  # the package itself: the names that it offers, all of them lazily
     "secretbridge_sidecar secretbridge.settings secretbridge.adapters secretbridge.cli "
     "secretbridge.__main__ "
@@ -94,10 +94,12 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "pydantic_settings": ("secretbridge.config", "secretbridge.settings"),
     "pytest": ("secretbridge.testing",),
     # An adapter is imported by an application that has the library that it is for.
+    "amqp": ("secretbridge.adapters.kombu",),
     "boto3": ("secretbridge.adapters.boto3", "secretbridge.adapters._botocore"),
     "django": ("secretbridge.adapters.django",),
     "flask": ("secretbridge.adapters.flask",),
     "httpx": ("secretbridge.adapters._httpx",),
+    "kombu": ("secretbridge.adapters.kombu",),
     "pika": ("secretbridge.adapters.pika",),
     "psycopg": ("secretbridge.adapters.psycopg", "secretbridge.adapters.django.postgresql"),
     "psycopg_pool": ("secretbridge.adapters.psycopg", "secretbridge.adapters._psycopg_pool"),
@@ -106,7 +108,10 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
 }
 """Which modules (with what is inside them) may import which library."""
 
-BROUGHT = {"django", "flask", "httpx", "pika", "psycopg", "psycopg_pool", "redis", "sqlalchemy"}
+BROUGHT = {
+    *["amqp", "django", "flask", "httpx", "kombu", "pika", "psycopg", "psycopg_pool", "redis"],
+    "sqlalchemy",
+}
 """Libraries of the applications that use an adapter; none of them is a dependency."""
 
 HEAVY = frozenset(

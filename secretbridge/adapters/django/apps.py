@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from django.apps import AppConfig
+from typing import TYPE_CHECKING
 
 from . import follow_secret_keys
+
+if TYPE_CHECKING:
+    AppConfig = object  # Django has no types
+else:
+    from django.apps import AppConfig
 
 __all__ = ["SecretbridgeConfig"]
 
 
-class SecretbridgeConfig(AppConfig):  # type: ignore[misc] # django has no types
+class SecretbridgeConfig(AppConfig):
     """Starts to follow when Django has read its settings."""
 
     name = "secretbridge.adapters.django"

@@ -41,7 +41,7 @@ class KeyFile:
     """A file of exactly 32 random bytes, mode 0600 or less, owned by whoever uses it."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = os.fspath(path)
+        self.path: str = os.fspath(path)
 
     def __repr__(self) -> str:
         return f"KeyFile({self.path!r})"
@@ -123,7 +123,7 @@ class PassphraseFile:
     """A file whose content, less one final newline, is the passphrase."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = os.fspath(path)
+        self.path: str = os.fspath(path)
 
     def __repr__(self) -> str:
         return f"PassphraseFile({self.path!r})"

@@ -83,7 +83,7 @@ class LocalStore:
         urandom: Callable[[int], bytes] = os.urandom,
     ) -> None:
         """Name a store without touching it. ``clock`` returns seconds since the epoch."""
-        self.path = os.path.abspath(path)
+        self.path: str = os.path.abspath(path)
         self._credential = credential
         self._clock = clock
         self._urandom = urandom

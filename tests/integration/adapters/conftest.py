@@ -36,7 +36,7 @@ def role(postgres: Postgres) -> Iterator[Callable[[str], object]]:
 
     def change(password: str) -> None:
         statement = sql.SQL("ALTER ROLE app PASSWORD {}").format(sql.Literal(password)).as_string()
-        postgres.execute(statement.replace("%", "%%"))
+        postgres.execute(statement)
 
     yield change
     postgres.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'app'")

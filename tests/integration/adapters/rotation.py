@@ -104,6 +104,7 @@ class Rotation:
             over.set()
             for worker in workers:
                 worker.join()
+        print(tally)  # the row of the table: `pytest -rP` shows it
         return tally
 
     async def arun(self, operate: Callable[[], Awaitable[object]], *, tasks: int = 8) -> Tally:
@@ -128,6 +129,7 @@ class Rotation:
         finally:
             over.set()
             await asyncio.gather(*workers)
+        print(tally)
         return tally
 
     def _rotate_on_time(self) -> None:

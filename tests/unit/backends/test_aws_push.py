@@ -1,6 +1,7 @@
 """News from a queue: what events tell, and a listener that nothing stops for good."""
 
 import json
+import threading
 
 import pytest
 
@@ -8,7 +9,15 @@ from secretbridge.backends._aws_errors import Refused
 from secretbridge.backends._aws_push import SqsChanges, names_in, same_secret
 from secretbridge.backends.aws import SecretsManagerBackend
 from secretbridge.errors import BackendUnavailable, ConfigError, SecretTooLarge
-from tests.servers.aws import ACCOUNT, REGION, clean_environment, moto_server
+from tests.servers.aws import (
+    ACCOUNT,
+    HANG,
+    REGION,
+    FaultServer,
+    Reply,
+    clean_environment,
+    moto_server,
+)
 
 ARN = f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:app/db-AbCdEf"
 QUEUE = f"https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/news"
@@ -373,6 +382,35 @@ def test_events_that_moto_routes_arrive_and_are_deleted(monkeypatch):
         assert heard == ["app/db"]
         left = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["All"])["Attributes"]
         assert int(left["ApproximateNumberOfMessagesNotVisible"]) == 0
+
+
+@pytest.mark.parametrize("has_polled", [False, True], ids=["the first poll", "a later one"])
+def test_closing_the_store_ends_the_poll_that_is_under_way(monkeypatch, caplog, has_polled):
+    # A poll that outlived its process would take the next one's news along.
+    clean_environment(monkeypatch)
+    asked, over = threading.Event(), threading.Event()
+    with FaultServer() as server:
+        if has_polled:
+            server.fail(Reply(b"{}"), "ReceiveMessage", times=1)
+        server.fail(HANG, "ReceiveMessage")
+        server.on_call = lambda call: (
+            asked.set() if server.calls["ReceiveMessage"] == 1 + has_polled else None
+        )
+        queue = f"{server.url}/{ACCOUNT}/news"
+        backend = SecretsManagerBackend.create(
+            "aws-sm", {"region": REGION, "endpoint_url": server.url, "events_queue_url": queue}
+        )
+        listening = threading.Thread(
+            target=lambda: backend.changes(over.is_set, lambda names: None), daemon=True
+        )
+        listening.start()
+        assert asked.wait(20)
+        over.set()
+        backend.close()
+        listening.join(10)
+        assert not listening.is_alive()
+        assert server.calls == {"ReceiveMessage": 1 + has_polled}, "it polled again"
+    assert caplog.records == []
 
 
 def test_a_store_without_a_queue_pushes_nothing():

@@ -98,6 +98,26 @@ def test_threads_have_connections_of_their_own():
         assert server.connections == 4
 
 
+def test_closing_ends_a_request_that_is_under_way():
+    asked = threading.Event()
+    ended = []
+
+    def hang(connection):
+        connection.read_request()
+        asked.set()
+        connection.wait(600)
+
+    with HostileServer(hang) as server:
+        client = transport(server, timeout=60.0)
+        thread = threading.Thread(target=lambda: ended.append(failure(client, seconds=60.0)))
+        thread.start()
+        assert asked.wait(10)
+        client.close()
+        thread.join(10)
+        assert type(ended[0]) is BackendUnavailable
+        assert server.connections == 1
+
+
 def test_a_connection_that_the_server_closed_meanwhile_is_replaced():
     with HostileServer(hostile.raw(response())) as server:
         client = transport(server)

@@ -275,6 +275,19 @@ def test_an_event_that_overtakes_its_version_is_read_until_it_is_there(server, c
         assert json.loads(one(backend).body) == {"p": "second"}
 
 
+def test_a_version_is_still_expected_after_a_read_that_failed(server, connect):
+    backend = connect(server)
+    pauses = []
+    backend._pause = pauses.append
+    assert one(backend).version == "1"
+    backend._reader.expect("kv/app", 2)
+    server.script("kv/data/app", [Scripted(500, '{"errors":["x"]}')])
+    assert not isinstance(one(backend), Document)
+    assert pauses == []
+    assert one(backend).version == "1"
+    assert pauses != []
+
+
 def test_a_version_that_never_comes_is_waited_for_once_and_a_moment(server, connect):
     backend = connect(server)
     pauses = []

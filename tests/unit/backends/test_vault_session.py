@@ -472,6 +472,17 @@ def test_a_lease_of_a_token_at_its_maximum_gets_shorter_and_a_new_one_has_the_ne
     assert one(backend, f"vault:{locator}").lease.duration > 3000
 
 
+def test_a_new_lease_hangs_on_a_token_with_at_least_half_of_its_life_left(server, by_role, clock):
+    locator = server.dynamic_role(ttl=86400, max_ttl=864000)
+    backend = by_role(ttl=3600, max_ttl=864000)
+    assert works(backend)
+    clock.advance(1900)
+    assert works(backend)
+    assert server.count(RENEW) == 0, "for a plain read the token is young enough"
+    assert one(backend, f"vault:{locator}").lease.duration == 3600
+    assert server.count(RENEW) == 1
+
+
 def test_many_leases_do_not_pile_up_in_memory(server, by_role, clock):
     backend = by_role(ttl=360000, max_ttl=3600000)
     locator = server.dynamic_role(ttl=10, max_ttl=10)

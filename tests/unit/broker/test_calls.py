@@ -107,3 +107,29 @@ def test_a_reader_calls_itself_when_no_thread_can_be_started(store, monkeypatch)
         monkeypatch.setattr(threading.Thread, "start", refuse)
         found = broker.get_many(["fake:app/0", "other:app/0"])
         assert [secret.reveal() for secret in found.values()] == ["x", "y"]
+
+
+def test_threads_that_never_come_back_are_not_waited_for(calls, store, events):
+    with store.hold():
+        for number in range(8):
+            with calls._lock:
+                calls.start(fetch(number))
+        store.wait_for_calls(8)
+        calls._clock = lambda: store._clock() + 61.0
+        with calls._lock:
+            calls.start(fetch(8))
+        store.wait_for_calls(9)
+    wait_until(lambda: len(events) == 9)
+    wait_until(lambda: calls._busy == {})
+
+
+def test_a_fault_of_our_own_costs_no_thread_of_the_crew(calls, events, caplog):
+    def broken(event):
+        raise RuntimeError("canary")
+
+    calls._finish = broken
+    with calls._lock:
+        calls.start(fetch(0))
+    wait_until(lambda: calls._busy == {})
+    assert "RuntimeError" in caplog.text
+    assert "canary" not in caplog.text

@@ -135,3 +135,12 @@ def test_whoever_waits_for_a_version_asks_ever_more_slowly():
         with pytest.raises(BackendUnavailable, match="no newer version than 1"):
             broker.wait_for("token", "2", timeout=0.5)
         assert 3 <= store.fetch_calls <= 8  # at 0, 20, 60, 140, 300 ms after the first get
+
+
+def test_whoever_waits_does_not_spin_also_without_a_floor():
+    store = FakeBackend()
+    store.put("app/token", "one")
+    with Broker({"fake": store}, NAMES, refresh_floor=0.0) as broker:
+        rejected = broker.get("token")
+        broker.replacement("token", rejected, timeout=0.3)
+        assert store.fetch_calls <= 17

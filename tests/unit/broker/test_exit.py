@@ -80,6 +80,26 @@ print("ended", time.monotonic() - begin < 3)
     assert run(program)[0] == ["ended True"]
 
 
+def test_several_brokers_share_the_time_that_there_is():
+    program = """
+class Slow(FakeBackend):
+    def revoke(self, lease, deadline):
+        time.sleep(deadline.remaining())
+
+others = []
+for _ in range(5):
+    slow = Slow()
+    slow.put("app/token", "t0ken")
+    slow.lease("app/token", 600.0)
+    others.append(secretbridge.Broker({"fake": slow}))
+    others[-1].get("fake:app/token")
+begin = time.monotonic()
+atexit._run_exitfuncs()
+print("ended", time.monotonic() - begin < 3)
+"""
+    assert run(program)[0] == ["ended True"]
+
+
 def test_a_callback_that_hangs_does_not_hold_up_the_end():
     program = """
 broker.get("token")

@@ -85,6 +85,24 @@ def test_what_was_being_fetched_for_a_handle_is_fetched_in_the_child_at_once(sto
         assert in_child(child) == "t0ken"
 
 
+def test_children_do_not_all_refresh_at_the_moment_of_their_parent(store, clock):
+    with Broker({"fake": store}, NAMES, clock=clock, random=lambda: 0.5) as broker:
+        broker.get("token")
+        due_in = broker.status()[2]["due_in"]
+        child = in_child(lambda: broker.status()[2]["due_in"])
+        assert 0.9 * due_in <= float(child) < due_in
+
+
+def test_a_backend_that_breaks_after_a_fork_does_not_take_the_other_brokers_along(store):
+    def broken():
+        raise RuntimeError
+
+    bad = FakeBackend()
+    bad.after_fork = broken
+    with Broker({"fake": bad}), Broker({"fake": store}, NAMES) as broker, Broker({"fake": bad}):
+        assert in_child(lambda: broker.get("token").reveal()) == "t0ken"
+
+
 def test_a_grandchild_starts_over_as_well(store):
     with Broker({"fake": store}, NAMES, refresh=0.02) as broker:
         broker.on_change("token", print)
@@ -289,3 +307,29 @@ def test_what_another_thread_was_importing_is_imported_anew_in_the_child(
             gate.set()
             importer.join(20)
     assert sys.modules.pop("slowly_imported").FINISHED
+
+
+def test_a_signal_handler_that_forks_in_the_middle_of_a_decision_is_not_locked_up(broker):
+    broker.get("token")
+    with broker._driver.lock:  # held by this very thread, as when a signal has interrupted it
+        assert in_child(lambda: broker.get("fake:app/db#user").reveal()) == "app"
+    assert broker.get("token").reveal() == "t0ken"
+
+
+def test_brokers_that_are_made_during_a_fork_do_not_disturb_it(broker):
+    stopping = threading.Event()
+
+    def make():
+        while not stopping.is_set():
+            Broker(stores={})
+
+    makers = [threading.Thread(target=make) for _ in range(3)]
+    for maker in makers:
+        maker.start()
+    try:
+        for _ in range(30):
+            assert in_child(lambda: broker.get("token").reveal()) == "t0ken"
+    finally:
+        stopping.set()
+        for maker in makers:
+            maker.join()

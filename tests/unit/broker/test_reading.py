@@ -17,6 +17,7 @@ from secretbridge.errors import (
     SecretExpired,
     SecretMissing,
 )
+from secretbridge.testing import FakeBackend
 
 from .scenes import NAMES, wait_until
 
@@ -218,3 +219,12 @@ def test_a_backend_that_loses_answers_is_found_out(store):
     store.fetch = lambda requests, deadline: []
     with Broker({"fake": store}, NAMES) as broker, pytest.raises(Exception, match="0 of 1"):
         broker.get("token")
+
+
+def test_brokers_of_one_process_know_nothing_of_each_other(store, clock):
+    other = FakeBackend(clock=clock)
+    other.put("app/token", "another")
+    with Broker({"fake": store}, NAMES) as first, Broker({"fake": other}, NAMES) as second:
+        assert (first.get("token").reveal(), second.get("token").reveal()) == ("t0ken", "another")
+        first.close()
+        assert second.get("token").reveal() == "another"

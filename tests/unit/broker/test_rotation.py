@@ -134,9 +134,67 @@ def test_each_name_may_have_a_policy_of_its_own(store, clock):
         }
 
 
-def test_status_tells_everything_but_values(broker):
-    assert [row["state"] for row in broker.status()] == ["empty"] * 3
-    broker.prefetch()
-    rows = broker.status()
-    assert [row["state"] for row in rows] == ["fresh"] * 3
-    assert "t0ken" not in json.dumps(rows)
+def test_a_watcher_that_raises_is_reported_by_type_and_is_no_readers_fault(broker, store, caplog):
+    def wake():
+        raise ValueError("canary")
+
+    broker.watch(["token"], wake)
+    wait_until(lambda: "ValueError" in caplog.text)
+    assert broker.get("token").reveal() == "t0ken"
+    assert "canary" not in caplog.text
+
+
+def test_a_slow_callback_delays_no_refresh_and_no_watcher(store):
+    called, go_on, woken = threading.Event(), threading.Event(), []
+
+    def slow(secret):
+        called.set()
+        go_on.wait(30)
+
+    with Broker({"fake": store}, NAMES, refresh=0.01) as broker:
+        broker.prefetch()
+        broker.on_change("token", slow)
+        broker.watch(["db_user"], lambda: woken.append(True))
+        store.rotate("app/token", "two")
+        called.wait(30)
+        calls = store.fetch_calls
+        wait_until(lambda: store.fetch_calls > calls + 5)
+        woken.clear()
+        store.rotate("app/db", json.dumps({"user": "new", "password": "two"}))
+        wait_until(lambda: woken)
+        go_on.set()
+
+
+def test_a_fault_of_our_own_does_not_end_the_refreshing(store, caplog):
+    with Broker({"fake": store}, NAMES, refresh=0.01) as broker:
+        broker.prefetch()
+        step, faults = broker._driver.engine.step, [RuntimeError("canary")]
+
+        def faulty(now, event):
+            if faults and type(event).__name__ == "Tick":
+                raise faults.pop()
+            return step(now, event)
+
+        broker._driver.engine.step = faulty
+        broker.on_change("token", lambda secret: None)
+        wait_until(lambda: not faults)
+        calls = store.fetch_calls
+        wait_until(lambda: store.fetch_calls > calls)
+    assert "RuntimeError" in caplog.text
+    assert "canary" not in caplog.text
+
+
+def test_a_fault_of_our_own_does_not_end_the_telling(store, caplog):
+    seen = []
+
+    def broken(change):
+        raise RuntimeError("canary")
+
+    with Broker({"fake": store}, NAMES, refresh=0.01) as broker:
+        broker.prefetch()
+        broker._subscribers.subscribe("token", broken)
+        broker.on_change("token", lambda secret: seen.append(secret.reveal()))
+        store.rotate("app/token", "two")
+        wait_until(lambda: seen == ["two"])
+    assert "RuntimeError" in caplog.text
+    assert "canary" not in caplog.text

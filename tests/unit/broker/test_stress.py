@@ -81,8 +81,9 @@ class World:
 
     def fail(self):
         for _ in self.turns():
+            self.store.heal()  # or what nobody has run into yet would add up to an outage without end
             self.store.fail(BackendUnavailable("away"), times=1)
-            time.sleep(0.02)
+            time.sleep(0.1)
 
     def read(self):
         seen = {}

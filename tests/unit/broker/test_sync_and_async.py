@@ -278,6 +278,7 @@ def a_version_is_waited_for(scene):
     scene.get("token")
     scene.store.rotate("app/token", "two")
     assert scene.wait_for("token", "2", timeout=20.0).reveal() == "two"
+    assert scene.wait_for("token", 2).reveal() == "two"
     assert scene.wait_for("token", "1").reveal() == "two"  # passed already
 
 

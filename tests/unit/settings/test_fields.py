@@ -419,3 +419,42 @@ def test_assignment_is_validated_as_construction_is(broker):
         settings.model.port = 3
     settings.model.port = SecretStr("3")
     assert settings.model.port == 3
+
+
+# The environment is looked at only where it can have something --------------------------------
+
+
+@pytest.mark.parametrize(
+    ("variable", "config", "alias"),
+    [
+        ("APP_HOST", {"env_prefix": "app_"}, None),
+        ("ANOTHER", {}, "another"),
+        ("APP_ANOTHER", {"env_prefix": "app_", "env_prefix_target": "all"}, "another"),
+        ("second", {}, AliasChoices("first", "second")),
+    ],
+)
+def test_a_variable_is_found_by_every_name_that_it_may_have(
+    monkeypatch, broker, variable, config, alias
+):
+    monkeypatch.setenv(variable, "db.local")
+    field: Any = Field("localhost") if alias is None else Field("localhost", validation_alias=alias)
+
+    class Settings(BaseSettings):
+        model_config = SettingsConfigDict(**config)
+        host: str = field
+        token: Secret = from_secret("token")
+
+    assert Settings(_broker=broker).host == "db.local"
+
+
+def test_a_variable_of_a_nested_field_is_found(monkeypatch, broker):
+    monkeypatch.setenv("APP_OUTER__POOL__SIZE", "3")
+
+    class Outer(BaseModel):
+        pool: Pool
+
+    class Settings(BaseSettings):
+        model_config = SettingsConfigDict(env_prefix="app_", env_nested_delimiter="__")
+        outer: Outer
+
+    assert Settings(_broker=broker).outer.pool.size == 3

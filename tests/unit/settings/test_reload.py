@@ -156,14 +156,41 @@ def test_after_the_end_nothing_reloads(settings, store, broker):
     assert settings.token.reveal() == "t-1"
 
 
-def test_the_files_of_secrets_dir_are_followed_too(tmp_path):
-    class Files(BaseSettings):
-        model_config = SettingsConfigDict(secrets_dir=tmp_path)
-        text: str
+class Files(BaseSettings):
+    text: str
 
-    (tmp_path / "text").write_text("one")
-    settings = Files()
-    (tmp_path / "text").write_text("two")
+
+def put(path, text):
+    fresh = path.with_name(".new")
+    fresh.write_text(text)
+    fresh.rename(path)
+
+
+def test_reload_reads_the_files_of_secrets_dir_again(tmp_path):
+    put(tmp_path / "text", "one")
+    settings = Files(_secrets_dir=tmp_path)
+    put(tmp_path / "text", "two")
     assert settings.reload() == {"text"}
     assert settings.text == "two"
-    settings.reload_on_change()()
+
+
+def test_the_files_of_secrets_dir_are_followed_too(tmp_path):
+    put(tmp_path / "text", "one")
+    settings = Files(_secrets_dir=tmp_path)
+    changes: queue.Queue[frozenset[str]] = queue.Queue()
+    end = settings.reload_on_change(changes.put)
+    put(tmp_path / "text", "two")
+    assert changes.get(timeout=20) == {"text"}
+    end()
+    assert settings.text == "two"
+
+
+def test_a_broker_can_be_given_in_a_form_that_type_checkers_know(broker, store):
+    store.put("token", "t-1")
+
+    class One(BaseSettings):
+        token: Secret = from_secret("token")
+        host: str = "localhost"
+
+    settings = One.from_broker(broker, host="given")
+    assert (settings.token.reveal(), settings.host) == ("t-1", "given")

@@ -13,7 +13,8 @@ import secretbridge.broker
 import secretbridge.testing._leak_watch
 import secretbridge.testing._taps
 import secretbridge.testing.fake  # noqa: F401
-from secretbridge.testing import LeakGuard, watch_for
+from secretbridge.testing import LeakGuard, look_at, watch_for
+from secretbridge.testing._leak_watch import LeakWatch
 from secretbridge.testing._spellings import cores, spellings
 
 pytest_plugins = "pytester"
@@ -384,6 +385,34 @@ def test_a_record_that_a_filter_drops_is_not_taken_for_seen(guard, log):
     assert len(guard.leaks()) == 1
 
 
+def test_a_record_that_every_handler_redacts_is_seen_as_they_show_it(guard, log):
+    from secretbridge import Reference, Secret, redact
+
+    logger, got = log
+    name, reference = "db", Reference.parse("file:db")
+    secret = Secret(b"correct horse battery staple", name=name, reference=reference)
+    undo = redact.install()
+    logger.debug("with %s", secret.reveal())
+    logger.warning("with %s", secret.reveal())
+    assert guard.leaks() == []
+    assert got == ["with **********"]
+    undo()
+    logger.debug("with %s", secret.reveal())
+    assert [leak.channel for leak in guard.leaks()] == ["log"]
+
+
+def test_a_record_that_one_handler_does_not_redact_is_seen_as_it_is(guard, log):
+    from secretbridge.redact import RedactingFilter
+
+    logger, _ = log
+    logger.handlers[0].addFilter(RedactingFilter())
+    plain = logging.NullHandler()
+    logger.addHandler(plain)
+    logger.debug(guard.canary())
+    logger.removeHandler(plain)
+    assert [leak.channel for leak in guard.leaks()] == ["log"]
+
+
 def test_a_level_that_the_application_has_set_is_respected(guard, log):
     logger, _ = log
     canary = guard.canary()
@@ -468,6 +497,28 @@ def test_a_stand_in_tells_the_guard_what_it_stores(guard):
     watch_for("battery staple", "app/db")
     guard.saw("stdout", "", "battery staple")
     assert len(guard.leaks()) == 1
+
+
+def test_what_a_process_has_written_elsewhere_can_be_looked_at(guard):
+    canary = guard.canary("the canary")
+    look_at(f"connected with {canary}", "the log of the worker")
+    [leak] = guard.leaks()
+    assert str(leak) == "the canary was seen, as it is, in child output: the log of the worker"
+
+
+def test_workers_of_a_distributed_run_are_counted_together(pytestconfig):
+    from types import SimpleNamespace
+
+    watch = LeakWatch(pytestconfig, everywhere=True)
+    for guarded, leaking in ((3, 1), (4, 0)):
+        config = SimpleNamespace(workeroutput={})
+        worker = LeakWatch(pytestconfig, everywhere=True)
+        worker._guarded, worker._leaking = guarded, leaking
+        worker.pytest_sessionfinish(SimpleNamespace(config=config))
+        watch.pytest_testnodedown(config)
+    told = []
+    watch.pytest_terminal_summary(SimpleNamespace(write_line=told.append))
+    assert told[0].startswith("secret leaks: 7 tests guarded, 1 with leaks")
 
 
 def test_a_test_that_shows_very_much_is_looked_through_on_the_way(guard, monkeypatch):

@@ -364,6 +364,14 @@ def test_every_error_of_the_tree_can_be_had_and_ends(error, fake):
     assert get("x") == "one"
 
 
+def test_the_key_may_be_left_out_before_an_error(fake):
+    fake["x"] = "one"
+    fake.fail(AccessDenied, times=1)
+    with pytest.raises(AccessDenied):
+        get("x")
+    assert get("x") == "one"
+
+
 def test_an_outage_ages_what_is_cached_until_it_may_not_be_served(fake):
     fake["x"] = "one"
     assert get("x") == "one"
@@ -511,6 +519,23 @@ def test_no_thread_is_left_behind():
         secretbridge.on_change("x", lambda secret: None)
         fake.rotate("x", "two")
     assert set(threading.enumerate()) - before == set()
+
+
+def test_the_threads_that_are_waited_for_are_those_of_a_broker(fake):
+    from secretbridge.testing import _settling
+
+    seen = set()
+
+    def look(*_):
+        seen.update(thread.name for thread in threading.enumerate())
+
+    fake["x"] = "one"
+    with fake.hold("x"):
+        secretbridge.on_change("x", look)
+        fake.store().wait_for_calls(1)
+        look()
+    fake.rotate("x", "two")
+    assert {*_settling._BUSY, _settling._TIMEKEEPER} <= seen
 
 
 def test_a_broker_from_before_is_neither_faked_nor_waited_for(tmp_path):
