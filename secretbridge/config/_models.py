@@ -42,6 +42,7 @@ __all__ = [
     "FileConfig",
     "HttpHook",
     "ListenConfig",
+    "PairCheck",
     "SidecarConfig",
     "SignalHook",
 ]
@@ -136,8 +137,16 @@ class ExecCheck(_Model):
     timeout: Interval = Field(default=10.0, description="end it after this long, as a veto")
 
 
+class PairCheck(_Model):
+    """Hold a file with a private key against another with its certificate, or the other way round."""
+
+    key_matches_certificate: str = Field(description="name of the file with the other half")
+
+
 def _kind_of_check(value: object) -> str:
-    return "exec check" if isinstance(value, dict) else "named check"
+    if not isinstance(value, dict):
+        return "named check"
+    return "pair check" if "key_matches_certificate" in value else "exec check"
 
 
 def _one_or_more(value: object) -> object:
@@ -146,7 +155,8 @@ def _one_or_more(value: object) -> object:
 
 Check = Annotated[
     Annotated[Literal["key_matches_certificate", "json"], Tag("named check")]
-    | Annotated[ExecCheck, Tag("exec check")],
+    | Annotated[ExecCheck, Tag("exec check")]
+    | Annotated[PairCheck, Tag("pair check")],
     Discriminator(_kind_of_check),
 ]
 
@@ -164,6 +174,9 @@ class FileConfig(_Model):
     )
     group: Principal | None = Field(
         default=None, description="group of the file, by number or name"
+    )
+    readers: list[Principal] = Field(
+        default=[], description="users who may read the file besides, by number or name"
     )
     secret: str | None = Field(default=None, description="the one secret that the file holds")
     template: ConfigPath | None = Field(default=None, description="template that is rendered")
@@ -234,6 +247,12 @@ class FileConfig(_Model):
             raise ValueError(
                 f"readers of {self.format} ignore a file that its group may read; "
                 'write mode: "0400" and give it to its reader with owner'
+            )
+        if self.format in PRIVATE and self.readers:
+            # With an access control list, the group's bits show its mask.
+            raise ValueError(
+                f"readers of {self.format} ignore a file that others are granted; "
+                "give it to its reader with owner, and leave out readers"
             )
         problem = problem_of(self.format, self.secrets, self.values)
         if problem is not None:

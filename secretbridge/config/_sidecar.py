@@ -20,6 +20,7 @@ __all__ = [
     "FileConfig",
     "HttpHook",
     "ListenConfig",
+    "PairCheck",
     "SidecarConfig",
     "SignalHook",
     "taken",
@@ -51,6 +52,7 @@ class FileConfig(_Block):
         "group",
         "mode",
         "owner",
+        "readers",
         "secret",
         "secrets",
         "section",
@@ -61,6 +63,7 @@ class FileConfig(_Block):
     mode: int | None
     owner: int | str | None
     group: int | str | None
+    readers: Sequence[int | str]
     secret: str | None
     template: Path | None
     concat: list[str]
@@ -69,7 +72,7 @@ class FileConfig(_Block):
     values: Mapping[str, str]
     dialect: str | None
     section: str | None
-    checks: Sequence[str | ExecCheck]
+    checks: Sequence[str | ExecCheck | PairCheck]
 
 
 class ExecCheck(_Block):
@@ -79,6 +82,14 @@ class ExecCheck(_Block):
 
     exec: list[str]
     timeout: float
+
+
+class PairCheck(_Block):
+    """Hold a file with a private key against the named one with its certificate, or vice versa."""
+
+    __slots__ = ("key_matches_certificate",)
+
+    key_matches_certificate: str
 
 
 class ExecHook(_Block):
@@ -167,6 +178,7 @@ _KINDS: dict[str, type[_Block]] = {
         FileConfig,
         HttpHook,
         ListenConfig,
+        PairCheck,
         SidecarConfig,
         SignalHook,
     )

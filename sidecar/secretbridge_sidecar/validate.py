@@ -20,14 +20,17 @@ from contextlib import suppress
 from hashlib import blake2b
 from typing import IO, TYPE_CHECKING
 
+from secretbridge.config import ExecCheck, PairCheck
 from secretbridge.errors import IntegrityError
 from secretbridge.redact import redact
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from secretbridge.config import ExecCheck, FileConfig
+    from secretbridge.config import FileConfig
     from secretbridge.generation.layout import FileSpec
+
+    Check = str | ExecCheck | PairCheck
 
 __all__ = ["Validator"]
 
@@ -58,31 +61,49 @@ class Validator:
         never shows a value. ``unwanted``: ends a program that runs, because nobody waits any more.
         """
         vetoes = []
-        for file in files:
-            checks = self._checks.get(file.name, ())
-            if not checks:
+        contents = {file.name: file.content for file in files}
+        for name, checks in self._checks.items():
+            if name not in contents:
+                continue  # a secret of it is optional, and missing
+            digest = self._digest(name, checks, contents)
+            if self._passed.get(name) == digest:
                 continue
-            digest = blake2b(file.content, key=self._key).digest()
-            if self._passed.get(file.name) == digest:
-                continue
-            reason = self._veto(checks, file.content, unwanted or threading.Event())
+            reason = self._veto(name, checks, contents, unwanted or threading.Event())
             if reason is None:
-                self._passed[file.name] = digest
+                self._passed[name] = digest
             else:
-                vetoes.append(f"file {file.name!r} is not published: {reason}")
+                vetoes.append(f"file {name!r} is not published: {reason}")
         if vetoes:
             raise IntegrityError("; ".join(vetoes), hint=_REMEDY)
 
+    def _digest(self, name: str, checks: Sequence[Check], contents: Mapping[str, bytes]) -> bytes:
+        """Return a keyed digest of all that the checks of a file look at."""
+        others = [c.key_matches_certificate for c in checks if isinstance(c, PairCheck)]
+        found = blake2b(key=self._key)
+        for looked_at in (name, *others):
+            content = contents.get(looked_at, b"")
+            found.update(len(content).to_bytes(8, "big") + content)
+        return found.digest()
+
     def _veto(
-        self, checks: Sequence[str | ExecCheck], content: bytes, unwanted: threading.Event
+        self,
+        name: str,
+        checks: Sequence[Check],
+        contents: Mapping[str, bytes],
+        unwanted: threading.Event,
     ) -> str | None:
+        content = contents[name]
         for check in checks:
             if check == "json":
                 reason = _json(content)
             elif check == "key_matches_certificate":
                 reason = _pair(content)
+            elif isinstance(check, PairCheck):
+                other = check.key_matches_certificate
+                reason = _pair(content + b"\n" + contents.get(other, b""))
+                reason = reason and f"with {other!r}, {reason}"
             else:
-                assert not isinstance(check, str)
+                assert isinstance(check, ExecCheck)
                 self.idle.clear()
                 try:
                     reason = _program(check, content, unwanted)

@@ -447,6 +447,14 @@ CASES = [
         "[sidecar.files]\nx = {format = 'pgpass', secrets = {password = 'db'}, mode = '0440'}  #!",
     ),
     sidecar(
+        "a password file that others are granted",
+        "files.x",
+        "readers of pgpass ignore a file that others are granted",
+        "leave out readers",
+        "files:\n  x: {format: pgpass, secrets: {password: db}, readers: [10002]}  #!",
+        "[sidecar.files]\nx = {format = 'pgpass', secrets = {password = 'db'}, readers = [10002]}  #!",
+    ),
+    sidecar(
         "a dialect of another format",
         "files.x",
         "dialect without dotenv",
@@ -469,6 +477,14 @@ CASES = [
         "write 'key_matches_certificate' or 'json'",
         "files:\n  x: {secret: db, validate: jsn}  #!",
         "[sidecar.files]\nx = {secret = 'db', validate = 'jsn'}  #!",
+    ),
+    sidecar(
+        "a check against a file that is none",
+        "files.x.validate",
+        "no file of this name",
+        "files are x",
+        "files:\n  x: {secret: db, validate: {key_matches_certificate: tls.crt}}  #!",
+        "[sidecar.files]\nx = {secret = 'db', validate = {key_matches_certificate = 'tls.crt'}}  #!",
     ),
     sidecar(
         "a check whose program is looked up",

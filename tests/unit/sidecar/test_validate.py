@@ -6,7 +6,7 @@ import time
 import pytest
 
 from secretbridge import Reference, Secret
-from secretbridge.config import ExecCheck, FileConfig
+from secretbridge.config import ExecCheck, FileConfig, PairCheck
 from secretbridge.errors import IntegrityError
 from secretbridge.generation.layout import FileSpec
 from secretbridge_sidecar.validate import Validator
@@ -60,6 +60,18 @@ def test_a_key_with_its_certificate_passes_in_any_order(pairs):
 def test_a_key_with_the_certificate_of_another_is_refused(pairs):
     content = pairs[0][1] + pairs[1][0]
     assert "first certificate is not that of its key" in veto(content, "key_matches_certificate")
+
+
+def test_a_key_and_its_certificate_may_be_in_two_files(pairs):
+    fields = dict.fromkeys(FileConfig.__slots__)
+    pair = PairCheck(key_matches_certificate="tls.crt")
+    found = Validator({"tls.key": FileConfig(**{**fields, "checks": [pair]})})
+    (certificate, key), (another, _) = pairs
+    found.check([FileSpec("tls.key", key), FileSpec("tls.crt", certificate)])
+    with pytest.raises(IntegrityError, match=r"'tls\.key'.*'tls\.crt', its first certificate"):
+        found.check([FileSpec("tls.key", key), FileSpec("tls.crt", another)])
+    with pytest.raises(IntegrityError, match=r"no certificate in PEM"):
+        found.check([FileSpec("tls.key", key)])
 
 
 @pytest.mark.parametrize(
