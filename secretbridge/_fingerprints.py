@@ -93,10 +93,13 @@ class Fingerprints:
             seen = stamp[0]
             now = set(secrets)
             for key in self._known.keys() - now:
-                self._forget(self._known.pop(key))
+                gone = self._known.pop(key, None)
+                if gone is not None:
+                    self._forget(gone)
             for key in now - self._known.keys():
                 view = views.get(key)
-                if view is not None:
+                # A signal handler that logs may have been here in the middle of the loop.
+                if view is not None and key not in self._known:
                     self._known[key] = digest = self._digest(view)
                     self._keep(digest, view)
             self._seen = seen

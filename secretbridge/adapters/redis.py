@@ -16,8 +16,11 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import ExponentialBackoff
 from redis.credentials import CredentialProvider as _Provider
 from redis.exceptions import AuthenticationError, ConnectionError
+from redis.retry import Retry
 
 from ._login import Credential, Key, Login
 
@@ -25,6 +28,11 @@ if TYPE_CHECKING:
     from ..broker import Broker
 
 __all__ = ["CredentialProvider", "async_client_options", "client_options"]
+
+_RETRIES = 8
+_FIRST_RETRY = 0.01
+_LONGEST_RETRY = 0.5
+"""Attempts of a command whose connection was closed, and the pauses between them in seconds."""
 
 _TWICE = 1.0
 """Seconds between two questions of one thread that look like a refusal."""
@@ -101,8 +109,10 @@ def client_options(
 ) -> dict[str, Any]:
     """Return arguments for :class:`redis.Redis` and its pools. Parameters: :class:`CredentialProvider`.
 
-    A refused password is replaced while the connection is made. What is raised in the end is redis-py's
-    :class:`AuthenticationError`, without frames that hold a value.
+    A refused password is replaced while the connection is made, and a command whose connection was
+    closed is tried again at once: a server may end the sessions of a former password, and redis-py's own
+    pauses would last a second. What is raised in the end is redis-py's :class:`AuthenticationError`,
+    without frames that hold a value.
     """
     provider = CredentialProvider(password, username=username, user=user, broker=broker)
 
@@ -121,7 +131,8 @@ def client_options(
 
         provider.login.run(attempt, _is_refused)
 
-    return {"credential_provider": provider, "redis_connect_func": connect}
+    retry = Retry(ExponentialBackoff(_LONGEST_RETRY, _FIRST_RETRY), _RETRIES)
+    return {"credential_provider": provider, "redis_connect_func": connect, "retry": retry}
 
 
 def async_client_options(
@@ -148,7 +159,8 @@ def async_client_options(
 
         await provider.login.arun(attempt, _is_refused)
 
-    return {"credential_provider": provider, "redis_connect_func": connect}
+    retry = AsyncRetry(ExponentialBackoff(_LONGEST_RETRY, _FIRST_RETRY), _RETRIES)
+    return {"credential_provider": provider, "redis_connect_func": connect, "retry": retry}
 
 
 def _is_refused(error: BaseException) -> bool:

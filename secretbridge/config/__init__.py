@@ -22,10 +22,12 @@ from .._value import Value, assign
 from ..errors import ConfigError
 from ._sidecar import (
     AuditConfig,
+    ExecCheck,
     ExecHook,
     FileConfig,
     HttpHook,
     ListenConfig,
+    PairCheck,
     SidecarConfig,
     SignalHook,
     taken,
@@ -45,10 +47,12 @@ __all__ = [
     "AuditConfig",
     "CacheConfig",
     "Config",
+    "ExecCheck",
     "ExecHook",
     "FileConfig",
     "HttpHook",
     "ListenConfig",
+    "PairCheck",
     "SecretConfig",
     "SidecarConfig",
     "SignalHook",
@@ -266,9 +270,13 @@ def _refuse_untrusted(source: Source, document: Document, is_found_here: bool) -
     if problem is None:
         return ()
     cause, remedy = problem
-    runs = document.sidecar is not None and any(
-        hasattr(hook, "exec") for hook in document.sidecar.on_change
-    )
+    sidecar = document.sidecar
+    programs: list[object] = []
+    if sidecar is not None:
+        programs += sidecar.on_change
+        for file in sidecar.files.values():
+            programs += file.checks
+    runs = any(hasattr(entry, "exec") for entry in programs)
     if runs or is_found_here:
         why = "it runs programs" if runs else "it was found in the working directory"
         message = f"{source.name}: {cause}, and {why}"

@@ -280,6 +280,8 @@ def check_files(source: Source, mistakes: list[Mistake]) -> None:
     for name, entry in files.items():
         path: Place = ("sidecar", "files", name)
         _check_content(source, mistakes, path, name, {} if entry is None else entry, known)
+        if isinstance(entry, dict):
+            _check_pairs(source, mistakes, (*path, "validate"), entry.get("validate"), files)
     hooks = sidecar.get("on_change")
     for index, hook in enumerate(hooks if isinstance(hooks, list) else ()):
         if isinstance(hook, dict):
@@ -314,6 +316,15 @@ def _check_content(
                 + did_you_mean(name, known, "secrets are"),
             )
         )
+
+
+def _check_pairs(
+    source: Source, mistakes: list[Mistake], path: Place, checks: object, files: Mapping[str, Any]
+) -> None:
+    for check in checks if isinstance(checks, list) else [checks]:
+        if isinstance(check, dict) and "key_matches_certificate" in check:
+            other = check["key_matches_certificate"]
+            _check_names(source, mistakes, path, [other], files, "file")
 
 
 def _check_constants(source: Source, mistakes: list[Mistake], path: Place, values: object) -> None:

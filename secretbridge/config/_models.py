@@ -37,10 +37,12 @@ from ._source import Source
 __all__ = [
     "AuditConfig",
     "Document",
+    "ExecCheck",
     "ExecHook",
     "FileConfig",
     "HttpHook",
     "ListenConfig",
+    "PairCheck",
     "SidecarConfig",
     "SignalHook",
 ]
@@ -126,6 +128,39 @@ class CacheEntry(_Model):
     )
 
 
+class ExecCheck(_Model):
+    """Ask a program whether a file may be published. It gets the content on standard input."""
+
+    exec: Annotated[list[str], AfterValidator(_values.argv)] = Field(
+        description="program (absolute path) and its arguments"
+    )
+    timeout: Interval = Field(default=10.0, description="end it after this long, as a veto")
+
+
+class PairCheck(_Model):
+    """Hold a file with a private key against another with its certificate, or the other way round."""
+
+    key_matches_certificate: str = Field(description="name of the file with the other half")
+
+
+def _kind_of_check(value: object) -> str:
+    if not isinstance(value, dict):
+        return "named check"
+    return "pair check" if "key_matches_certificate" in value else "exec check"
+
+
+def _one_or_more(value: object) -> object:
+    return value if isinstance(value, list) else [value]
+
+
+Check = Annotated[
+    Annotated[Literal["key_matches_certificate", "json"], Tag("named check")]
+    | Annotated[ExecCheck, Tag("exec check")]
+    | Annotated[PairCheck, Tag("pair check")],
+    Discriminator(_kind_of_check),
+]
+
+
 class FileConfig(_Model):
     """One file of a generation: its rights, and what it is made of.
 
@@ -139,6 +174,9 @@ class FileConfig(_Model):
     )
     group: Principal | None = Field(
         default=None, description="group of the file, by number or name"
+    )
+    readers: list[Principal] = Field(
+        default=[], description="users who may read the file besides, by number or name"
     )
     secret: str | None = Field(default=None, description="the one secret that the file holds")
     template: ConfigPath | None = Field(default=None, description="template that is rendered")
@@ -170,6 +208,10 @@ class FileConfig(_Model):
     )
     section: Annotated[str, AfterValidator(_values.section)] | None = Field(
         default=None, description="section of a my.cnf"
+    )
+
+    checks: Annotated[list[Check], BeforeValidator(_one_or_more)] = Field(
+        default=[], alias="validate", description="what may veto the file before it is published"
     )
 
     @model_validator(mode="after")
@@ -205,6 +247,12 @@ class FileConfig(_Model):
             raise ValueError(
                 f"readers of {self.format} ignore a file that its group may read; "
                 'write mode: "0400" and give it to its reader with owner'
+            )
+        if self.format in PRIVATE and self.readers:
+            # With an access control list, the group's bits show its mask.
+            raise ValueError(
+                f"readers of {self.format} ignore a file that others are granted; "
+                "give it to its reader with owner, and leave out readers"
             )
         problem = problem_of(self.format, self.secrets, self.values)
         if problem is not None:

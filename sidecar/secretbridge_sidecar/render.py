@@ -69,6 +69,7 @@ class Renderer:
         self._group_id = group_id or _system_group
         problems: list[str] = []
         self.group = self._group(sidecar.group, "sidecar.group", problems)
+        self._readers: dict[str, list[int]] = {}
         self._files: dict[str, tuple[FileConfig, int | None, int | None]] = {}
         for name, file in sidecar.files.items():
             key = f"sidecar.files.{name}"
@@ -77,6 +78,8 @@ class Renderer:
             if file.group != sidecar.group:
                 group = self._group(file.group, f"{key}.group", problems)
             self._files[name] = file, owner, self.group if group is None else group
+            readers = [self._owner(each, f"{key}.readers", problems) for each in file.readers]
+            self._readers[name] = [reader for reader in readers if reader is not None]
         if problems:
             shown = tuple(f"{config.path}: {problem}" for problem in problems)
             raise ConfigError("\n".join(shown), problems=shown)
@@ -122,6 +125,7 @@ class Renderer:
                     group=group,
                     version=",".join(secret.version or "" for secret in present) or None,
                     expires=min(ends).timestamp() if ends else None,
+                    readers=self._readers[name],
                 )
             )
         return rendered

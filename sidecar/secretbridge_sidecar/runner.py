@@ -1,4 +1,4 @@
-"""The sidecar's life: fetch all, render all, publish, and again whenever something changes.
+"""The sidecar's life: fetch all, render all, validate, publish, and again whenever something changes.
 
 A generation is published only when it is complete. If one secret cannot be had, the generation that
 is there stays, and the health says which one and why; the engine goes on asking. The main thread
@@ -8,6 +8,7 @@ does all writing, and sleeps until the broker, a signal or the clock wakes it.
 from __future__ import annotations
 
 import signal
+import threading
 import time
 from functools import partial
 from types import FrameType
@@ -27,12 +28,14 @@ from .admin import AdminServer
 from .asking import Asking
 from .log import Log
 from .render import Renderer, sidecar_of
+from .validate import Validator
 from .wake import Wake
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from secretbridge.config import Config
+    from secretbridge.generation.layout import FileSpec
     from secretbridge.generation.writer import Published
 
     from .contents import Contents
@@ -58,6 +61,7 @@ class _Setup:
         self.sidecar = sidecar_of(config)
         self.renderer = Renderer(config, contents=contents)
         self.names = self.renderer.names()
+        self.validator = Validator(self.sidecar.files)
         self.broker = Broker.from_config(config)
         try:
             self.broker.watch(self.names, wake)
@@ -75,6 +79,20 @@ class _Setup:
             elif not _is_allowed_to_miss(outcome):
                 problems[name] = outcome
         return secrets, problems
+
+    def prepare(
+        self, unwanted: threading.Event | None = None
+    ) -> tuple[list[FileSpec], dict[str, SecretBridgeError]]:
+        """Return the files of a generation, fetched, rendered and validated, or what is missing.
+
+        Raises :class:`~secretbridge.errors.IntegrityError` for what cannot be rendered, or is vetoed.
+        """
+        secrets, problems = self.collect()
+        if problems:
+            return [], problems
+        files = self.renderer.render(secrets)
+        self.validator.check(files, unwanted)
+        return files, {}
 
 
 def _is_allowed_to_miss(outcome: SecretBridgeError) -> bool:
@@ -122,9 +140,7 @@ class Sidecar:
             sidecar = setup.sidecar
             found = check_target(sidecar.target, allow_unsafe=sidecar.allow_unsafe_target)
             self._tell(config, [str(finding) for finding in found.findings])
-            secrets, problems = setup.collect()
-            if not problems:
-                setup.renderer.render(secrets)
+            _, problems = setup.prepare()
             return {name: problems.get(name) for name in setup.names}
         finally:
             setup.broker.close()
@@ -136,10 +152,10 @@ class Sidecar:
         with self._writer(config) as writer:
             setup = _Setup(config, self._wake.set)
             try:
-                secrets, problems = setup.collect()
+                files, problems = setup.prepare()
                 for error in problems.values():
                     raise error
-                published = writer.publish(setup.renderer.render(secrets))
+                published = writer.publish(files)
                 self._collect(writer)  # what a former call has replaced
             finally:
                 setup.broker.close(keep_leases=True)
@@ -252,17 +268,24 @@ class Sidecar:
         setup = self._setup
         assert setup is not None
         assert self._target is not None
-        asking = Asking(setup.collect, self._wake.poke)
+        unwanted = threading.Event()
+        asking = Asking(partial(setup.prepare, unwanted), self._wake.poke)
         while not (asking.is_over or self._stop or self._reload):
             self._wake.pause()
         if self._stop or not asking.is_over:
+            unwanted.set()
+            setup.validator.idle.wait(1.0)
             return None
-        secrets, problems = asking.answer()
+        try:
+            files, problems = asking.answer()
+        except SecretBridgeError as error:
+            self._note({})
+            return self._refused(error)
         self._note(problems)
         if problems:
             return None  # the broker wakes us when one of them gets its value
         try:
-            published = self._target.publish(setup.renderer.render(secrets))
+            published = self._target.publish(files)
         except TargetMoved:
             return self._start_over(setup)
         except SecretBridgeError as error:

@@ -69,6 +69,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
         "secretbridge.backends._local",
         "secretbridge.backends._vault_certificate",
         "secretbridge_sidecar.formats.pkcs12",
+        "secretbridge_sidecar.validate",
     ),
     "yaml": (
         "secretbridge.config._yaml_source",

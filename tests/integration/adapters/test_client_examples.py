@@ -67,6 +67,7 @@ def settings_client(request: pytest.FixtureRequest) -> Iterator[Client]:
 
 CLIENTS = {
     "with_psycopg": lambda r: postgres_client(r, "{address} user=app"),
+    "with_own_pool": lambda r: postgres_client(r, "{address} user=app"),
     "with_sqlalchemy": lambda r: postgres_client(
         r, "postgresql+psycopg://app@127.0.0.1:{port}/postgres"
     ),

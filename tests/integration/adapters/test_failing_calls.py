@@ -130,13 +130,13 @@ ONCE = {"retry": Retry(NoBackoff(), 0)}
 
 def redis_refused(scene: Scene) -> object:
     options = client_options("password", username="app", broker=scene.broker)
-    return redis.Redis(port=scene.cache.port, **ONCE, **options).ping()
+    return redis.Redis(port=scene.cache.port, **{**options, **ONCE}).ping()
 
 
 def redis_silent(scene: Scene) -> object:
     options = client_options("password", username="app", broker=scene.broker)
     port = scene.rude_port
-    return redis.Redis(port=port, socket_timeout=0.2, **ONCE, **options).ping()
+    return redis.Redis(port=port, socket_timeout=0.2, **{**options, **ONCE}).ping()
 
 
 def redis_async_refused(scene: Scene) -> object:

@@ -125,7 +125,7 @@ def test_a_password_that_nobody_knows_is_told_without_frames(cache):
         options = client_options("fake:x", username="app", broker=broker)
         options["credential_provider"].login._timeout = 0.1
         with (
-            redis.Redis(port=cache.port, retry=Retry(NoBackoff(), 0), **options) as client,
+            redis.Redis(port=cache.port, **{**options, "retry": Retry(NoBackoff(), 0)}) as client,
             pytest.raises(redis.AuthenticationError) as caught,
         ):
             client.ping()
