@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 
 __all__ = ["close", "close_all", "close_at_exit"]
 
-EXIT_SECONDS = 0.75
-"""How long closing may take to give leases back, and as long again for logins, for all brokers
-together: orchestrators kill what does not end soon, and the sidecar has two seconds for everything."""
+EXIT_SECONDS = 1.5
+LEASE_SECONDS = 1.0
+"""How long closing may take in all, and how much of it to give leases back; the rest is for logins. For
+all brokers together: orchestrators kill what does not end soon, and the sidecar has two seconds."""
 
 _open: WeakSet[Broker] = WeakSet()
 
@@ -39,16 +40,15 @@ def close(brokers: Sequence[Broker], *, keep_leases: bool, at_exit: bool = False
     ``at_exit``: threads that outlive the main one for a moment still get what is cached.
     """
     errors: list[Exception] = []
-    deadline = Deadline(EXIT_SECONDS, monotonic)
+    for_all, for_leases = Deadline(EXIT_SECONDS, monotonic), Deadline(LEASE_SECONDS, monotonic)
     for broker in brokers:
         try:
-            broker._stop(deadline, keep_leases=keep_leases, forget=not at_exit)
+            broker._stop(for_leases, keep_leases=keep_leases, forget=not at_exit)
         except Exception as error:  # noqa: BLE001 - the others are to be closed all the same
             errors.append(error)
-    deadline = Deadline(EXIT_SECONDS, monotonic)
     for broker in brokers:
         try:
-            broker._disconnect(deadline, keep_leases=keep_leases)
+            broker._disconnect(for_all, keep_leases=keep_leases)
         except Exception as error:  # noqa: BLE001
             errors.append(error)
         _open.discard(broker)

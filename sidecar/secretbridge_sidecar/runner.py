@@ -123,6 +123,8 @@ class Sidecar:
         self._target: GenerationWriter | None = None
         self._former: dict[_Setup, float | None] = {}
         """Former configurations, whose leases are in the files that are published, and when they end."""
+        self._closing: list[Asking[None]] = []
+        """Brokers that are being closed: each may wait for its stores, and we wait for signals."""
 
     # Commands ------------------------------------------------------------------------------------
 
@@ -197,15 +199,15 @@ class Sidecar:
                 self._target.wipe()  # first: it waits for nobody
         finally:
             # All at once, because each may wait for its stores as long as there is time at all.
-            closing = [
+            self._closing += [
                 Asking(partial(broker.close, keep_leases=keeps), self._wake.poke)
                 for broker, keeps in brokers.items()
             ]
-            while not all(each.is_over for each in closing):
+            while not all(each.is_over for each in self._closing):
                 self._wake.pause()
             self._wake.close()
             self._log.info("stopped", on_exit=self._setup.sidecar.on_exit)
-        for each in closing:
+        for each in self._closing:
             each.answer()
 
     def health(self) -> dict[str, object]:
@@ -329,7 +331,8 @@ class Sidecar:
         now = time.monotonic()
         for former in [f for f, ends in self._former.items() if ends is not None and ends <= now]:
             del self._former[former]
-            former.broker.close()
+            self._closing.append(Asking(former.broker.close, self._wake.poke))
+        self._closing = [each for each in self._closing if not each.is_over]
         return min((ends - now for ends in self._former.values() if ends is not None), default=None)
 
     def _collect(self, writer: GenerationWriter) -> float | None:
