@@ -102,8 +102,11 @@ class Inotify:
         self._anchor = self._add("/", _NOTHING)
 
     def close(self) -> None:
-        """Give the descriptor back. Nobody may be reading."""
-        os.close(self._descriptor)
+        """Give the descriptor back, once. Nobody may be reading."""
+        # Its number is somebody else's as soon as it is closed, so a second time must not reach it.
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
 
     def _add(self, directory: str, mask: int) -> int:
         return checked(library().inotify_add_watch(self._descriptor, os.fsencode(directory), mask))

@@ -422,6 +422,19 @@ def test_a_forked_child_has_events_of_its_own_and_takes_none_of_its_parent(
     os.close(tell)
 
 
+def test_a_child_does_not_close_what_its_parent_has_closed_already(folder: Path) -> None:
+    with Watch({str(folder): None}):
+        pass
+    reading, writing = os.pipe()  # one of them has the number that the descriptor had
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if os.read(reading, 1) == b"x" else 1)
+    os.write(writing, b"x")
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    os.close(reading)
+    os.close(writing)
+
+
 def test_a_child_that_only_closes_what_it_inherits_does_not_wait(folder: Path) -> None:
     with Watch({str(folder): None}) as watching:
         hub = watch._hub
