@@ -28,17 +28,17 @@ from .admin import AdminServer
 from .asking import Asking
 from .log import Log
 from .render import Renderer, sidecar_of
-from .validate import Validator
 from .wake import Wake
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from secretbridge.config import Config
+    from secretbridge.config import Config, SidecarConfig
     from secretbridge.generation.layout import FileSpec
     from secretbridge.generation.writer import Published
 
     from .contents import Contents
+    from .validate import Validator
 
 __all__ = ["Sidecar", "summary"]
 
@@ -61,7 +61,7 @@ class _Setup:
         self.sidecar = sidecar_of(config)
         self.renderer = Renderer(config, contents=contents)
         self.names = self.renderer.names()
-        self.validator = Validator(self.sidecar.files)
+        self.validator = _validator(self.sidecar)
         self.broker = Broker.from_config(config)
         try:
             self.broker.watch(self.names, wake)
@@ -91,8 +91,17 @@ class _Setup:
         if problems:
             return [], problems
         files = self.renderer.render(secrets)
-        self.validator.check(files, unwanted)
+        if self.validator is not None:
+            self.validator.check(files, unwanted)
         return files, {}
+
+
+def _validator(sidecar: SidecarConfig) -> Validator | None:
+    if not any(file.checks for file in sidecar.files.values()):
+        return None
+    from .validate import Validator  # a megabyte that most have no use for
+
+    return Validator(sidecar.files)
 
 
 def _is_allowed_to_miss(outcome: SecretBridgeError) -> bool:
@@ -274,7 +283,8 @@ class Sidecar:
             self._wake.pause()
         if self._stop or not asking.is_over:
             unwanted.set()
-            setup.validator.idle.wait(1.0)
+            if setup.validator is not None:
+                setup.validator.idle.wait(1.0)
             return None
         try:
             files, problems = asking.answer()
