@@ -282,7 +282,14 @@ class Driver:
             return self.engine.ids(store)
 
     def _heard(self, ids: Sequence[DocumentId]) -> None:
-        self.submit(Changed(ids))
+        with self.lock:
+            if self.closed:
+                return
+            actions = self.engine.step(self._clock(), Changed(ids))
+            self._act(actions[1:])
+            self._wake.move()
+        for action in actions[:1]:
+            self._calls.perform(action)  # here: whoever brings the news has nothing else to do
 
     # Time ----------------------------------------------------------------------------------------
 

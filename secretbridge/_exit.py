@@ -9,20 +9,21 @@ from __future__ import annotations
 from _weakrefset import WeakSet
 from time import monotonic
 
-from ._fork import at_worker_end
+from ._fork import at_worker_end, members
 from .backends import Deadline
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from .broker import Broker
 
 __all__ = ["close", "close_all", "close_at_exit"]
 
-EXIT_SECONDS = 0.75
-"""How long closing may take to give leases back, and as long again for logins, for all brokers
-together: orchestrators kill what does not end soon, and the sidecar has two seconds for everything."""
+EXIT_SECONDS = 1.5
+LEASE_SECONDS = 1.0
+"""How long closing may take in all, and how much of it to give leases back; the rest is for logins. For
+all brokers together: orchestrators kill what does not end soon, and the sidecar has two seconds."""
 
 _open: WeakSet[Broker] = WeakSet()
 
@@ -33,21 +34,28 @@ def close_at_exit(broker: Broker) -> None:
     at_worker_end(close_all)
 
 
-def close(brokers: Iterable[Broker], *, keep_leases: bool, at_exit: bool = False) -> None:
+def close(brokers: Sequence[Broker], *, keep_leases: bool, at_exit: bool = False) -> None:
     """Close ``brokers``, which share the time that there is.
 
     ``at_exit``: threads that outlive the main one for a moment still get what is cached.
     """
-    brokers = list(brokers)
-    deadline = Deadline(EXIT_SECONDS, monotonic)
+    errors: list[Exception] = []
+    for_all, for_leases = Deadline(EXIT_SECONDS, monotonic), Deadline(LEASE_SECONDS, monotonic)
     for broker in brokers:
-        broker._stop(deadline, keep_leases=keep_leases, forget=not at_exit)
-    deadline = Deadline(EXIT_SECONDS, monotonic)
+        try:
+            broker._stop(for_leases, keep_leases=keep_leases, forget=not at_exit)
+        except Exception as error:  # noqa: BLE001 - the others are to be closed all the same
+            errors.append(error)
     for broker in brokers:
-        broker._disconnect(deadline, keep_leases=keep_leases)
+        try:
+            broker._disconnect(for_all, keep_leases=keep_leases)
+        except Exception as error:  # noqa: BLE001
+            errors.append(error)
         _open.discard(broker)
+    if errors:
+        raise errors[0]
 
 
 def close_all() -> None:
     """Close every broker that is still open."""
-    close(_open, keep_leases=False, at_exit=True)
+    close(members(_open), keep_leases=False, at_exit=True)

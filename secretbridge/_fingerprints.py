@@ -47,16 +47,23 @@ class Fingerprints:
     def __init__(self) -> None:
         self._substitution = Protected(_substitution())
         self._key = Protected(urandom(32))
+        self._lock = RLock()
+        self._start_over()
+        # Nothing is locked around a fork: who forks would wait for a thread that catches up, while
+        # that may wait for a lock which the forking thread has taken for the same reason.
+        register_at_fork(after_in_child=self._after_fork)
+
+    def _start_over(self) -> None:
         self._pieces: dict[int, list[_Form]] = {}
         self._kept: dict[bytes, tuple[int, list[tuple[_Form, list[int]]]]] = {}
         self._known: dict[int, bytes] = {}
-        self._seen = 0
+        self._seen = -1
+        self._is_busy = False
+
+    def _after_fork(self) -> None:
         self._lock = RLock()
-        register_at_fork(
-            before=self._lock.acquire,
-            after_in_parent=self._lock.release,
-            after_in_child=self._lock.release,
-        )
+        if self._is_busy:
+            self._start_over()  # a thread that is not here was in the middle of it
 
     def spans(self, text: bytes) -> list[tuple[int, int]]:
         """Return where values stand in ``text``, in order and without overlap."""
@@ -90,16 +97,21 @@ class Fingerprints:
     def _catch_up(self) -> None:
         """Take in the secrets that were made since, and forget those that are gone."""
         with self._lock:
+            self._is_busy = True
             seen = stamp[0]
             now = set(secrets)
             for key in self._known.keys() - now:
-                self._forget(self._known.pop(key))
+                gone = self._known.pop(key, None)
+                if gone is not None:
+                    self._forget(gone)
             for key in now - self._known.keys():
                 view = views.get(key)
-                if view is not None:
+                # A signal handler that logs may have been here in the middle of the loop.
+                if view is not None and key not in self._known:
                     self._known[key] = digest = self._digest(view)
                     self._keep(digest, view)
             self._seen = seen
+            self._is_busy = False
 
     def _keep(self, value: bytes, view: memoryview) -> None:
         count, kept = self._kept.get(value, (0, []))

@@ -20,7 +20,9 @@ from ._imports import abandon_imports
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, Protocol
+    from typing import Any, Protocol, TypeVar
+
+    T = TypeVar("T")
 
     class ForkAware(Protocol):
         """What brings itself to rest around a fork."""
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
             """Make every lock anew; drop connections and threads."""
 
 
-__all__ = ["REST_SECONDS", "at_worker_end", "ensure_own_process", "watch_forks"]
+__all__ = ["REST_SECONDS", "at_worker_end", "ensure_own_process", "members", "watch_forks"]
 
 REST_SECONDS = 1.0
 """How long a fork waits for a lock that is held for microseconds. Then the thread that holds it is the
@@ -72,6 +74,15 @@ def ensure_own_process() -> None:
             _in_child()
 
 
+def members(alive: WeakSet[T]) -> list[T]:
+    """Return what is in ``alive``, to which other threads may be adding."""
+    while True:
+        try:
+            return list(alive)
+        except RuntimeError:
+            continue  # the set has just changed its size
+
+
 def at_worker_end(finish: Callable[[], object]) -> None:
     """Call ``finish`` at the end of each worker that multiprocessing forks: it runs no atexit there."""
     global _finish
@@ -84,7 +95,7 @@ def _before() -> None:
     _turn.acquire()
     _forker = get_ident()
     _note_multiprocessing()
-    for aware in _all():
+    for aware in members(_watched):
         aware.before_fork()
         _resting.append(aware)
 
@@ -108,21 +119,13 @@ def _in_child() -> None:
     _resting.clear()
     # All of them, not those that were at rest: without the hook before the fork none was.
     errors = []
-    for aware in _all():
+    for aware in members(_watched):
         try:
             aware.after_fork_in_child()
         except Exception as error:  # noqa: BLE001 - a plugin's fault must not lock up the others
             errors.append(error)
     if errors:
         raise errors[0]  # Python prints it, and goes on
-
-
-def _all() -> list[ForkAware]:
-    while True:
-        try:
-            return list(_watched)
-        except RuntimeError:
-            continue  # another thread has just made a broker, and the set changed its size
 
 
 _is_noted = False

@@ -1,8 +1,9 @@
-"""inotify(7) through the C library: one descriptor, read by one thread."""
+"""inotify(7) through the C library: one descriptor, read by one thread at a time."""
 
 from __future__ import annotations
 
 import os
+import select
 import struct
 
 from ._kernel import checked, library
@@ -15,10 +16,11 @@ if TYPE_CHECKING:
 __all__ = ["Event", "Inotify"]
 
 _CLOSE_WRITE, _MOVED_TO, _CREATE, _DELETE = 0x8, 0x80, 0x100, 0x200
-_DELETE_SELF, _MOVE_SELF, _UNMOUNT = 0x400, 0x800, 0x2000
-_OVERFLOW, _IGNORED = 0x4000, 0x8000
+_DELETE_SELF, _MOVE_SELF = 0x400, 0x800
+_OVERFLOW, _IGNORED = 0x4000, 0x8000  # the latter follows an unmount (0x2000) as well
 _ONLYDIR = 0x01000000
 _MASK = _CLOSE_WRITE | _MOVED_TO | _CREATE | _DELETE | _DELETE_SELF | _MOVE_SELF | _ONLYDIR
+_NOTHING = _DELETE_SELF | _ONLYDIR
 
 _HEADER = struct.Struct("iIII")
 _BUFFER = 64 * 1024
@@ -60,30 +62,54 @@ class Inotify:
 
     def __init__(self) -> None:
         """Raise :class:`OSError`: EMFILE when the user has no instance left, ENOSYS without inotify."""
-        self._descriptor = checked(library().inotify_init1(os.O_CLOEXEC))
+        flags = os.O_CLOEXEC | os.O_NONBLOCK
+        self._descriptor = checked(library().inotify_init1(flags))
+        try:
+            # A watch for nothing. Ending it wakes a reader; later there may be no watch left.
+            self._anchor = self._add("/", _NOTHING)
+        except OSError:
+            self.close()
+            raise
+        self._poll = select.poll()
+        self._poll.register(self._descriptor, select.POLLIN)
 
     def add(self, directory: str) -> int:
         """Watch ``directory`` and return the number of the watch, the same for the same directory.
 
         Raises :class:`OSError`: ENOENT, ENOTDIR, EACCES, or ENOSPC when no watch is left.
         """
-        return checked(library().inotify_add_watch(self._descriptor, os.fsencode(directory), _MASK))
+        return self._add(directory, _MASK)
 
     def remove(self, watch: int) -> None:
         """End a watch; an event tells of it. One that has ended already is no error."""
-        library().inotify_rm_watch(self._descriptor, watch)
+        if watch == self._anchor:
+            self._add("/", _NOTHING)  # as before somebody wanted to hear of it
+        else:
+            library().inotify_rm_watch(self._descriptor, watch)
 
-    def read(self) -> list[Event]:
-        """Return what happened, waiting for something to happen."""
-        return list(_events(os.read(self._descriptor, _BUFFER)))
+    def read(self, timeout: float) -> list[Event]:
+        """Return what happened, waiting ``timeout`` seconds at most for something to happen."""
+        if not self._poll.poll(max(0.0, timeout) * 1000):
+            return []
+        try:
+            return list(_events(os.read(self._descriptor, _BUFFER)))
+        except BlockingIOError:
+            return []
 
     def interrupt(self) -> None:
-        """Have a waiting :meth:`read` return: the end of a watch is an event."""
-        self.remove(self.add("/"))
+        """Have :meth:`read` return at once, if it is waiting now or the next time."""
+        library().inotify_rm_watch(self._descriptor, self._anchor)
+        self._anchor = self._add("/", _NOTHING)
 
     def close(self) -> None:
-        """Give the descriptor back. Nobody may be reading."""
-        os.close(self._descriptor)
+        """Give the descriptor back, once. Nobody may be reading."""
+        # Its number is somebody else's as soon as it is closed, so a second time must not reach it.
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    def _add(self, directory: str, mask: int) -> int:
+        return checked(library().inotify_add_watch(self._descriptor, os.fsencode(directory), mask))
 
 
 def _events(buffer: bytes) -> Iterator[Event]:

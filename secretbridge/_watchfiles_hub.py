@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from ._hub import Names, Waker
+    from ._hub import Names, Waiter
 
 __all__ = ["WatchfilesHub"]
 
@@ -32,25 +32,25 @@ class WatchfilesHub:
 
         self._watch = watch
         self._lock = threading.Lock()
-        self._asked: dict[str, dict[Waker, Names]] = {}
+        self._asked: dict[str, dict[Waiter, Names]] = {}
         self._inodes: dict[str, tuple[int, int] | None] = {}
         self._restart = threading.Event()
         self._thread: threading.Thread | None = None
         self.is_ended = False
 
-    def listen(self, waker: Waker, interests: Mapping[str, Names]) -> bool:
-        """Have ``waker`` called for ``interests`` and nothing else; False if this hub has ended."""
+    def listen(self, waiter: Waiter, interests: Mapping[str, Names]) -> bool:
+        """Tell ``waiter`` of ``interests`` and nothing else; False if this hub has ended."""
         with self._lock:
             if self.is_ended:
                 return False
             before = set(self._asked)
             for path, listeners in list(self._asked.items()):
                 if path not in interests:
-                    listeners.pop(waker, None)
+                    listeners.pop(waiter, None)
                     if not listeners:
                         del self._asked[path]
             for path, names in interests.items():
-                self._asked.setdefault(path, {})[waker] = names
+                self._asked.setdefault(path, {})[waiter] = names
             self.is_ended = not self._asked
             if set(self._asked) != before:
                 self._restart.set()
@@ -60,6 +60,16 @@ class WatchfilesHub:
                 )
                 self._thread.start()
             return True
+
+    def wait(self, waiter: Waiter, seconds: float) -> None:
+        """Return when ``waiter`` is awake, or after ``seconds``."""
+        if not waiter.is_awake():
+            waiter.flag.wait(seconds)
+        waiter.flag.clear()
+
+    def wake(self, waiter: Waiter) -> None:
+        """Have ``waiter`` return from :meth:`wait`."""
+        waiter.wake()
 
     def verify(self, paths: Iterable[str]) -> None:
         """Watch again what is no longer what it was."""
@@ -85,8 +95,8 @@ class WatchfilesHub:
                 directories = {_nearest(path) for path in self._asked}
                 everybody = list(self._asked.items())
             for path, listeners in everybody:  # what happened before it was watched
-                for waker in listeners:
-                    waker(path)
+                for waiter in list(listeners):
+                    waiter.hint(path)
             for changes in self._watch(
                 *directories,
                 watch_filter=None,
@@ -104,9 +114,9 @@ class WatchfilesHub:
                 if self._inodes.get(path) != _inode(path):
                     self._restart.set()
                 hit = {name for directory, name in changed if directory in (path, real)}
-                for waker, names in listeners.items():
-                    if hit and (names is None or names & hit):
-                        waker(path)
+                for waiter, names in listeners.items():
+                    for name in hit if names is None else names & hit:
+                        waiter.hint(os.path.join(path, name))
 
 
 def _nearest(path: str) -> str:

@@ -39,6 +39,8 @@ MASK = "**********"
 _DEPTH = 8
 """How deep lists and dictionaries are looked into; what lies deeper is judged by how it prints."""
 
+_WITHHELD = "a record is withheld, because it could not be searched for secrets ({})"
+
 _PLAIN = (int, float, bool, type(None))
 
 _fingerprints: Fingerprints | None = None
@@ -75,22 +77,11 @@ class RedactingFilter:
     """
 
     def filter(self, record: LogRecord) -> bool:
-        """Mask what ``record`` holds. Always true."""
-        global _standard
-        if not _standard:
-            from logging import makeLogRecord
-
-            _standard = frozenset({*vars(makeLogRecord({})), "message", "asctime"})
-        _mask_message(record)
-        if record.exc_info or record.exc_text:
-            _mask_exception(record)
-        if record.stack_info:
-            record.stack_info = redact(record.stack_info)
-        held = record.__dict__
-        # Two names less than all are what a record has that no formatter has seen.
-        if len(held) > len(_standard) - 2:
-            for name in held.keys() - _standard:
-                held[name] = _masked(held[name])
+        """Mask what ``record`` holds. Always true; what cannot be masked is withheld."""
+        try:
+            _mask_record(record)
+        except Exception as error:  # noqa: BLE001 - of somebody's object; the caller only logs
+            _withhold(record, error)
         return True
 
 
@@ -101,6 +92,14 @@ def structlog_processor(logger: object, method: str, event: Any) -> Any:
     bytes that a renderer returns. An exception that is not text yet is left to the renderer unless it
     shows a value; then its text stands in its place, masked.
     """
+    try:
+        return _masked_event(event)
+    except Exception as error:  # noqa: BLE001 - of somebody's object; the caller only logs
+        withheld = _WITHHELD.format(type(error).__name__)
+        return {"event": withheld} if isinstance(event, dict) else withheld
+
+
+def _masked_event(event: Any) -> Any:
     if isinstance(event, dict) and event.get("exc_info"):
         found = event["exc_info"]
         text = _exception_text(sys.exc_info() if found is True else found)
@@ -142,6 +141,31 @@ def install(*handlers: Handler, uncaught: bool = True) -> Callable[[], None]:
 
 
 # Records -----------------------------------------------------------------------------------------
+
+
+def _mask_record(record: LogRecord) -> None:
+    global _standard
+    if not _standard:
+        from logging import makeLogRecord
+
+        _standard = frozenset({*vars(makeLogRecord({})), "message", "asctime"})
+    _mask_message(record)
+    if record.exc_info or record.exc_text:
+        _mask_exception(record)
+    if record.stack_info:
+        record.stack_info = redact(record.stack_info)
+    held = record.__dict__
+    # Two names less than all are what a record has that no formatter has seen.
+    if len(held) > len(_standard) - 2:
+        for name in held.keys() - _standard:
+            held[name] = _masked(held[name])
+
+
+def _withhold(record: LogRecord, error: Exception) -> None:
+    record.msg, record.args = _WITHHELD.format(type(error).__name__), None
+    record.exc_info = record.exc_text = record.stack_info = None
+    for name in record.__dict__.keys() - _standard:
+        record.__dict__[name] = MASK
 
 
 def _mask_message(record: LogRecord) -> None:

@@ -2,8 +2,9 @@
 
 An event only makes us look: a file counts as changed when its version is another one than the fetch
 returned. So what is written anew with the same content wakes nobody, and of a new generation only the
-files that differ are told. A file that is missing is looked at once more a moment later: some programs
-replace a file by removing it first, and readers are better off without that moment.
+files that differ are told. What is missing, empty or just back is looked at once more a moment later:
+some programs replace a file by removing it first, or make it and write to it afterwards, and readers
+are better off without that moment.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from ._volumes import volume_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from ..reference import DocumentId
     from ..watch import Watch
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["FileChanges", "PushesChanges", "places"]
 
 _MOMENT = 0.1
-"""Seconds that a file may be missing before it is told of."""
+"""Seconds for which what looks half done has to stay as it is before it is told of."""
 _LOOK_SECONDS = 10.0
 _MAX_GIVEN = 10_000
 _MAX_LINKS = 40  # the kernel's own limit (path_resolution(7))
@@ -76,23 +77,33 @@ class FileChanges:
 
         with Watch() as watch:
             self._watches.add(watch)
-            watched: dict[DocumentId, Places] = {}
-            doubtful: set[DocumentId] = set()
-            hints: frozenset[str] | None = None  # None: look at everything
-            while not (self._is_stopped or is_stopping()):
-                if hints is None or len(watched) != len(self._given):
-                    hints = None
-                    watched = {id: self._places(id) for id in list(self._given)}
-                    watch.look_at(_united(watched.values()))
-                looked = _concerned(watched, hints, doubtful)
-                changed, doubtful = self._changed(looked, doubtful)
-                if changed:
-                    found([id.locator for id in changed])
-                if any(self._places(id) != watched[id] for id in changed):
-                    hints = None  # it lies elsewhere now, and nobody has looked there yet
-                else:
-                    hints = watch.wait(_MOMENT if doubtful else None)
-            self._watches.discard(watch)
+            try:
+                self._follow(watch, is_stopping, found)
+            finally:
+                self._watches.discard(watch)
+
+    def _follow(
+        self,
+        watch: Watch,
+        is_stopping: Callable[[], bool],
+        found: Callable[[Sequence[str]], None],
+    ) -> None:
+        watched: dict[DocumentId, Places] = {}
+        doubtful: dict[DocumentId, str | None] = {}
+        hints: frozenset[str] | None = None  # None: look at everything
+        while not (self._is_stopped or is_stopping()):
+            if hints is None or len(watched) != len(self._given):
+                hints = None
+                watched = {id: self._places(id) for id in list(self._given)}
+                watch.look_at(_united(watched.values()))
+            looked = _concerned(watched, hints, doubtful)
+            changed, doubtful = self._changed(looked, doubtful)
+            if changed:
+                found([id.locator for id in changed])
+            if any(self._places(id) != watched[id] for id in changed):
+                hints = None  # it lies elsewhere now, and nobody has looked there yet
+            else:
+                hints = watch.wait(_MOMENT if doubtful else None)
 
     def stop(self) -> None:
         """Have :meth:`listen` return."""
@@ -105,21 +116,25 @@ class FileChanges:
         self._start()
 
     def _changed(
-        self, looked: Sequence[DocumentId], doubtful: set[DocumentId]
-    ) -> tuple[list[DocumentId], set[DocumentId]]:
-        """Return which of ``looked`` have changed, and which are to be looked at again soon."""
-        changed, missing = [], set()
+        self, looked: Sequence[DocumentId], doubtful: Mapping[DocumentId, str | None]
+    ) -> tuple[list[DocumentId], dict[DocumentId, str | None]]:
+        """Return which of ``looked`` have changed, and which are to be looked at again soon.
+
+        ``doubtful``: those of the last time, with the versions that they had.
+        """
+        changed, unsettled = [], {}
         versions = self._probe(looked, Deadline(_LOOK_SECONDS)) if looked else ()
         for id, version in zip(looked, versions, strict=True):
             now = version if isinstance(version, str) else None
-            if now == self._given.get(id):
+            given = self._given.get(id)
+            if now == given:
                 continue
-            if now is None and id not in doubtful:
-                missing.add(id)
+            if (given is None or now is None) and doubtful.get(id, "") != now:
+                unsettled[id] = now
                 continue
             changed.append(id)
             self._given[id] = now  # so that it is told once, even if nobody fetches it
-        return changed, missing
+        return changed, unsettled
 
 
 class PushesChanges:
@@ -193,10 +208,22 @@ def _united(all_places: Iterable[Places]) -> Places:
 
 
 def _concerned(
-    watched: dict[DocumentId, Places], hints: frozenset[str] | None, doubtful: set[DocumentId]
+    watched: Mapping[DocumentId, Places],
+    hints: frozenset[str] | None,
+    doubtful: Mapping[DocumentId, str | None],
 ) -> list[DocumentId]:
-    return [
-        id
-        for id, where in watched.items()
-        if hints is None or id in doubtful or not where.keys().isdisjoint(hints)
-    ]
+    """Return the documents at whose places something happened, and no other.
+
+    Not even others in the same directory: a file that is just being written is looked at when it is
+    closed, and not because its neighbour is.
+    """
+    if hints is None:
+        return list(watched)
+    return [id for id, where in watched.items() if id in doubtful or _is_hit(where, hints)]
+
+
+def _is_hit(where: Places, hints: frozenset[str]) -> bool:
+    return any(
+        directory in hints or any(f"{directory.rstrip('/')}/{name}" in hints for name in names)
+        for directory, names in where.items()
+    )

@@ -22,10 +22,12 @@ from .._value import Value, assign
 from ..errors import ConfigError
 from ._sidecar import (
     AuditConfig,
+    ExecCheck,
     ExecHook,
     FileConfig,
     HttpHook,
     ListenConfig,
+    PairCheck,
     SidecarConfig,
     SignalHook,
     taken,
@@ -45,10 +47,12 @@ __all__ = [
     "AuditConfig",
     "CacheConfig",
     "Config",
+    "ExecCheck",
     "ExecHook",
     "FileConfig",
     "HttpHook",
     "ListenConfig",
+    "PairCheck",
     "SecretConfig",
     "SidecarConfig",
     "SignalHook",
@@ -266,9 +270,13 @@ def _refuse_untrusted(source: Source, document: Document, is_found_here: bool) -
     if problem is None:
         return ()
     cause, remedy = problem
-    runs = document.sidecar is not None and any(
-        hasattr(hook, "exec") for hook in document.sidecar.on_change
-    )
+    sidecar = document.sidecar
+    programs: list[object] = []
+    if sidecar is not None:
+        programs += sidecar.on_change
+        for file in sidecar.files.values():
+            programs += file.checks
+    runs = any(hasattr(entry, "exec") for entry in programs)
     if runs or is_found_here:
         why = "it runs programs" if runs else "it was found in the working directory"
         message = f"{source.name}: {cause}, and {why}"
@@ -278,6 +286,7 @@ def _refuse_untrusted(source: Source, document: Document, is_found_here: bool) -
 
 def _with_contents(sidecar: _models.SidecarConfig, secrets: list[str]) -> SidecarConfig:
     """Fill in what each file leaves to the sidecar block: content, mode and group."""
+    from ._formats import PRIVATE
     from ._models import FileConfig
 
     files = sidecar.files
@@ -287,10 +296,11 @@ def _with_contents(sidecar: _models.SidecarConfig, secrets: list[str]) -> Sideca
     for name, file in files.items():
         update: dict[str, object] = {}
         if file.mode is None:
-            update["mode"] = sidecar.mode
+            is_private = file.format in PRIVATE
+            update["mode"] = sidecar.mode & 0o700 if is_private else sidecar.mode
         if file.group is None:
             update["group"] = sidecar.group
-        if not (file.secret or file.template or file.concat or file.format):
+        if not (file.secret or file.template or file.concat or file.secrets):
             update["secret"] = name
         filled[name] = file.model_copy(update=update)
     found: SidecarConfig = taken(sidecar.model_copy(update={"files": filled}))

@@ -52,6 +52,14 @@ _CREDENTIALS = {
     "token",
     "unseal_key",
 }
+_CREDENTIAL_ENDINGS = (
+    "_passphrase",
+    "_password",
+    "_private_key",
+    "_secret",
+    "_secret_key",
+    "_token",
+)
 _USER_IN_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*@")
 
 Stores = dict[str, tuple[str, dict[str, Any]]]
@@ -272,6 +280,8 @@ def check_files(source: Source, mistakes: list[Mistake]) -> None:
     for name, entry in files.items():
         path: Place = ("sidecar", "files", name)
         _check_content(source, mistakes, path, name, {} if entry is None else entry, known)
+        if isinstance(entry, dict):
+            _check_pairs(source, mistakes, (*path, "validate"), entry.get("validate"), files)
     hooks = sidecar.get("on_change")
     for index, hook in enumerate(hooks if isinstance(hooks, list) else ()):
         if isinstance(hook, dict):
@@ -291,10 +301,12 @@ def _check_content(
         return
     for key in ("concat", "secrets"):
         _check_names(source, mistakes, (*path, key), entry.get(key), known, "secret")
+    _check_constants(source, mistakes, (*path, "values"), entry.get("values"))
     if entry.get("secret") is not None:
         _check_names(source, mistakes, (*path, "secret"), [entry["secret"]], known, "secret")
     elif name not in known and not any(
-        entry.get(key) for key in ("template", "concat", "format", "secrets")
+        entry.get(key) and entry[key] != "raw"
+        for key in ("template", "concat", "format", "secrets")
     ):
         mistakes.append(
             source.mistake(
@@ -306,6 +318,31 @@ def _check_content(
         )
 
 
+def _check_pairs(
+    source: Source, mistakes: list[Mistake], path: Place, checks: object, files: Mapping[str, Any]
+) -> None:
+    for check in checks if isinstance(checks, list) else [checks]:
+        if isinstance(check, dict) and "key_matches_certificate" in check:
+            other = check["key_matches_certificate"]
+            _check_names(source, mistakes, path, [other], files, "file")
+
+
+def _check_constants(source: Source, mistakes: list[Mistake], path: Place, values: object) -> None:
+    """Refuse constants of a file that look like credentials."""
+    for key, value in values.items() if isinstance(values, dict) else ():
+        name = key.lower().replace("-", "_").replace(".", "_")
+        is_credential = name in _CREDENTIALS or name.endswith(_CREDENTIAL_ENDINGS)
+        if is_credential or (isinstance(value, str) and _USER_IN_URL.match(value)):
+            mistakes.append(
+                source.mistake(
+                    (*path, key),
+                    "secrets never stand in the configuration",
+                    "keep it in a store, name it under secrets, and replace the one that stood "
+                    "here",
+                )
+            )
+
+
 def _check_names(
     source: Source,
     mistakes: list[Mistake],
@@ -314,12 +351,15 @@ def _check_names(
     known: Mapping[str, Any],
     what: str,
 ) -> None:
-    for index, name in enumerate(names if isinstance(names, list) else ()):
+    steps: Any = enumerate(names) if isinstance(names, list) else ()
+    if isinstance(names, dict):
+        steps = names.items()
+    for step, name in steps:
         if isinstance(name, str) and name not in known:
             remedy = did_you_mean(name, known, f"{what}s are")
             mistakes.append(
                 source.mistake(
-                    (*path, index) if (*path, index) in source.lines else path,
+                    (*path, step) if (*path, step) in source.lines else path,
                     f"no {what} of this name",
                     remedy,
                 )

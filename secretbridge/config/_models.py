@@ -31,22 +31,21 @@ from pydantic_settings import (
 )
 
 from . import _values
+from ._formats import PRIVATE, problem_of
 from ._source import Source
 
 __all__ = [
-    "FORMATS",
     "AuditConfig",
     "Document",
+    "ExecCheck",
     "ExecHook",
     "FileConfig",
     "HttpHook",
     "ListenConfig",
+    "PairCheck",
     "SidecarConfig",
     "SignalHook",
 ]
-
-FORMATS = ("json",)
-"""Formats that put several secrets into one file."""
 
 _source: ContextVar[Source] = ContextVar("_source")
 # pydantic-settings builds a model without a validation context.
@@ -66,6 +65,19 @@ def _path(value: object) -> Path:
 
 def _audit_path(value: object) -> str:
     return "-" if value == "-" else str(_path(value))
+
+
+def _by_key(value: object) -> object:
+    """Return secrets by their key in the file: in a list, each is its own key."""
+    if isinstance(value, list) and all(isinstance(name, str) for name in value):
+        if len(set(value)) < len(value):
+            raise ValueError("a secret is listed twice; leave one out")
+        return {name: name for name in value}
+    if not isinstance(value, dict):
+        raise PydanticCustomError(
+            "secretbridge_names", "no names of secrets; write [NAME, NAME] or {KEY: NAME}"
+        )
+    return value
 
 
 Seconds = Annotated[float, BeforeValidator(_values.seconds)]
@@ -116,10 +128,43 @@ class CacheEntry(_Model):
     )
 
 
+class ExecCheck(_Model):
+    """Ask a program whether a file may be published. It gets the content on standard input."""
+
+    exec: Annotated[list[str], AfterValidator(_values.argv)] = Field(
+        description="program (absolute path) and its arguments"
+    )
+    timeout: Interval = Field(default=10.0, description="end it after this long, as a veto")
+
+
+class PairCheck(_Model):
+    """Hold a file with a private key against another with its certificate, or the other way round."""
+
+    key_matches_certificate: str = Field(description="name of the file with the other half")
+
+
+def _kind_of_check(value: object) -> str:
+    if not isinstance(value, dict):
+        return "named check"
+    return "pair check" if "key_matches_certificate" in value else "exec check"
+
+
+def _one_or_more(value: object) -> object:
+    return value if isinstance(value, list) else [value]
+
+
+Check = Annotated[
+    Annotated[Literal["key_matches_certificate", "json"], Tag("named check")]
+    | Annotated[ExecCheck, Tag("exec check")]
+    | Annotated[PairCheck, Tag("pair check")],
+    Discriminator(_kind_of_check),
+]
+
+
 class FileConfig(_Model):
     """One file of a generation: its rights, and what it is made of.
 
-    After loading, exactly one of ``secret``, ``template``, ``concat`` and ``format`` is set, and
+    After loading, exactly one of ``secret``, ``template``, ``concat`` and ``secrets`` is set, and
     ``mode`` and ``group`` have the sidecar's values where the file has none of its own.
     """
 
@@ -130,25 +175,88 @@ class FileConfig(_Model):
     group: Principal | None = Field(
         default=None, description="group of the file, by number or name"
     )
+    readers: list[Principal] = Field(
+        default=[], description="users who may read the file besides, by number or name"
+    )
     secret: str | None = Field(default=None, description="the one secret that the file holds")
     template: ConfigPath | None = Field(default=None, description="template that is rendered")
     concat: list[str] = Field(default=[], description="secrets written one after another")
-    format: Literal["json"] | None = Field(default=None, description="format that holds `secrets`")
-    secrets: list[str] = Field(default=[], description="the secrets of `format`")
+    format: (
+        Literal[
+            "raw",
+            "json",
+            "yaml",
+            "toml",
+            "dotenv",
+            "properties",
+            "pgpass",
+            "my.cnf",
+            "netrc",
+            "docker-config",
+            "pkcs12",
+        ]
+        | None
+    ) = Field(default=None, description="format that holds `secrets`")
+    secrets: Annotated[dict[str, str], BeforeValidator(_by_key)] = Field(
+        default={}, description="the secrets of `format`, by their key in the file"
+    )
+    values: dict[str, str] = Field(
+        default={}, description="what else `format` holds: constants that are no secrets"
+    )
+    dialect: Literal["portable", "shell", "docker", "python-dotenv"] | None = Field(
+        default=None, description="reader of an environment file"
+    )
+    section: Annotated[str, AfterValidator(_values.section)] | None = Field(
+        default=None, description="section of a my.cnf"
+    )
+
+    checks: Annotated[list[Check], BeforeValidator(_one_or_more)] = Field(
+        default=[], alias="validate", description="what may veto the file before it is published"
+    )
 
     @model_validator(mode="after")
     def _one_content(self) -> FileConfig:
-        given = [
+        shared = self.format not in (None, "raw")
+        given: list[str] = [
             name
-            for name in ("secret", "template", "concat", "format")
+            for name in ("secret", "template", "concat")
             if name in self.model_fields_set and getattr(self, name)
         ]
+        if shared:
+            given = [*given, "format"]
         if len(given) > 1:
             raise ValueError(f"{' and '.join(given)} exclude each other; keep one of them")
-        if self.secrets and self.format is None:
+        if self.format == "raw" and (self.template or self.concat or self.secrets):
+            raise ValueError("raw is one secret as it is; name it with secret, or leave out format")
+        if self.secrets and not shared:
             raise ValueError("secrets without a format; add format: json, or use concat")
-        if self.format is not None and not self.secrets:
+        if shared and not self.secrets:
             raise ValueError("a format without secrets; add secrets: [NAME, NAME]")
+        return self
+
+    @model_validator(mode="after")
+    def _format_has_it(self) -> FileConfig:
+        for key, format in (("dialect", "dotenv"), ("section", "my.cnf")):
+            if getattr(self, key) is not None and self.format != format:
+                raise ValueError(f"{key} without {format}; it is a key of format: {format}")
+        if self.values and self.format in (None, "raw"):
+            raise ValueError("values without a format; add format: json, or leave them out")
+        if self.format is None:
+            return self
+        if self.format in PRIVATE and self.mode is not None and self.mode & 0o077:
+            raise ValueError(
+                f"readers of {self.format} ignore a file that its group may read; "
+                'write mode: "0400" and give it to its reader with owner'
+            )
+        if self.format in PRIVATE and self.readers:
+            # With an access control list, the group's bits show its mask.
+            raise ValueError(
+                f"readers of {self.format} ignore a file that others are granted; "
+                "give it to its reader with owner, and leave out readers"
+            )
+        problem = problem_of(self.format, self.secrets, self.values)
+        if problem is not None:
+            raise ValueError(problem)
         return self
 
 

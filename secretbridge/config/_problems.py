@@ -214,12 +214,14 @@ def _plain(annotation: Any) -> list[Any]:
 
 
 def _step(annotation: Any, step: int | str) -> list[Any]:
-    found = []
+    found: list[Any] = []
     for each in _plain(annotation):
         if isinstance(each, type) and issubclass(each, BaseModel):
-            field = each.model_fields.get(str(step))
-            if field is not None:
-                found.append(field.annotation)
+            found += [
+                field.annotation
+                for name, field in each.model_fields.items()
+                if (field.alias or name) == step
+            ]
         elif get_args(each):
             found.append(get_args(each)[1 if get_origin(each) is dict else 0])
     return found

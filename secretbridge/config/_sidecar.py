@@ -15,10 +15,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AuditConfig",
+    "ExecCheck",
     "ExecHook",
     "FileConfig",
     "HttpHook",
     "ListenConfig",
+    "PairCheck",
     "SidecarConfig",
     "SignalHook",
     "taken",
@@ -36,20 +38,58 @@ class _Block(Value):
 class FileConfig(_Block):
     """One file of a generation: its rights, and what it is made of.
 
-    Exactly one of ``secret``, ``template``, ``concat`` and ``format`` is set, and ``mode`` and
-    ``group`` have the sidecar's values where the file has none of its own.
+    Exactly one of ``secret``, ``template``, ``concat`` and ``secrets`` is set, and ``mode`` and
+    ``group`` have the sidecar's values where the file has none of its own. ``secrets`` are those of
+    ``format`` by their key in the file, and ``values`` the constants there. ``checks`` may veto it
+    (``validate`` in the file).
     """
 
-    __slots__ = ("concat", "format", "group", "mode", "owner", "secret", "secrets", "template")
+    __slots__ = (
+        "checks",
+        "concat",
+        "dialect",
+        "format",
+        "group",
+        "mode",
+        "owner",
+        "readers",
+        "secret",
+        "secrets",
+        "section",
+        "template",
+        "values",
+    )
 
     mode: int | None
     owner: int | str | None
     group: int | str | None
+    readers: Sequence[int | str]
     secret: str | None
     template: Path | None
     concat: list[str]
-    format: Literal["json"] | None
-    secrets: list[str]
+    format: str | None
+    secrets: Mapping[str, str]
+    values: Mapping[str, str]
+    dialect: str | None
+    section: str | None
+    checks: Sequence[str | ExecCheck | PairCheck]
+
+
+class ExecCheck(_Block):
+    """Ask a program whether a file may be published. There is no shell. ``timeout`` in seconds."""
+
+    __slots__ = ("exec", "timeout")
+
+    exec: list[str]
+    timeout: float
+
+
+class PairCheck(_Block):
+    """Hold a file with a private key against the named one with its certificate, or vice versa."""
+
+    __slots__ = ("key_matches_certificate",)
+
+    key_matches_certificate: str
 
 
 class ExecHook(_Block):
@@ -133,10 +173,12 @@ _KINDS: dict[str, type[_Block]] = {
     kind.__name__: kind
     for kind in (
         AuditConfig,
+        ExecCheck,
         ExecHook,
         FileConfig,
         HttpHook,
         ListenConfig,
+        PairCheck,
         SidecarConfig,
         SignalHook,
     )

@@ -20,6 +20,7 @@ __all__ = [
     "principal",
     "resolve_path",
     "seconds",
+    "section",
     "signal",
     "url",
 ]
@@ -30,6 +31,7 @@ _LONGEST = 10 * 365 * 86400.0
 _MODE = re.compile(r"(?:0o?)?[0-7]{3}")
 _PRINCIPAL = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}\$?")
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):([0-9]{1,5})")
+_SECTION = re.compile(r"[A-Za-z0-9_.-]+")
 _HIGHEST_ID = 2**32 - 2
 
 
@@ -86,6 +88,13 @@ def principal(value: object) -> int | str:
     if isinstance(value, str) and _PRINCIPAL.fullmatch(value):
         return value
     raise ValueError("no user or group; write its number or its name")
+
+
+def section(value: str) -> str:
+    """Return the name of a section of an option file."""
+    if not _SECTION.fullmatch(value):
+        raise ValueError("no name of a section; use letters, digits, '_', '.' and '-'")
+    return value
 
 
 def signal(value: object) -> int:

@@ -57,12 +57,23 @@ class FileSpec(Value):
     ``name``: relative, with ``/`` between directories (``tls/key``). ``mode``: permission bits,
     exactly as they will be whatever the umask is. ``owner`` and ``group``: numeric ids, or None for
     the writer's own. ``version``: the store's name of the version, for the manifest. ``expires``:
-    seconds since the epoch at which the value ends, or None. ``shape`` is the name, mode,
-    owner and group in one, for comparing. Raises :class:`ConfigError` for a mode
+    seconds since the epoch at which the value ends, or None. ``readers``: ids of users who may read
+    the file besides, by its access control list. ``shape`` is the name, mode, owner, group and
+    readers in one, for comparing. Raises :class:`ConfigError` for a mode
     or an id that no file can have; names are checked as a set by :func:`validate_names`.
     """
 
-    __slots__ = ("content", "expires", "group", "mode", "name", "owner", "shape", "version")
+    __slots__ = (
+        "content",
+        "expires",
+        "group",
+        "mode",
+        "name",
+        "owner",
+        "readers",
+        "shape",
+        "version",
+    )
 
     name: str
     content: bytes
@@ -71,7 +82,8 @@ class FileSpec(Value):
     group: int | None
     version: str | None
     expires: float | None
-    shape: tuple[str, int, int | None, int | None]
+    readers: tuple[int, ...]
+    shape: tuple[str, int, int | None, int | None, tuple[int, ...]]
 
     def __init__(
         self,
@@ -82,6 +94,7 @@ class FileSpec(Value):
         group: int | None = None,
         version: str | None = None,
         expires: float | None = None,
+        readers: Iterable[int] = (),
     ) -> None:
         if not isinstance(content, bytes):
             raise TypeError(f"the content of {name!r} must be bytes, not {type(content).__name__}")
@@ -90,7 +103,9 @@ class FileSpec(Value):
                 f"file {name!r}: {mode:#o} is no file mode",
                 hint="give three octal digits, such as 0440; set-id and sticky bits have no use here",
             )
-        for what, number in (("owner", owner), ("group", group)):
+        readers = tuple(sorted(set(readers)))
+        ids = [("owner", owner), ("group", group), *(("reader", reader) for reader in readers)]
+        for what, number in ids:
             if number is not None and not 0 <= number < 0xFFFFFFFF:
                 raise ConfigError(
                     f"file {name!r}: {number} is no {what}", hint=f"give the {what}'s numeric id"
@@ -104,7 +119,8 @@ class FileSpec(Value):
         assign(self, "group", group)
         assign(self, "version", version)
         assign(self, "expires", expires)
-        assign(self, "shape", (name, mode, owner, group))
+        assign(self, "readers", readers)
+        assign(self, "shape", (name, mode, owner, group, readers))
 
     def __repr__(self) -> str:
         return (

@@ -13,10 +13,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    Shape = tuple[str, int, int | None, int | None]
-    """Name, mode, owner and group as they are asked for."""
-    Kind = tuple[int, int, int]
-    """Mode, owner and group of a file."""
+    Shape = tuple[str, int, int | None, int | None, tuple[int, ...]]
+    """Name, mode, owner, group and readers as they are asked for."""
+    Kind = tuple[int, int, int] | tuple[int, int, int, int, tuple[int, ...]]
+    """Mode, owner and group of a file as they show. For one with readers of its own then the mode that
+    it has without them, and the readers."""
 
 __all__ = ["Outline"]
 
@@ -28,9 +29,9 @@ class Outline:
     system takes them; and ``kinds`` are columns. ``uid`` and ``gid`` are what files get that name no
     owner or group of their own. ``base`` is the mode of a directory without files, and ``access`` says
     what a kind asks of the directories on the way to a file; ``modes`` has both for each kind that
-    occurs. ``tops``: the visible names. ``expected``: what has to be in the directory of a set that
-    has no others, else None. ``by_mode`` and ``listing``: the names for the manifest, and their text
-    there.
+    occurs. ``readers``: all users who are granted a file. ``tops``: the visible names. ``expected``:
+    what has to be in the directory of a set that has no others, else None. ``by_mode`` and
+    ``listing``: the names for the manifest, and their text there.
 
     Raises :class:`ConfigError` for names that cannot be used.
     """
@@ -44,6 +45,7 @@ class Outline:
         "listing",
         "modes",
         "names",
+        "readers",
         "shapes",
         "tops",
     )
@@ -63,10 +65,21 @@ class Outline:
         self.leaves: list[bytes] = [name.rpartition("/")[2].encode("ascii") for name in names]
         self.kinds: list[Kind] = [
             (mode, uid if owner is None else owner, gid if group is None else group)
-            for _, mode, owner, group in shapes
+            if not readers
+            else (
+                mode | 0o040,  # the mask of the list, which is where the group's bits are
+                uid if owner is None else owner,
+                gid if group is None else group,
+                mode,
+                readers,
+            )
+            for _, mode, owner, group, readers in shapes
         ]
         self.base: int = base
-        self.modes: dict[Kind, int] = {kind: base | access(*kind) for kind in set(self.kinds)}
+        self.readers: frozenset[int] = frozenset(
+            [reader for shape in shapes for reader in shape[4]]
+        )
+        self.modes: dict[Kind, int] = {kind: base | _way(kind, access) for kind in set(self.kinds)}
         self.tops: tuple[str, ...] = tuple(
             dict.fromkeys([name.partition("/")[0] for name in names])
         )
@@ -76,3 +89,10 @@ class Outline:
         for name, kind in zip(names, self.kinds, strict=True):
             self.by_mode.setdefault(kind[0], []).append(name)
         self.listing: str = listing(self.by_mode)
+
+
+def _way(kind: Kind, access: Callable[[int, int, int], int]) -> int:
+    """Return what the readers of a file need of its directories; one of its own has to pass."""
+    if len(kind) == 5:
+        return access(kind[3], kind[1], kind[2]) | 0o001
+    return access(*kind)

@@ -23,6 +23,7 @@ from stat import S_IMODE, S_ISDIR, S_ISREG
 from ..errors import IntegrityError, UnsafeTarget
 from ._opened import DIRECTORY, FILE, Opened
 from .collect import remove_generation
+from .grants import decoded_list, granted
 from .layout import DATA_LINK, MANIFEST, TEMPORARY_PREFIX, is_generation
 from .links import Links, target_of
 from .manifest import MAX_SIZE, Manifest, decode
@@ -31,6 +32,8 @@ from .plan import Picture
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+    from .outline import Kind
 
     Digest = Callable[[bytes], int]
 
@@ -117,7 +120,7 @@ def recover(root: int, links: Links, digest: Digest, now: float) -> Recovered:
 def load(root: int, manifest: Manifest, digest: Digest) -> Found:
     """Return the state of the generation that ``manifest`` describes. Raises :class:`OSError`."""
     names: list[str] = []
-    kinds: list[tuple[int, int, int]] = []
+    kinds: list[Kind] = []
     sizes: list[int] = []
     digests: list[int] = []
     sealed: list[int] = []
@@ -138,8 +141,8 @@ def load(root: int, manifest: Manifest, digest: Digest) -> Found:
                     digests.append(0)
                     sealed.append(0)
                     continue
-                content, status = found
-                kinds.append((mode, status.st_uid, status.st_gid))
+                content, status, acl = found
+                kinds.append(_kind(mode, status, acl))
                 sizes.append(len(content))
                 digests.append(digest(content))
                 sealed.append(status.st_mtime_ns)
@@ -180,15 +183,25 @@ def _manifest(root: int, generation: str) -> Manifest | None:
     return manifest if manifest.generation == generation else None
 
 
-def _read(directory: int, name: str, mode: int) -> tuple[bytes, os.stat_result] | None:
-    """Return the content and status of one file, or None when it is not as it was published."""
+def _kind(mode: int, status: os.stat_result, acl: bytes | None) -> Kind:
+    if acl is None:
+        return mode, status.st_uid, status.st_gid
+    found = decoded_list(acl)
+    return _LOST if found is None else (mode, status.st_uid, status.st_gid, *found)
+
+
+def _read(
+    directory: int, name: str, mode: int
+) -> tuple[bytes, os.stat_result, bytes | None] | None:
+    """Return content, status and access control list of one file, or None when it is not as it was
+    published."""
     try:
         with ExitStack() as opened:
             file = opened.enter_context(_beneath(opened, directory, name, FILE))
             status = os.fstat(file)
             if not S_ISREG(status.st_mode) or S_IMODE(status.st_mode) != mode:
                 return None
-            return _content(file, status.st_size), status
+            return _content(file, status.st_size), status, granted(file)
     except OSError:
         return None
 

@@ -27,6 +27,7 @@ from time import time_ns
 from ..errors import UnsafeTarget
 from ._opened import DIRECTORY, Opened
 from .faults import FULL
+from .grants import decoded_list, grant, granted
 from .layout import MANIFEST
 from .plan import PAGE
 
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["Stager", "seal"]
 
 _MANIFEST = MANIFEST.encode("ascii")
+_OLD_FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -105,10 +107,10 @@ class Stager:
                 continue
             if (
                 found.st_size != sizes[file]
-                or (S_IMODE(found.st_mode), found.st_uid, found.st_gid) != kinds[file]
+                or (S_IMODE(found.st_mode), found.st_uid, found.st_gid) != kinds[file][:3]
                 or not S_ISREG(found.st_mode)
                 or found.st_mtime_ns > sealed[file]
-            ):
+            ) or (len(kinds[file]) == 5 and not _is_granted(directory, leaves[file], kinds[file])):
                 damaged.append(names[file])
         for name, inner in branch.branches.items():
             try:
@@ -187,7 +189,10 @@ class Stager:
         The loop does for each file what has to be done for each, and no more: every call of a
         function of our own would take 3 % longer.
         """
-        mode, uid, gid = kind
+        mode, uid, gid = kind[:3]
+        readers: tuple[int, ...] = ()
+        if len(kind) == 5:
+            mode, readers = kind[3:]
         is_given_away = uid != self._uid or gid != self._gid
         owner = uid if uid != self._uid else -1
         group = gid if gid != self._gid else -1
@@ -205,10 +210,21 @@ class Stager:
                     # has at first could read it for a moment.
                     os.fchown(file, owner, group)
                 set_mode(file, mode)
+                if readers:
+                    grant(file, mode, readers)  # last: a mode that is set later changes the list
                 if is_durable:
                     os.fsync(file)
             finally:
                 close(file)
+
+
+def _is_granted(directory: int, name: bytes, kind: Kind) -> bool:
+    """Say whether the access control list of a file is the one that it was given."""
+    try:
+        with Opened(name.decode("ascii"), _OLD_FILE, dir_fd=directory) as file:
+            return decoded_list(granted(file) or b"") == kind[3:]
+    except OSError:
+        return False
 
 
 def seal(directory: int) -> int:

@@ -35,6 +35,7 @@ from ..errors import UnsafeTarget
 from ._opened import DIRECTORY, Opened
 from .collect import remove_generation
 from .faults import FULL, TargetFull, TargetMoved, explained
+from .grants import require_own_list, set_passage
 from .layout import DATA_LINK, GENERATION_PREFIX, FileSpec
 from .links import Links, target_of
 from .manifest import Manifest, encode
@@ -237,10 +238,14 @@ class GenerationWriter:
         if plan.is_empty and self._manifest is not None:
             damage = self._damage(self._manifest.generation, plan)
             if not damage:
+                set_passage(self._root, plan.outline.readers)
                 return self._keep(self._manifest.generation, plan, wrong, repaired)
             plan.rewrite()
             repaired += damage
+        if plan.outline.readers:
+            require_own_list(self._root)
         name, tampered = self._publish(plan, validate)
+        set_passage(self._root, plan.outline.readers)
         self._links.mend(wrong)
         self._links.drop_all_but(plan.outline.tops)
         self._seal()
@@ -440,6 +445,7 @@ class GenerationWriter:
                     self._retired.add(self._manifest.generation, -inf)
                 self._manifest, self._picture, self._tops = None, Picture(), ()
                 self._retired.remove_all()
+                set_passage(self._root, ())
             except OSError as error:
                 raise explained(error, self.target) from None
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from secretbridge.errors import ConfigError, IntegrityError
+from secretbridge.errors import ConfigError
 from secretbridge.generation.layout import FileSpec
-from secretbridge.secret import Secret
+
+from .contents import Contents, from_template, sources
 
 if TYPE_CHECKING:
     from secretbridge.config import Config, FileConfig, SidecarConfig
+    from secretbridge.secret import Secret
+
+    from .templates import Template
 
 __all__ = ["Renderer", "sidecar_of"]
 
@@ -20,7 +23,7 @@ def sidecar_of(config: Config) -> SidecarConfig:
     """Return the sidecar's part of ``config``.
 
     Raises :class:`ConfigError` when there is none, or when it asks for what this version cannot do:
-    a hook or a template that is silently left out would be found missing in production.
+    a hook that is silently left out would be found missing in production.
     """
     sidecar = config.sidecar
     if sidecar is None:
@@ -32,10 +35,6 @@ def sidecar_of(config: Config) -> SidecarConfig:
         "sidecar.on_change": bool(sidecar.on_change),
         "sidecar.listen.http": sidecar.listen.http is not None,
         "sidecar.audit": sidecar.audit is not None,
-        **{
-            f"sidecar.files.{name}.template": file.template is not None
-            for name, file in sidecar.files.items()
-        },
     }
     problems = tuple(
         f"{config.path}: {key}: this version of the sidecar does not support it yet; leave it out"
@@ -51,7 +50,8 @@ class Renderer:
     """Renders all files of a configuration.
 
     ``user_id`` and ``group_id`` turn the names of owners and groups into numbers; they raise
-    ``KeyError`` for a name that the system does not know.
+    ``KeyError`` for a name that the system does not know. ``contents`` are those of a former
+    configuration, which remember what need not be written again.
     """
 
     def __init__(
@@ -60,13 +60,16 @@ class Renderer:
         *,
         user_id: Callable[[str], int] | None = None,
         group_id: Callable[[str], int] | None = None,
+        contents: Contents | None = None,
     ) -> None:
         sidecar = sidecar_of(config)
         self._mode = sidecar.mode
+        self.contents = contents or Contents()
         self._user_id = user_id or _system_user
         self._group_id = group_id or _system_group
         problems: list[str] = []
         self.group = self._group(sidecar.group, "sidecar.group", problems)
+        self._readers: dict[str, list[int]] = {}
         self._files: dict[str, tuple[FileConfig, int | None, int | None]] = {}
         for name, file in sidecar.files.items():
             key = f"sidecar.files.{name}"
@@ -75,15 +78,20 @@ class Renderer:
             if file.group != sidecar.group:
                 group = self._group(file.group, f"{key}.group", problems)
             self._files[name] = file, owner, self.group if group is None else group
+            readers = [self._owner(each, f"{key}.readers", problems) for each in file.readers]
+            self._readers[name] = [reader for reader in readers if reader is not None]
         if problems:
             shown = tuple(f"{config.path}: {problem}" for problem in problems)
             raise ConfigError("\n".join(shown), problems=shown)
+        self._templates = _templates(config, sidecar)
 
     def names(self) -> list[str]:
         """Return the names of the secrets that the files are made of."""
         found: dict[str, None] = {}
         for name, (file, _, _) in self._files.items():
-            found.update(dict.fromkeys(_sources(name, file)))
+            template = self._templates.get(name)
+            names = sources(file) if template is None else sorted(template.names)
+            found.update(dict.fromkeys(names))
         return list(found)
 
     def files(self) -> list[str]:
@@ -97,20 +105,27 @@ class Renderer:
         """
         rendered = []
         for name, (file, owner, group) in self._files.items():
-            sources = _sources(name, file)
-            present = [secrets[source] for source in sources if source in secrets]
-            if len(present) < len(sources):
+            template = self._templates.get(name)
+            used = sources(file) if template is None else sorted(template.names)
+            needed = used if template is None else template.needed()
+            if any(source not in secrets for source in needed):
                 continue
+            if template is None:
+                content = self.contents.make(name, file, secrets)
+            else:
+                content = from_template(name, template, secrets)
+            present = [secrets[source] for source in used if source in secrets]
             ends = [secret.expires_at for secret in present if secret.expires_at is not None]
             rendered.append(
                 FileSpec(
                     name,
-                    _content(name, file, present),
+                    content,
                     mode=self._mode if file.mode is None else file.mode,
                     owner=owner,
                     group=group,
                     version=",".join(secret.version or "" for secret in present) or None,
                     expires=min(ends).timestamp() if ends else None,
+                    readers=self._readers[name],
                 )
             )
         return rendered
@@ -141,36 +156,24 @@ class Renderer:
             return None
 
 
-def _sources(name: str, file: FileConfig) -> list[str]:
-    if file.concat:
-        return file.concat
-    if file.format is not None:
-        return file.secrets
-    return [file.secret or name]
+def _templates(config: Config, sidecar: SidecarConfig) -> dict[str, Template]:
+    """Read the templates. Raises one :class:`ConfigError` for all mistakes in them."""
+    files = [(name, file.template) for name, file in sidecar.files.items() if file.template]
+    if not files:
+        return {}
+    from .templates import read_template
 
-
-def _content(name: str, file: FileConfig, secrets: list[Secret]) -> bytes:
-    if file.format == "json":
-        return _json(name, secrets)
-    if not file.concat:
-        return secrets[0].reveal_bytes()
-    # A PEM bundle is broken when one part ends without a newline and the next begins on its line.
-    parts = [secret.reveal_bytes() for secret in secrets]
-    return b"".join(part if part.endswith(b"\n") else part + b"\n" for part in parts)
-
-
-def _json(name: str, secrets: list[Secret]) -> bytes:
-    members = {}
-    for secret in secrets:
+    found: dict[str, Template] = {}
+    problems: list[str] = []
+    for name, path in files:
         try:
-            members[secret.name] = secret.reveal()
-        except IntegrityError as error:
-            raise IntegrityError(
-                f"file {name!r}: the value is binary and JSON holds text only",
-                reference=error.reference,
-                hint="give it a file of its own",
-            ) from None
-    return json.dumps(members, ensure_ascii=False, indent=2).encode() + b"\n"
+            found[name] = read_template(path)
+            found[name].refuse_unknown(config.secrets)
+        except ConfigError as error:
+            problems += error.problems or (str(error),)
+    if problems:
+        raise ConfigError("\n".join(problems), problems=tuple(problems))
+    return found
 
 
 def _system_user(name: str) -> int:

@@ -1,4 +1,4 @@
-"""The sidecar's life: fetch all, render all, publish, and again whenever something changes.
+"""The sidecar's life: fetch all, render all, validate, publish, and again whenever something changes.
 
 A generation is published only when it is complete. If one secret cannot be had, the generation that
 is there stays, and the health says which one and why; the engine goes on asking. The main thread
@@ -8,6 +8,7 @@ does all writing, and sleeps until the broker, a signal or the clock wakes it.
 from __future__ import annotations
 
 import signal
+import threading
 import time
 from functools import partial
 from types import FrameType
@@ -32,8 +33,12 @@ from .wake import Wake
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from secretbridge.config import Config
+    from secretbridge.config import Config, SidecarConfig
+    from secretbridge.generation.layout import FileSpec
     from secretbridge.generation.writer import Published
+
+    from .contents import Contents
+    from .validate import Validator
 
 __all__ = ["Sidecar", "summary"]
 
@@ -49,11 +54,14 @@ RETRY_CAP = 30.0
 class _Setup:
     """One configuration at work: its broker and its renderer."""
 
-    def __init__(self, config: Config, wake: Callable[[], object]) -> None:
+    def __init__(
+        self, config: Config, wake: Callable[[], object], contents: Contents | None = None
+    ) -> None:
         self.config = config
         self.sidecar = sidecar_of(config)
-        self.renderer = Renderer(config)
+        self.renderer = Renderer(config, contents=contents)
         self.names = self.renderer.names()
+        self.validator = _validator(self.sidecar)
         self.broker = Broker.from_config(config)
         try:
             self.broker.watch(self.names, wake)
@@ -71,6 +79,29 @@ class _Setup:
             elif not _is_allowed_to_miss(outcome):
                 problems[name] = outcome
         return secrets, problems
+
+    def prepare(
+        self, unwanted: threading.Event | None = None
+    ) -> tuple[list[FileSpec], dict[str, SecretBridgeError]]:
+        """Return the files of a generation, fetched, rendered and validated, or what is missing.
+
+        Raises :class:`~secretbridge.errors.IntegrityError` for what cannot be rendered, or is vetoed.
+        """
+        secrets, problems = self.collect()
+        if problems:
+            return [], problems
+        files = self.renderer.render(secrets)
+        if self.validator is not None:
+            self.validator.check(files, unwanted)
+        return files, {}
+
+
+def _validator(sidecar: SidecarConfig) -> Validator | None:
+    if not any(file.checks for file in sidecar.files.values()):
+        return None
+    from .validate import Validator  # a megabyte that most have no use for
+
+    return Validator(sidecar.files)
 
 
 def _is_allowed_to_miss(outcome: SecretBridgeError) -> bool:
@@ -101,6 +132,8 @@ class Sidecar:
         self._target: GenerationWriter | None = None
         self._former: dict[_Setup, float | None] = {}
         """Former configurations, whose leases are in the files that are published, and when they end."""
+        self._closing: list[Asking[None]] = []
+        """Brokers that are being closed: each may wait for its stores, and we wait for signals."""
 
     # Commands ------------------------------------------------------------------------------------
 
@@ -116,9 +149,7 @@ class Sidecar:
             sidecar = setup.sidecar
             found = check_target(sidecar.target, allow_unsafe=sidecar.allow_unsafe_target)
             self._tell(config, [str(finding) for finding in found.findings])
-            secrets, problems = setup.collect()
-            if not problems:
-                setup.renderer.render(secrets)
+            _, problems = setup.prepare()
             return {name: problems.get(name) for name in setup.names}
         finally:
             setup.broker.close()
@@ -130,10 +161,10 @@ class Sidecar:
         with self._writer(config) as writer:
             setup = _Setup(config, self._wake.set)
             try:
-                secrets, problems = setup.collect()
+                files, problems = setup.prepare()
                 for error in problems.values():
                     raise error
-                published = writer.publish(setup.renderer.render(secrets))
+                published = writer.publish(files)
                 self._collect(writer)  # what a former call has replaced
             finally:
                 setup.broker.close(keep_leases=True)
@@ -177,15 +208,15 @@ class Sidecar:
                 self._target.wipe()  # first: it waits for nobody
         finally:
             # All at once, because each may wait for its stores as long as there is time at all.
-            closing = [
+            self._closing += [
                 Asking(partial(broker.close, keep_leases=keeps), self._wake.poke)
                 for broker, keeps in brokers.items()
             ]
-            while not all(each.is_over for each in closing):
+            while not all(each.is_over for each in self._closing):
                 self._wake.pause()
             self._wake.close()
             self._log.info("stopped", on_exit=self._setup.sidecar.on_exit)
-        for each in closing:
+        for each in self._closing:
             each.answer()
 
     def health(self) -> dict[str, object]:
@@ -246,17 +277,25 @@ class Sidecar:
         setup = self._setup
         assert setup is not None
         assert self._target is not None
-        asking = Asking(setup.collect, self._wake.poke)
+        unwanted = threading.Event()
+        asking = Asking(partial(setup.prepare, unwanted), self._wake.poke)
         while not (asking.is_over or self._stop or self._reload):
             self._wake.pause()
         if self._stop or not asking.is_over:
+            unwanted.set()
+            if setup.validator is not None:
+                setup.validator.idle.wait(1.0)
             return None
-        secrets, problems = asking.answer()
+        try:
+            files, problems = asking.answer()
+        except SecretBridgeError as error:
+            self._note({})
+            return self._refused(error)
         self._note(problems)
         if problems:
             return None  # the broker wakes us when one of them gets its value
         try:
-            published = self._target.publish(setup.renderer.render(secrets))
+            published = self._target.publish(files)
         except TargetMoved:
             return self._start_over(setup)
         except SecretBridgeError as error:
@@ -302,7 +341,8 @@ class Sidecar:
         now = time.monotonic()
         for former in [f for f, ends in self._former.items() if ends is not None and ends <= now]:
             del self._former[former]
-            former.broker.close()
+            self._closing.append(Asking(former.broker.close, self._wake.poke))
+        self._closing = [each for each in self._closing if not each.is_over]
         return min((ends - now for ends in self._former.values() if ends is not None), default=None)
 
     def _collect(self, writer: GenerationWriter) -> float | None:
@@ -341,7 +381,7 @@ class Sidecar:
         try:
             config = Reading(self._path).config()
             self._tell(config, [])
-            new = _Setup(config, self._wake.set)
+            new = _Setup(config, self._wake.set, old.renderer.contents)
             if new.sidecar.target != old.sidecar.target or new.sidecar.listen != old.sidecar.listen:
                 new.broker.close()
                 raise ConfigError(

@@ -25,7 +25,16 @@ CALLS = (
     *("mkdir", "rmdir", "unlink", "remove", "rename", "replace", "symlink", "readlink", "link"),
     *("stat", "lstat", "fstat", "listdir", "scandir", "access", "utime", "statvfs", "fstatvfs"),
     *("chmod", "fchmod", "chown", "fchown", "truncate", "ftruncate", "posix_fallocate"),
-    *("fsync", "fdatasync", "setxattr", "removexattr", "copy_file_range", "sendfile", "mkfifo"),
+    *(
+        "fsync",
+        "fdatasync",
+        "getxattr",
+        "setxattr",
+        "removexattr",
+        "copy_file_range",
+        "sendfile",
+        "mkfifo",
+    ),
 )
 """The functions of ``os`` that count."""
 

@@ -27,6 +27,7 @@ from collections.abc import Callable, Sequence
 from itertools import count
 from pathlib import Path
 
+from secretbridge.generation.grants import decoded_list
 from secretbridge.generation.layout import FileSpec
 from secretbridge.generation.reader import open_generation
 from secretbridge.generation.writer import GenerationWriter
@@ -36,8 +37,8 @@ from .shapes import GRACE, NOW, SHAPES, Shape, Writer, random_shape
 
 __all__ = ["Harness", "Tally", "kill_everywhere", "memory", "run_until", "seen", "skip_names"]
 
-State = dict[str, tuple[bytes, int, int, int]] | None
-"""Content, mode, owner and group by name; None when nothing is published."""
+State = dict[str, tuple[bytes, int, int, int, tuple[int, ...]]] | None
+"""Content, mode, owner, group and readers by name; None when nothing is published."""
 
 _phase = count(1)
 _called = mmap.mmap(-1, 64)
@@ -104,8 +105,18 @@ def seen(target: Path) -> State:
         state = {}
         for name, content in found.items():
             status = os.stat(name, dir_fd=generation.fileno(), follow_symlinks=False)
-            state[name] = (content, status.st_mode & 0o7777, status.st_uid, status.st_gid)
+            shown = status.st_mode & 0o7777
+            readers = _readers(f"/proc/self/fd/{generation.fileno()}/{name}")
+            state[name] = (content, shown, status.st_uid, status.st_gid, readers)
         return state
+
+
+def _readers(path: str) -> tuple[int, ...]:
+    try:
+        found = decoded_list(os.getxattr(path, "system.posix_acl_access"))
+    except OSError:  # it has no list
+        return ()
+    return found[1] if found else (-1,)
 
 
 def wanted(files: Sequence[FileSpec] | None) -> State:
@@ -115,9 +126,10 @@ def wanted(files: Sequence[FileSpec] | None) -> State:
     return {
         file.name: (
             file.content,
-            file.mode,
+            file.mode | (0o040 if file.readers else 0),
             uid if file.owner is None else file.owner,
             gid if file.group is None else file.group,
+            file.readers,
         )
         for file in files
     }

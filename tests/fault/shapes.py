@@ -204,6 +204,13 @@ def _owned(uid: int, gid: int) -> Files:
     )
 
 
+def _granted(*readers: int) -> Files:
+    return (
+        FileSpec("a", b"same", 0o440, readers=readers),
+        FileSpec("n/b", b"same too", 0o400, readers=readers[:1]),
+    )
+
+
 def _shapes() -> dict[str, Shape]:
     deep = some("x", "tls/crt", "tls/key", "certs/ca/root", "gone/soon")
     moved = some("x/y", "tls/crt") + some("tls/key", "certs/ca/leaf", tag="new")
@@ -226,6 +233,7 @@ def _shapes() -> dict[str, Shape]:
         _life(),
         _after_restart("restart", _SET, some("app.ini", "token", "tls/crt", tag="new")),
     ]
+    shapes.append(_update("readers only", _granted(10001), _granted(10002, 10003)))
     if os.geteuid() == 0:
         shapes.append(_update("owner only", _owned(10001, 20001), _owned(10002, 20001)))
     old, new = some("a", "b", "n/c"), some("a", "n/c", "d", tag="new")

@@ -105,6 +105,10 @@ class Place:
     def status(self):
         return ask(str(self.socket), "/status")[1]
 
+    def version(self, name):
+        """Return the version of a secret that the sidecar knows, published or not."""
+        return next(row["version"] for row in self.status()["secrets"] if row["name"] == name)
+
     def trouble(self, name):
         """Return what the sidecar says is wrong with a secret: not to be had, or not refreshed."""
         status = self.status()

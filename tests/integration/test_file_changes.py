@@ -24,6 +24,9 @@ def folder() -> Iterator[Path]:
     made = Path(tempfile.mkdtemp(dir=os.environ.get("XDG_RUNTIME_DIR") or "/dev/shm"))
     yield made
     shutil.rmtree(made)
+    for thread in threading.enumerate():
+        if thread.name.startswith("secretbridge-"):
+            thread.join(SOON)
 
 
 def files(password: str) -> list[FileSpec]:
@@ -47,7 +50,8 @@ class Told:
 
 def listening(broker: Broker) -> None:
     """Wait until the news of the files are listened to."""
-    while not any(thread.name == "secretbridge-watch" for thread in threading.enumerate()):
+    (store,) = broker._stores._backends.values()
+    while not any(watch.how() for watch in list(store._changes._watches)):  # type: ignore[attr-defined]
         pass
 
 

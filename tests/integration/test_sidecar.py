@@ -144,8 +144,10 @@ def test_a_generation_is_whole_or_not_published(place):
     place.start()
     before = os.readlink(place.target / "..data")
     (place.source / "api.json").unlink()
-    place.put("db_password", f"{CANARY}-2")
     place.wait(lambda: "api_token" in place.status()["problems"])
+    version = place.version("db_password")
+    place.put("db_password", f"{CANARY}-2")
+    place.wait(lambda: place.version("db_password") != version)
     assert place.read("db_password") == f"{CANARY}-1"
     assert os.readlink(place.target / "..data") == before
     place.put("api.json", json.dumps({"token": "back"}))

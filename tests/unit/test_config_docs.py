@@ -28,6 +28,7 @@ def keys(model: type[BaseModel]) -> set[str]:
     found = set()
     for name, field in model.model_fields.items():
         inner = [a for a in (field.annotation, *get_args(field.annotation)) if is_model(a)]
+        name = field.alias or name
         found |= {f"{name}.{key}" for a in inner for key in keys(a)} or {name}
     return found
 

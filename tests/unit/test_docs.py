@@ -27,6 +27,7 @@ import yaml
 
 import secretbridge
 from secretbridge import Broker, Changes, Handle, Reference, Secret, _start
+from secretbridge_sidecar.templates import Template
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("examples/*/*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -113,6 +114,8 @@ def test_an_example_is_what_it_says(example: Example) -> None:
             json.loads(example.text)
         case "sh":
             subprocess.run(["sh", "-n"], input=example.text, text=True, check=True)
+        case "jinja":
+            assert Template(str(example), example.text).names
         case "hcl":
             pass  # a policy; a real server reads it in tests/contract/test_vault.py
         case "mermaid":

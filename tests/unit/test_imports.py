@@ -69,12 +69,14 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
         "secretbridge.backends._local",
         "secretbridge.backends._vault_certificate",
         "secretbridge_sidecar.formats.pkcs12",
+        "secretbridge_sidecar.validate",
     ),
     "yaml": (
         "secretbridge.config._yaml_source",
         "secretbridge_sidecar.formats.yaml_mapping",
     ),
     "tomli_w": ("secretbridge_sidecar.formats.toml_table",),
+    "jinja2": ("secretbridge_sidecar.templates",),
     "javaproperties": ("secretbridge_sidecar.formats.properties",),
     # The configuration, and the model that each backend has of its own keys.
     "pydantic": (

@@ -7,6 +7,7 @@ import pickle
 import subprocess
 import sys
 import threading
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,7 +29,10 @@ def in_child(work: Callable[[], object], fork: Callable[[], int] = os.fork) -> i
         try:
             work()
             status = 0
+        except BaseException:  # of a child, and so seen only here
+            traceback.print_exc()
         finally:
+            sys.stderr.flush()
             os._exit(status)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import queue
 import shutil
 import subprocess
 import sys
@@ -42,14 +43,15 @@ def last(folder: Path) -> Path:
 
 
 def arrived(watching: Watch, last: Path) -> set[str]:
-    """Return the names of the directories that were told of until now."""
-    tempfile.mkdtemp(dir=last)  # one event, whereas writing a file would be two
+    """Return the paths that were told of until now, relative to the folder of the test."""
+    mark = tempfile.mkdtemp(dir=last)  # one event, whereas writing a file would be two
     found: set[str] = set()
-    while str(last) not in found:
+    while mark not in found and str(last) not in found:
         told = watching.wait(SOON)
         assert told, "nothing arrived"
         found |= told
-    return {os.path.basename(path) for path in found - {str(last)}}
+    others = {path for path in found if not path.startswith(str(last))}
+    return {os.path.relpath(path, last.parent) for path in others}
 
 
 def replace(path: Path, text: str = "x") -> None:
@@ -86,7 +88,7 @@ def test_what_happens_to_a_name_is_told(
     (folder / "key").write_text("old")
     with Watch({str(folder): ["key"], str(last): None}) as watching:
         change(folder / "key")
-        assert arrived(watching, last) == {folder.name}
+        assert arrived(watching, last) == {"key"}
 
 
 def test_each_new_generation_of_a_volume_is_told(folder: Path, last: Path) -> None:
@@ -94,7 +96,7 @@ def test_each_new_generation_of_a_volume_is_told(folder: Path, last: Path) -> No
     with Watch({str(folder): ["..data"], str(last): None}) as watching:
         for text in ("two", "three", "four"):
             swap(folder, text)
-            assert arrived(watching, last) == {folder.name}
+            assert arrived(watching, last) == {"..data"}
 
 
 def test_other_names_and_other_directories_wake_nobody(folder: Path, last: Path) -> None:
@@ -107,10 +109,10 @@ def test_other_names_and_other_directories_wake_nobody(folder: Path, last: Path)
 
 
 def test_several_events_are_one_hint(folder: Path, last: Path) -> None:
-    with Watch({str(folder): None, str(last): None}) as watching:
+    with Watch({str(folder): ["key"], str(last): None}) as watching:
         for number in range(50):
-            (folder / f"{number}").write_text("x")
-        arrived(watching, last)
+            (folder / "key").write_text(f"{number}")
+        assert arrived(watching, last) == {"key"}
         assert watching.wait(0) == frozenset()
 
 
@@ -121,7 +123,7 @@ def test_what_is_looked_at_can_change(folder: Path, last: Path) -> None:
         watching.look_at({str(folder / "b"): None, str(last): None})
         (folder / "a" / "x").write_text("")
         (folder / "b" / "x").write_text("")
-        assert arrived(watching, last) == {"b"}
+        assert arrived(watching, last) == {"b/x"}
         watching.look_at({str(folder / "b"): ["y"], str(last): None})
         (folder / "b" / "x").write_text("")
         assert arrived(watching, last) == set()
@@ -135,9 +137,9 @@ def test_a_directory_that_is_made_later_is_watched_from_then_on(folder: Path, la
     with Watch({str(wanted): ["key"], str(last): None}) as watching:
         for part in (folder / "a", folder / "a" / "b", wanted):
             part.mkdir()
-        assert arrived(watching, last) == {"c"}
+        assert arrived(watching, last) == {"a/b/c"}
         replace(wanted / "key")
-        assert arrived(watching, last) == {"c"}
+        assert arrived(watching, last) == {"a/b/c/key"}
 
 
 def test_a_directory_that_appears_whole_is_not_missed(folder: Path, last: Path) -> None:
@@ -146,9 +148,9 @@ def test_a_directory_that_appears_whole_is_not_missed(folder: Path, last: Path) 
     wanted = folder / "a" / "b"
     with Watch({str(wanted): ["key"], str(last): None}) as watching:
         hidden.rename(folder / "a")
-        assert arrived(watching, last) == {"b"}
+        assert arrived(watching, last) == {"a/b"}
         replace(wanted / "key")
-        assert arrived(watching, last) == {"b"}
+        assert arrived(watching, last) == {"a/b/key"}
 
 
 @pytest.mark.parametrize("times", range(3))
@@ -163,7 +165,7 @@ def test_a_directory_that_is_removed_and_made_again_is_watched_again(
             wanted.mkdir()
             assert arrived(watching, last) == {"wanted"}
         replace(wanted / "key")
-        assert arrived(watching, last) == {"wanted"}
+        assert arrived(watching, last) == {"wanted/key"}
 
 
 def test_a_directory_that_is_moved_away_is_no_longer_watched_but_its_successor_is(
@@ -179,7 +181,7 @@ def test_a_directory_that_is_moved_away_is_no_longer_watched_but_its_successor_i
         wanted.mkdir()
         assert arrived(watching, last) == {"wanted"}
         replace(wanted / "key")
-        assert arrived(watching, last) == {"wanted"}
+        assert arrived(watching, last) == {"wanted/key"}
 
 
 def test_two_directories_that_change_places_are_watched_by_their_paths(
@@ -196,7 +198,7 @@ def test_two_directories_that_change_places_are_watched_by_their_paths(
         replace(two / "key")
         assert arrived(watching, last) == set()
         replace(one / "key")
-        assert arrived(watching, last) == {"one"}
+        assert arrived(watching, last) == {"one/key"}
 
 
 def test_two_paths_to_one_directory_are_told_of_both(folder: Path, last: Path) -> None:
@@ -205,10 +207,10 @@ def test_two_paths_to_one_directory_are_told_of_both(folder: Path, last: Path) -
     link.symlink_to("real")
     with Watch({str(real): None, str(link): None, str(last): None}) as watching:
         (real / "x").write_text("")
-        assert arrived(watching, last) == {"real", "link"}
+        assert arrived(watching, last) == {"real/x", "link/x"}
         watching.look_at({str(link): None, str(last): None})
         (real / "y").write_text("")
-        assert arrived(watching, last) == {"link"}
+        assert arrived(watching, last) == {"link/y"}
 
 
 @pytest.fixture
@@ -230,11 +232,11 @@ def mount(place: Path) -> None:
 def test_after_an_unmount_the_directory_below_is_watched(mounted: Path, last: Path) -> None:
     with Watch({str(mounted): ["key"], str(last): None}) as watching:
         replace(mounted / "key")
-        assert arrived(watching, last) == {"mounted"}
+        assert arrived(watching, last) == {"mounted/key"}
         subprocess.run(["umount", str(mounted)], check=True)
         assert arrived(watching, last) == {"mounted"}
         replace(mounted / "key")
-        assert arrived(watching, last) == {"mounted"}
+        assert arrived(watching, last) == {"mounted/key"}
 
 
 def test_a_mount_that_covers_a_directory_is_found_when_it_is_time_to_look(
@@ -247,7 +249,7 @@ def test_a_mount_that_covers_a_directory_is_found_when_it_is_time_to_look(
         assert watching.wait() is None
         monkeypatch.setattr(watch, "RESCAN", (60.0, 60.0))
         replace(mounted / "key")
-        assert arrived(watching, last) == {"mounted"}
+        assert arrived(watching, last) == {"mounted/key"}
 
 
 # What inotify loses ------------------------------------------------------------------------------
@@ -260,16 +262,13 @@ def test_a_queue_that_overflows_tells_everybody(folder: Path, last: Path) -> Non
     other = folder / "other"
     other.mkdir()
     with Watch({str(folder): ["no such name"], str(other): ["key"], str(last): None}) as watching:
-        hub = watch._hub
-        assert isinstance(hub, _hub.Hub)
-        with hub._lock:  # its thread cannot go on
-            for number in range(limit // 2 + 1000):
-                os.mkdir(folder / str(number))
-                os.rmdir(folder / str(number))
-            replace(other / "key")
-        assert arrived(watching, last) >= {folder.name, "other"}
+        for number in range(limit // 2 + 1000):  # while nobody reads
+            os.mkdir(folder / str(number))
+            os.rmdir(folder / str(number))
+        replace(other / "key")
+        assert arrived(watching, last) >= {".", "other"}
         (other / "key").unlink()
-        assert arrived(watching, last) == {"other"}
+        assert arrived(watching, last) == {"other/key"}
 
 
 def test_nobody_waits_for_ever(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -300,28 +299,87 @@ def inotify_descriptors() -> int:
     return found
 
 
-def test_all_watches_share_one_descriptor_and_one_thread(folder: Path, last: Path) -> None:
+def test_all_watches_share_one_descriptor_and_need_no_thread(folder: Path, last: Path) -> None:
+    threads = threading.active_count()
     watches = [Watch({str(folder): [f"{n}"], str(last): None}) for n in range(50)]
     assert inotify_descriptors() == 1
-    assert len([t for t in threading.enumerate() if t.name == "secretbridge-watch"]) == 1
+    assert threading.active_count() == threads
     (folder / "7").write_text("")
-    assert arrived(watches[7], last) == {folder.name}
+    assert arrived(watches[7], last) == {"7"}
     assert arrived(watches[8], last) == set()
     for watching in watches:
         watching.close()
 
 
-def test_the_last_one_gives_descriptor_and_thread_back(folder: Path) -> None:
+def test_the_last_one_gives_the_descriptor_back(folder: Path) -> None:
     before = os.listdir("/proc/self/fd")
-    for _ in range(50):
-        with Watch({str(folder): None, str(folder / "missing" / "too"): None}):
-            hub = watch._hub
-            assert isinstance(hub, _hub.Hub)
-            thread = hub._thread
-        assert thread is not None
-        thread.join(SOON)
-        assert not thread.is_alive()
+    for number in range(50):
+        with Watch({str(folder): None, str(folder / "missing" / "too"): None}) as watching:
+            if number % 2:
+                thread = threading.Thread(target=watching.wait)  # it may be reading at the end
+                thread.start()
+        if number % 2:
+            thread.join(SOON)
+            assert not thread.is_alive()
     assert os.listdir("/proc/self/fd") == before
+
+
+def test_a_waiting_thread_ends_although_no_watch_is_left(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: Inotify, directory: str) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Inotify, "add", refuse)
+    with Watch({str(folder): None}) as watching:
+        thread = threading.Thread(target=watching.wait)
+        thread.start()
+    thread.join(SOON)
+    assert not thread.is_alive()
+
+
+def test_whoever_waits_is_told_whoever_reads(folder: Path, last: Path) -> None:
+    """Of several threads one reads; when it has got its own event, another one goes on reading."""
+    names = [f"name{number}" for number in range(6)]
+    watches = [Watch({str(folder): [name]}) for name in names]
+    found: queue.Queue[int] = queue.Queue()
+
+    def wait(number: int) -> None:
+        if watches[number].wait(SOON) == {str(folder / names[number])}:
+            found.put(number)
+
+    threads = [threading.Thread(target=wait, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for number in (3, 0, 5, 1, 4, 2):
+        (folder / names[number]).mkdir()
+        assert found.get(timeout=SOON) == number
+    for thread in threads:
+        thread.join()
+    for watching in watches:
+        watching.close()
+
+
+def test_one_that_gives_up_waiting_leaves_the_reading_to_another(folder: Path) -> None:
+    with Watch({str(folder): ["never"]}) as first, Watch({str(folder): ["key"]}) as second:
+        found: queue.Queue[object] = queue.Queue()
+        reading = threading.Thread(target=lambda: found.put(first.wait(0.3)))
+        reading.start()
+        thread = threading.Thread(target=lambda: found.put(second.wait(SOON)))
+        thread.start()
+        assert found.get(timeout=SOON) == frozenset()
+        replace(folder / "key")
+        assert found.get(timeout=SOON) == {str(folder / "key")}
+        reading.join()
+        thread.join()
+
+
+def test_the_root_can_be_watched_and_left_again(folder: Path, last: Path) -> None:
+    with Watch({str(last): None}) as watching:
+        for _ in range(3):
+            watching.look_at({"/": ["no such name"], str(last): None})
+            watching.look_at({str(last): None})
+        assert arrived(watching, last) == set()
 
 
 def test_who_waits_is_woken_by_wake_and_by_close(folder: Path) -> None:
@@ -349,19 +407,32 @@ def test_a_forked_child_has_events_of_its_own_and_takes_none_of_its_parent(
             status = 1
             try:
                 assert inotify_descriptors() == 0
-                assert watching.wait(0) == frozenset()  # goes on with one of its own
+                assert watching.wait(0) is None  # goes on with one of its own
                 assert inotify_descriptors() == 1
                 os.write(tell, b"x")
-                status = 0 if str(folder) in watching.wait(SOON) else 2
+                status = 0 if str(folder / "key") in watching.wait(SOON) else 2
                 watching.close()
             finally:
                 os._exit(status)
         assert os.read(told, 1) == b"x"
         replace(folder / "key")
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-        assert arrived(watching, last) == {folder.name}
+        assert arrived(watching, last) == {"key"}
     os.close(told)
     os.close(tell)
+
+
+def test_a_child_does_not_close_what_its_parent_has_closed_already(folder: Path) -> None:
+    with Watch({str(folder): None}):
+        pass
+    reading, writing = os.pipe()  # one of them has the number that the descriptor had
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if os.read(reading, 1) == b"x" else 1)
+    os.write(writing, b"x")
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    os.close(reading)
+    os.close(writing)
 
 
 def test_a_child_that_only_closes_what_it_inherits_does_not_wait(folder: Path) -> None:
@@ -371,6 +442,7 @@ def test_a_child_that_only_closes_what_it_inherits_does_not_wait(folder: Path) -
         with hub._lock:  # as a thread of the parent may have it at the moment of the fork
             child = os.fork()
             if child == 0:
+                watching.wake()
                 watching.close()
                 os._exit(0)
             assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
@@ -453,7 +525,7 @@ def test_a_directory_that_cannot_be_watched_is_looked_at_until_it_can(
         assert watching.wait() is None
         assert watching.how()[str(folder)] == "inotify"
         replace(folder / "key")
-        assert arrived(watching, last) >= {folder.name}
+        assert arrived(watching, last) >= {"key"}
 
 
 @pytest.mark.parametrize("kind", ["nfs4", "fuse.sshfs", "9p", "virtiofs"])
@@ -487,11 +559,10 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_watchfiles_takes_the_place_of_inotify(folder: Path, last: Path, elsewhere: None) -> None:
     with Watch({str(folder): ["key"], str(last): None}) as watching:
         assert set(watching.how().values()) == {"watchfiles"}
-        assert arrived(watching, last) <= {folder.name}  # it looks at once when it starts
+        assert arrived(watching, last) <= {"."}  # it looks at once when it starts
         for number in range(3):
-            replace(folder / "key", str(number))
-            while folder.name not in arrived(watching, last):
-                pass
+            while "key" not in arrived(watching, last):
+                replace(folder / "key", str(number))
     hub = watch._hub
     assert isinstance(hub, WatchfilesHub)
     assert hub._thread is not None
@@ -511,10 +582,9 @@ def test_watchfiles_goes_on_with_a_directory_that_was_made_again(
         monkeypatch.setattr(watch, "RESCAN", (0.01, 0.01))
         assert watching.wait() is None  # and found that it is another one
         monkeypatch.setattr(watch, "RESCAN", (60.0, 60.0))
-        for _ in range(2):
-            replace(wanted / "key")
-            while "wanted" not in arrived(watching, last):
-                pass
+        for number in range(2):
+            while "wanted/key" not in arrived(watching, last):
+                replace(wanted / "key", str(number))
 
 
 def test_without_either_it_looks_every_second(

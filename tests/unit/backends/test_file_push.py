@@ -181,26 +181,59 @@ def test_a_child_listens_anew(root: Path) -> None:
         assert news.next() == ["a"]
 
 
+ID = Reference.parse("file:a").document
+
+
+def looks(*answers: Any, given: str | None = "v1") -> list[bool]:
+    """Return at which of the looks that found ``answers`` the file is told of."""
+    left = iter(answers)
+    changes = FileChanges(lambda _: {}, lambda ids, _: [next(left) for _ in ids])
+    first = Document(b"x", version=given) if given else SecretMissing("x")
+    changes.fetched([ID], [first])
+    told, doubtful = [], {}
+    for _ in answers:
+        changed, doubtful = changes._changed([ID], doubtful)
+        told.append(bool(changed))
+    return told
+
+
+MISSING = SecretMissing("x")
+
+
+def test_a_file_that_was_replaced_is_told_at_once_and_once() -> None:
+    assert looks("v1", "v2", "v2", "v3") == [False, True, False, True]
+
+
 def test_a_program_that_removes_a_file_before_it_writes_it_again_is_given_a_moment() -> None:
-    """Seen once as missing and then as new, it is told of once, and as new."""
-    id = Reference.parse("file:a").document
-    answers = iter(["v1", SecretMissing("x"), "v2", "v2"])
-    changes = FileChanges(lambda _: {}, lambda ids, _: [next(answers) for _ in ids])
-    changes.fetched([id], [Document(b"x", version="v1")])
-    assert changes._changed([id], set()) == ([], set())
-    assert changes._changed([id], set()) == ([], {id})
-    assert changes._changed([id], {id}) == ([id], set())
-    assert changes._changed([id], set()) == ([], set())
+    assert looks("v1", MISSING, "v2", "v2") == [False, False, True, False]
 
 
-@pytest.mark.parametrize("error", [SecretMissing("x"), BackendUnavailable("x")])
+def test_a_file_that_is_made_and_then_written_to_is_told_when_it_holds_still() -> None:
+    assert looks(MISSING, "empty", "v1", "v1", given=None) == [False, False, False, True]
+    assert looks(MISSING, MISSING, "empty", "v1", "v1") == [False, True, False, False, True]
+
+
+@pytest.mark.parametrize("error", [MISSING, BackendUnavailable("x")])
 def test_what_stays_away_is_told_once(error: Exception) -> None:
-    id = Reference.parse("file:a").document
-    changes = FileChanges(lambda _: {}, lambda ids, _: [error for _ in ids])  # type: ignore[misc]
-    changes.fetched([id], [Document(b"x", version="v1")])
-    assert changes._changed([id], set()) == ([], {id})
-    assert changes._changed([id], {id}) == ([id], set())
-    assert changes._changed([id], set()) == ([], set())
+    assert looks(error, error, error, error) == [False, True, False, False]
+
+
+def test_a_file_is_not_looked_at_because_its_neighbour_was_written(root: Path) -> None:
+    """It may be half written itself at that moment."""
+    looked: list[str] = []
+
+    class Noting(FileBackend):
+        def probe(self, requests: Any, deadline: Deadline) -> Any:
+            looked.extend(request.locator for request in requests)
+            return super().probe(requests, deadline)
+
+    with listening(Noting(roots=[root]), "file:a", "file:b") as news:
+        replace(root / "b", "b2")
+        assert news.next() == ["b"]
+        looked.clear()  # the first look was at everything
+        replace(root / "b", "b3")
+        assert news.next() == ["b"]
+        assert "a" not in looked
 
 
 def test_where_something_has_to_happen(directory: Path, volume: Any) -> None:

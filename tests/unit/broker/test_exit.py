@@ -100,6 +100,23 @@ print("ended", time.monotonic() - begin < 3)
     assert run(program)[0] == ["ended True"]
 
 
+def test_a_broker_that_cannot_be_closed_keeps_the_others_from_nothing():
+    program = """
+broker.get("token")
+bad = FakeBackend()
+
+def broken():
+    raise RuntimeError
+
+bad.close = broken
+brokers = [secretbridge.Broker({"fake": bad}) for _ in range(3)]
+for bad in brokers:
+    bad.resolve(["fake:app/none"])
+sys.unraisablehook = lambda told: print(told.exc_type.__name__, flush=True)
+"""
+    assert run(program)[0] == ["revoked app/token/1", "RuntimeError"]
+
+
 def test_a_callback_that_hangs_does_not_hold_up_the_end():
     program = """
 broker.get("token")

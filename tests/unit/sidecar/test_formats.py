@@ -6,6 +6,8 @@ import netrc
 import shutil
 import subprocess
 import tomllib
+from importlib import import_module
+from typing import get_args
 
 import javaproperties
 import pytest
@@ -16,8 +18,10 @@ from cryptography.hazmat.primitives.serialization import pkcs12
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from secretbridge.config import _formats
+from secretbridge.config._models import FileConfig
 from secretbridge.errors import IntegrityError
-from secretbridge_sidecar.formats import FORMATS, Part, Parts, render
+from secretbridge_sidecar.formats import FORMATS, Part, Parts, dotenv, render
 from tests.servers.certificates import Authority
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
@@ -307,3 +311,18 @@ def test_every_format_has_its_module():
     for name in FORMATS:
         with pytest.raises(IntegrityError):
             render("f", name, parts({"": b"\xff"}))
+
+
+def test_the_configuration_knows_the_same_formats_and_dialects():
+    assert set(_formats.FORMATS) == {"raw", *FORMATS}
+    assert set(get_args(get_args(FileConfig.model_fields["format"].annotation)[0])) == set(
+        _formats.FORMATS
+    )
+    assert _formats.DIALECTS == dotenv.DIALECTS
+
+
+@pytest.mark.parametrize("format", _formats.KEYS)
+def test_the_configuration_knows_the_keys_of_a_format(format):
+    needed, others = _formats.KEYS[format]
+    module = import_module(f"secretbridge_sidecar.formats.{FORMATS[format]}")
+    assert set(module._KEYS) == {*needed, *others}
