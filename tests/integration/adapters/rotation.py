@@ -55,8 +55,8 @@ class Rotation:
         change: Callable[[str], object],
         *,
         lag: float = 0.0,
-        every: float = 0.3,
-        times: int = 4,
+        every: float = 0.25,
+        times: int = 3,
     ) -> None:
         self._change = change
         self._lag = lag
