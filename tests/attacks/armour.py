@@ -13,6 +13,7 @@ import json
 import logging
 import ssl
 import time
+import tracemalloc
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -53,15 +54,17 @@ class World:
     grown: int = 0
 
     def read(self, client: Client, **target: Any) -> str | BaseException:
-        """Let ``client`` read; note how long that took and by how many bytes the process grew."""
-        before = _peak()
+        """Let ``client`` read; note how long that took, and how many bytes it held at the most."""
+        # Counted as they are allocated: what the process has in reserve from before would hide them.
+        tracemalloc.start()
         start = time.monotonic()
         try:
             self.outcome = client(Target(self.store, **{**target, **self.options}))
         except Exception as error:
             self.outcome = error
         self.took = time.monotonic() - start
-        self.grown = _peak(reset=False) - before
+        self.grown = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
         return self.outcome
 
     def spoil(self, behaviour: hostile.Behaviour) -> None:
@@ -84,16 +87,6 @@ def _answers(backend: str, value: str) -> dict[str, Any]:
         return {"Parameter": {"Name": "/app/db", "Value": text, "Version": 1}}
     arn = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:app/db-a1b2c3"
     return {"Name": "app/db", "ARN": arn, "VersionId": "v" * 32, "SecretString": text}
-
-
-def _peak(*, reset: bool = True) -> int:
-    """Return the highest resident memory of this process since the last reset, in bytes."""
-    if reset:
-        Path("/proc/self/clear_refs").write_text("5")
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
-    raise AssertionError("this kernel does not tell")
 
 
 Trap = Callable[[World, Client], bool]
@@ -151,9 +144,9 @@ def netrc(world: World, client: Client) -> bool:
 
 
 def drip(world: World, client: Client) -> bool:
-    world.spoil(hostile.drip(response(world.planted()), 0.01))
+    world.spoil(hostile.drip(response(world.planted()), 0.015))
     world.read(client, seconds=0.3)
-    return world.took > 1.0
+    return world.took > 1.8
 
 
 def gzip_bomb(world: World, client: Client) -> bool:
@@ -180,7 +173,7 @@ def deep_json(world: World, client: Client) -> bool:
 
 
 def wide_json(world: World, client: Client) -> bool:
-    world.spoil(hostile.answer(b'{"data": [' + b"[]," * (2 * MIB) + b"[]]}"))
+    world.spoil(hostile.answer(b'{"data": [' + b"[]," * MIB + b"[]]}"))
     world.read(client)
     return world.grown > 32 * MIB
 
