@@ -37,7 +37,7 @@ def test_a_url_with_the_password_fails(role, postgres):
     tally = rotation.run(lambda: use(engine))
     engine.dispose()
     rotation.close()
-    assert tally.failed > 100, tally
+    assert tally.failed > 0, tally
 
 
 def test_an_attached_engine_loses_nothing(rotation, postgres):
