@@ -159,11 +159,11 @@ class Tally:
     """What was found in a run of kills."""
 
     def __init__(self) -> None:
-        self.kills = self.torn = self.orphans = self.wedged = 0
+        self.kills = self.published = self.torn = self.orphans = self.wedged = 0
         self.failures: list[str] = []
 
     def add(self, other: Tally) -> None:
-        for name in ("kills", "torn", "orphans", "wedged"):
+        for name in ("kills", "published", "torn", "orphans", "wedged"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.failures += other.failures
 

@@ -27,8 +27,9 @@ from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
-import secretbridge_sidecar.runner  # noqa: F401 - loaded before the forks
 from secretbridge.broker import Broker
+from secretbridge.config import Config, apart, load_config
+from secretbridge_sidecar import runner
 from secretbridge_sidecar.__main__ import main as sidecar
 
 from .killing import Tally, disorder, memory, seen
@@ -37,6 +38,16 @@ __all__ = ["Yard"]
 
 STOPPED_WITHIN = 2.0
 """Seconds from SIGTERM to the end."""
+
+
+class Here:
+    """Reads a configuration in this process: in one of its own that takes longer than a trial."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def config(self) -> Config:
+        return load_config(self._path)
 
 
 class Yard:
@@ -135,7 +146,9 @@ class Yard:
         elif code not in (0, -how) or (code == 0 and how is signal.SIGKILL and command == "run"):
             problem("wedged", f"it ended by itself with {code}")
         is_wiped = code == 0 and how is signal.SIGTERM and on_exit == "wipe"
+        before = self._published
         self._look(is_wiped, problem)
+        tally.published += is_wiped or self._published > before
         self._heal(problem)
 
     def _await_publication(self, seconds: float) -> None:
@@ -208,6 +221,7 @@ def main() -> int:
     arguments = parser.parse_args()
     tally = Tally()
     with tempfile.TemporaryDirectory(prefix="secretbridge-sidecars-", dir=memory()) as place:
+        runner.Reading = apart.Reading = Here  # type: ignore[assignment, misc]
         yard = Yard(Path(place))
         only = arguments.seed
         for seed in range(arguments.trials) if only is None else (only,):

@@ -14,6 +14,7 @@ def check(found, record_property):
     print(f"{found['kills']} kills: {found['torn']} torn, {found['orphans']} orphans")
     assert found["failures"] == []
     assert (found["torn"], found["wedged"], found["orphans"]) == (0, 0, 0)
+    assert found["published"] > found["kills"] // 3, "they are ended before they do anything"
 
 
 @pytest.mark.timeout(180)
