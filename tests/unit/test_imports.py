@@ -34,7 +34,8 @@ LAYERS = (
     "secretbridge.backends secretbridge.generation secretbridge.config "
     "secretbridge._find secretbridge.watch secretbridge._hub secretbridge._watchfiles_hub "
     "secretbridge._inotify secretbridge.audit secretbridge.harden "
-    "secretbridge._landlock secretbridge.redact secretbridge._fingerprints secretbridge._forms",
+    "secretbridge._landlock secretbridge._seccomp secretbridge.redact secretbridge._fingerprints "
+    "secretbridge._forms",
     "secretbridge.broker secretbridge._cache secretbridge._calls secretbridge._changes "
     "secretbridge._driver secretbridge._early secretbridge._exit secretbridge._fork "
     "secretbridge._former secretbridge._handle secretbridge._log secretbridge._imports "
