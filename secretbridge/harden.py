@@ -139,6 +139,7 @@ class Hardening(Value):
 
 def harden_process(
     *,
+    dumpable: bool = False,
     no_new_privileges: bool = True,
     write: Iterable[StrPath] | None = None,
     read: Iterable[StrPath] | None = None,
@@ -149,15 +150,16 @@ def harden_process(
 ) -> Hardening:
     """Make this process a harder target, for good, and return what is really enforced.
 
-    Always: other processes of the same user can neither trace it nor read its memory and its
-    environment, and it dumps no core. With ``no_new_privileges`` no program that it starts gains any.
-    The rest is Landlock's, where the kernel has it: files are written only at and beneath ``write``
-    (and to ``/dev/null``), read and executed only at and beneath ``read`` and what the interpreter
-    and name resolution need, TCP connections are made only to the ports ``connect``, and TCP ports are
-    listened on only if they are among ``bind``. None leaves it as it is, an empty list forbids all of
-    it. ``scopes``: of ``signals`` and ``abstract sockets``, what shall not reach processes that this
-    one did not start. ``filter_calls`` refuses system calls that no application needs (tracing, kernel
-    modules, mounts, new namespaces and the like), also to the programs that it starts.
+    Other processes of the same user can neither trace it nor read its memory and its environment,
+    and it dumps no core, unless ``dumpable`` leaves that as it is. With ``no_new_privileges`` no
+    program that it starts gains any. The rest is Landlock's, where the kernel has it: files are
+    written only at and beneath ``write`` (and to ``/dev/null``), read and executed only at and
+    beneath ``read`` and what the interpreter and name resolution need, TCP connections are made
+    only to the ports ``connect``, and TCP ports are listened on only if they are among ``bind``.
+    None leaves it as it is, an empty list forbids all of it. ``scopes``: of ``signals`` and
+    ``abstract sockets``, what shall not reach processes that this one did not start.
+    ``filter_calls`` refuses system calls that no application needs (tracing, kernel modules,
+    mounts, new namespaces and the like), also to the programs that it starts.
 
     Call it first thing in ``main``: ``no_new_privileges`` and Landlock hold for the calling thread and
     what it starts. What cannot be had is no error but stands in ``problems`` of the result, which is
@@ -166,12 +168,13 @@ def harden_process(
     """
     wanted = _rules(write, read, connect, bind, scopes)
     problems: list[str] = []
-    # Both: a limit of 0 does not hold for a core that is piped to a program (core(5)).
-    _try(problems, "not dumpable", lambda: prctl(_PR_SET_DUMPABLE, 0))
-    _try(problems, "no core", lambda: setrlimit(RLIMIT_CORE, (0, 0)))
     scope = _ptrace_scope()
-    if scope is not None:
-        _try(problems, "no tracer", lambda: prctl(_PR_SET_PTRACER, 0))
+    if not dumpable:
+        # Both: a limit of 0 does not hold for a core that is piped to a program (core(5)).
+        _try(problems, "not dumpable", lambda: prctl(_PR_SET_DUMPABLE, 0))
+        _try(problems, "no core", lambda: setrlimit(RLIMIT_CORE, (0, 0)))
+        if scope is not None:
+            _try(problems, "no tracer", lambda: prctl(_PR_SET_PTRACER, 0))
     if no_new_privileges or wanted.kinds():  # without it the kernel refuses Landlock
         _try(problems, "no new privileges", lambda: prctl(_PR_SET_NO_NEW_PRIVS, 1))
     threads = _threads()  # looked at before reading is restricted

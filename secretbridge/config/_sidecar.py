@@ -18,6 +18,7 @@ __all__ = [
     "ExecCheck",
     "ExecHook",
     "FileConfig",
+    "HardeningConfig",
     "HttpHook",
     "ListenConfig",
     "PairCheck",
@@ -132,6 +133,30 @@ class ListenConfig(_Block):
     http: tuple[str, int] | None
 
 
+class HardeningConfig(_Block):
+    """What the sidecar gives up at its start, and what it keeps besides what it needs anyway."""
+
+    __slots__ = (
+        "connect",
+        "dumpable",
+        "landlock",
+        "lock_memory",
+        "no_new_privileges",
+        "read",
+        "seccomp",
+        "write",
+    )
+
+    dumpable: bool
+    no_new_privileges: bool
+    landlock: bool
+    seccomp: bool
+    lock_memory: bool
+    read: Sequence[Path]
+    write: Sequence[Path]
+    connect: Sequence[int]
+
+
 class AuditConfig(_Block):
     """The audit log: one line per event, never a value."""
 
@@ -150,6 +175,7 @@ class SidecarConfig(_Block):
         "files",
         "grace",
         "group",
+        "hardening",
         "listen",
         "mode",
         "on_change",
@@ -163,6 +189,7 @@ class SidecarConfig(_Block):
     files: Mapping[str, FileConfig]
     on_change: Sequence[ExecHook | SignalHook | HttpHook]
     listen: ListenConfig
+    hardening: HardeningConfig
     audit: AuditConfig | None
     on_exit: Literal["keep", "wipe"]
     allow_unsafe_target: bool
@@ -176,6 +203,7 @@ _KINDS: dict[str, type[_Block]] = {
         ExecCheck,
         ExecHook,
         FileConfig,
+        HardeningConfig,
         HttpHook,
         ListenConfig,
         PairCheck,

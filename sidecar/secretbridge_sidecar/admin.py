@@ -39,6 +39,9 @@ class Asked(Protocol):
     def stores(self) -> list[dict[str, object]]:
         """Return who each store takes us for."""
 
+    def hardening(self) -> dict[str, object]:
+        """Return what the kernel enforces on this process."""
+
 
 class _Handler(BaseHTTPRequestHandler):
     server_version = "secretbridge-sidecar"
@@ -52,7 +55,9 @@ class _Handler(BaseHTTPRequestHandler):
             return
         health = self.server.asked.health()
         if self.path == "/status":
-            self._answer(200, {**health, "stores": self.server.asked.stores()})
+            asked = self.server.asked
+            told = {"stores": asked.stores(), "hardening": asked.hardening()}
+            self._answer(200, {**health, **told})
         elif self.path == "/healthz":
             self._answer(200, {"alive": True})
         elif self.path == "/readyz":

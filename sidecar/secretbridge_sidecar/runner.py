@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from secretbridge.generation.writer import Published
 
     from .contents import Contents
+    from .hardening import Hardening
     from .validate import Validator
 
 __all__ = ["Sidecar", "summary"]
@@ -116,8 +117,14 @@ def _is_allowed_to_miss(outcome: SecretBridgeError) -> bool:
 class Sidecar:
     """One sidecar on one target. ``config_path`` None means the usual places."""
 
-    def __init__(self, config_path: str | None, log: Log | None = None) -> None:
+    def __init__(
+        self,
+        config_path: str | None,
+        log: Log | None = None,
+        hardening: Hardening | None = None,
+    ) -> None:
         self._path = config_path
+        self._hardening = hardening
         self._log = log or Log()
         self._wake = Wake()
         self._stop = False
@@ -158,6 +165,7 @@ class Sidecar:
         """Publish one generation and return. Raises the first error; then nothing is changed."""
         config = load_config(self._path)
         sidecar = sidecar_of(config)
+        self._confine(config)
         with self._writer(config) as writer:
             setup = _Setup(config, self._wake.set)
             try:
@@ -182,6 +190,7 @@ class Sidecar:
             signal.signal(number, self._on_stop)
         signal.signal(signal.SIGHUP, self._on_reload)
         self._wake.by_signals()
+        self._confine(config)
         self._target = self._writer(config)
         try:
             with AdminServer(sidecar.listen, self) as admin:
@@ -252,6 +261,10 @@ class Sidecar:
         """Return who each store takes us for. May log in; shows no credential."""
         setup = self._setup
         return [] if setup is None else setup.broker.stores()
+
+    def hardening(self) -> dict[str, object]:
+        """Return what the kernel enforces on this process, and what it does not."""
+        return {} if self._hardening is None else self._hardening.report()
 
     # The loop ------------------------------------------------------------------------------------
 
@@ -381,6 +394,8 @@ class Sidecar:
         try:
             config = Reading(self._path).config()
             self._tell(config, [])
+            if self._hardening is not None:
+                self._hardening.require(config)
             new = _Setup(config, self._wake.set, old.renderer.contents)
             if new.sidecar.target != old.sidecar.target or new.sidecar.listen != old.sidecar.listen:
                 new.broker.close()
@@ -411,6 +426,12 @@ class Sidecar:
         )
         self._tell(config, [str(finding) for finding in writer.preflight.findings])
         return writer
+
+    def _confine(self, config: Config) -> None:
+        if self._hardening is not None:
+            self._hardening.confine(config)
+            for text in self._hardening.problems:
+                self._log.warning("not enforced", what=text)
 
     def _tell(self, config: Config, findings: list[str]) -> None:
         for text in (*config.warnings, *findings):
