@@ -188,9 +188,7 @@ class Entry:
             self.due_at = now
 
     def _set_times(self, document: Document, jitter: float, now: float) -> None:
-        interval = self.policy.refresh
-        if document.refresh_after is not None:
-            interval = min(interval, max(document.refresh_after, 1.0))
+        interval = self._interval(document)
         self.fetched_at = now
         self.renew_at = None
         lifetime = document.lease.duration if document.lease is not None else document.lifetime
@@ -207,6 +205,23 @@ class Entry:
             self.due_at = now + lifetime * REPLACE_AT
         else:
             self.due_at = now + lifetime * (RENEW_AT - 0.1 * jitter)
+
+    def _interval(self, document: Document) -> float:
+        interval = self.policy.refresh
+        if document.refresh_after is not None:
+            interval = min(interval, max(document.refresh_after, 1.0))
+        return interval
+
+    def follow(self, policy: Policy, jitter: float, now: float) -> None:
+        """Have another policy; what is there becomes due when that one says so."""
+        self.policy = policy
+        if not self.is_plain:
+            return  # its lease says when
+        assert self.document is not None
+        due_at = self.fetched_at + self._interval(self.document) * (1.0 - 0.1 * jitter)
+        if self.due_at > now:  # else it is known to have changed, or its store to be away
+            self.due_at = due_at
+        self.end_at = self.due_at + policy.max_stale
 
     def extend(self, granted: Lease, jitter: float, now: float) -> None:
         """Take in the new terms of the lease, and decide when to renew or to replace it."""

@@ -129,6 +129,13 @@ class Engine:
             entry.policy = entry.policy.stricter(policy)
         return entry
 
+    def follow(self, id: DocumentId, policy: Policy, now: float) -> None:
+        """Have ``policy`` for ``id`` from now on, if it is known."""
+        entry = self._entries.get(id)
+        if entry is not None and entry.policy != policy:
+            entry.follow(policy, self._random(), now)
+            self._agenda.put(entry)
+
     def entry(self, id: DocumentId) -> Entry | None:
         """Return what is known of ``id``, or None."""
         return self._entries.get(id)

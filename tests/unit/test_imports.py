@@ -39,7 +39,7 @@ LAYERS = (
     "secretbridge._driver secretbridge._early secretbridge._exit secretbridge._fork "
     "secretbridge._former secretbridge._handle secretbridge._log secretbridge._imports "
     "secretbridge._moments secretbridge._news secretbridge._prefetch "
-    "secretbridge._probing secretbridge._snapshot secretbridge._spawn "
+    "secretbridge._probing secretbridge._renaming secretbridge._snapshot secretbridge._spawn "
     "secretbridge._start secretbridge._status secretbridge._stores "
     "secretbridge._subscribers secretbridge._turns",
     "secretbridge",  # the package itself: the names that it offers, all of them lazily
