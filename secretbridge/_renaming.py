@@ -38,7 +38,10 @@ def rename(
     with driver.lock:
         cache.rename(names, policy, policies)
         for id, asked in wanted.items():
-            driver.engine.follow(id, asked, now)
+            entry = driver.entry(id)
+            if entry is not None:
+                entry.follow(asked, now)
+                driver.engine.agenda.put(entry)
     driver.submit(Tick())  # something may be due earlier than time is being kept for
 
     def forget() -> None:

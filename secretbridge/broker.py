@@ -133,11 +133,10 @@ class Broker:
         ``store``: of that store's secrets alone. Raises :class:`ConfigError` that lists every mistake
         of the file.
         """
-        if config is None or isinstance(config, (str, os.PathLike)):
-            from .config import load_config
+        from ._configured import loaded, named
 
-            config = load_config(config)
-        names, policy, policies = _named(config, store)
+        config = loaded(config)
+        names, policy, policies = named(config, store)
         return cls(
             secrets=names,
             refresh=policy.refresh,
@@ -148,16 +147,19 @@ class Broker:
             configured={name: (s.backend, s.options) for name, s in config.stores.items()},
         )
 
-    def reconfigure(self, config: Config, *, store: str | None = None) -> Callable[[], None]:
+    def reconfigure(
+        self, config: Config | str | os.PathLike[str] | None, *, store: str | None = None
+    ) -> Callable[[], None]:
         """Have the names and intervals of ``config``, whose stores are those of this broker.
 
         Documents that both have stay as they are: values, leases, calls under way. So does what no
         name leads to any more, until the function is called that this returns: then it is forgotten,
         and its leases are given back. ``store`` is as in :meth:`from_config`.
         """
+        from ._configured import loaded, named
         from ._renaming import rename
 
-        return rename(self._driver, self._cache, *_named(config, store), self._clock())
+        return rename(self._driver, self._cache, *named(loaded(config), store), self._clock())
 
     # Reading -------------------------------------------------------------------------------------
 
@@ -457,26 +459,6 @@ class Broker:
         self._driver.after_fork_in_child()
         if self._subscribed is not None:
             self._subscribed.after_fork_in_child()
-
-
-def _named(
-    config: Config, store: str | None
-) -> tuple[dict[str, Reference], Policy, dict[str, Policy]]:
-    """Return the names of a configuration, the policy of all, and the policies of each."""
-    chosen = {
-        name: entry
-        for name, entry in config.secrets.items()
-        if store is None or entry.reference.store == store
-    }
-    common = Policy(config.cache.refresh, config.cache.max_stale)
-    policies = {
-        name: Policy(
-            common.refresh if entry.refresh is None else entry.refresh,
-            common.max_stale if entry.max_stale is None else entry.max_stale,
-        )
-        for name, entry in chosen.items()
-    }
-    return {name: entry.reference for name, entry in chosen.items()}, common, policies
 
 
 def _values(outcomes: Mapping[str, Secret | SecretBridgeError]) -> dict[str, Secret]:
