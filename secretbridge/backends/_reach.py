@@ -24,17 +24,29 @@ class Reach(Value):
 
     ``credentials``: files that prove who we are. ``files``: other files and directories that are read.
     ``urls``: servers that get a credential. ``ports``: TCP ports of others that may be asked.
-    ``ca_file``: whose authorities the servers' certificates are checked against, or None. ``loose``:
+    ``ca_file``: whose authorities the servers' certificates are checked against, ``server_name``: the
+    name that they are for, ``certificate``: the files of ours that they ask for; or None. ``loose``:
     why the rest cannot be told, or None where this is all.
     """
 
-    __slots__ = ("ca_file", "credentials", "files", "loose", "ports", "urls")
+    __slots__ = (
+        "ca_file",
+        "certificate",
+        "credentials",
+        "files",
+        "loose",
+        "ports",
+        "server_name",
+        "urls",
+    )
 
     credentials: tuple[str, ...]
     files: tuple[str, ...]
     urls: tuple[str, ...]
     ports: tuple[int, ...]
     ca_file: str | None
+    server_name: str | None
+    certificate: tuple[str, str | None] | None
     loose: str | None
 
     def __init__(
@@ -45,6 +57,8 @@ class Reach(Value):
         urls: Iterable[str] = (),
         ports: Iterable[int] = (),
         ca_file: str | None = None,
+        server_name: str | None = None,
+        certificate: tuple[str, str | None] | None = None,
         loose: str | None = None,
     ) -> None:
         assign(self, "credentials", tuple(dict.fromkeys(credentials)))
@@ -53,6 +67,8 @@ class Reach(Value):
         known = (port_of(url) for url in self.urls)
         assign(self, "ports", tuple(sorted({*ports, *(port for port in known if port)})))
         assign(self, "ca_file", ca_file)
+        assign(self, "server_name", server_name)
+        assign(self, "certificate", certificate)
         assign(self, "loose", loose)
 
 

@@ -121,6 +121,10 @@ class VaultBackend:
             urls=[str(address)] if address else [],
             ports=aws.ports,
             ca_file=files.get("ca_file"),
+            server_name=options.get("server_name"),
+            certificate=(files["client_cert_file"], files.get("client_key_file"))
+            if "client_cert_file" in files
+            else None,
             loose=aws.loose,
         )
 

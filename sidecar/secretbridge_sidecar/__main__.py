@@ -39,7 +39,8 @@ def _once(path: str | None, as_json: bool) -> int:
 
     hardening = Hardening()
     hardening.begin()
-    from .runner import Sidecar, summary
+    from .runner import Sidecar
+    from .target import summary
 
     published = Sidecar(path, hardening=hardening).once()
     if as_json:

@@ -22,9 +22,9 @@ from secretbridge.backends import backend_class
 from secretbridge.backends._reach import port_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Sequence
 
-    from secretbridge.config import Config
+    from secretbridge.config import Config, ExecHook, HttpHook, SignalHook
 
 __all__ = ["Needs", "needs"]
 
@@ -35,8 +35,8 @@ _ALWAYS_READ = (
 )
 _INSTALLED = ("/bin", "/sbin", "/lib", "/lib64", "/usr", "/opt")
 _NAME_SERVICE = 53
-_NO_PLACES = ("hardening", "values")
-"""Keys of the sidecar block whose texts name no places that the sidecar itself goes to."""
+_TOLD_ELSEWHERE = ("hardening", "on_change", "target", "values")
+"""Keys of the sidecar block that name no places, or whose places are read off by somebody else."""
 
 
 class Needs(Value):
@@ -95,6 +95,8 @@ def needs(config: Config, environ: Mapping[str, str] = os.environ) -> Needs:
     sidecar = config.sidecar
     if sidecar is not None:
         found.block(sidecar)
+        if sidecar.on_change:
+            found.hooks(sidecar.on_change)
         found.write.add(str(sidecar.target))
         audit = getattr(sidecar.audit, "path", None)
         if isinstance(audit, str) and os.path.isabs(audit):
@@ -160,7 +162,10 @@ class _Collected:
 
     def block(self, value: object, name: str = "") -> None:
         """Take what a block of the configuration names, and the blocks within it."""
-        if name in _NO_PLACES or value is None:
+        if name in _TOLD_ELSEWHERE or value is None:
+            return
+        if name == "exec" and isinstance(value, list | tuple) and value:
+            self.programs.add(str(value[0]))
             return
         if isinstance(value, Path):
             if name == "template" or name.endswith("_file"):
@@ -174,9 +179,8 @@ class _Collected:
         elif isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], int):
             self.bind.add(value[1])
         elif isinstance(value, Value):
-            for slot, inner in _slots(value):
-                self._note(slot, inner)
-                self.block(inner, slot)
+            for slot in value.__slots__:
+                self.block(getattr(value, slot), slot)
         elif isinstance(value, Mapping):
             for inner in value.values():
                 self.block(inner, name)
@@ -184,15 +188,16 @@ class _Collected:
             for inner in value:
                 self.block(inner, name)
 
-    def _note(self, slot: str, value: object) -> None:
-        if slot == "exec" and isinstance(value, list | tuple) and value:
-            self.programs.add(str(value[0]))
-        elif slot == "signal":
-            self.signals = True
+    def hooks(self, hooks: Sequence[ExecHook | SignalHook | HttpHook]) -> None:
+        """Take what hooks use. A Unix socket is no matter of Landlock's."""
+        from .notify.needs import needs as needs_of_hooks
 
-
-def _slots(value: Value) -> Iterator[tuple[str, object]]:
-    return ((slot, getattr(value, slot)) for slot in value.__slots__ if slot != "target")
+        found = needs_of_hooks(hooks)
+        self.programs.update(found.programs)
+        for path in found.files:
+            self.file(path)
+        self.connect.update(found.ports)
+        self.signals = found.processes
 
 
 def _directory(path: str) -> str:

@@ -25,7 +25,7 @@ SOURCES = {"secretbridge": ROOT / "secretbridge", "secretbridge_sidecar": ROOT /
 LAYERS = (
     "secretbridge.errors secretbridge._value secretbridge._version "
     # Memory and system calls of this process, below everything that has values.
-    "secretbridge._kernel secretbridge._regions secretbridge._protected",
+    "secretbridge._kernel secretbridge._regions secretbridge._protected secretbridge._enforced",
     "secretbridge.reference secretbridge._schemes secretbridge.document secretbridge.secret "
     "secretbridge._announce secretbridge._pydantic",
     "secretbridge.engine secretbridge._agenda secretbridge._health secretbridge._retired "
@@ -37,14 +37,16 @@ LAYERS = (
     "secretbridge._landlock secretbridge._seccomp secretbridge.redact secretbridge._fingerprints "
     "secretbridge._forms",
     "secretbridge.broker secretbridge._cache secretbridge._calls secretbridge._changes "
-    "secretbridge._driver secretbridge._early secretbridge._exit secretbridge._fork "
+    "secretbridge._configured secretbridge._driver secretbridge._early secretbridge._exit "
+    "secretbridge._fork "
     "secretbridge._former secretbridge._handle secretbridge._log secretbridge._imports "
     "secretbridge._moments secretbridge._news secretbridge._prefetch "
-    "secretbridge._probing secretbridge._snapshot secretbridge._spawn "
+    "secretbridge._probing secretbridge._renaming secretbridge._snapshot secretbridge._spawn "
     "secretbridge._start secretbridge._status secretbridge._stores "
     "secretbridge._subscribers secretbridge._turns",
     "secretbridge",  # the package itself: the names that it offers, all of them lazily
     "secretbridge_sidecar secretbridge.settings secretbridge.adapters secretbridge.cli "
+    "secretbridge.doctor "
     "secretbridge.__main__ "
     "secretbridge.migrate",
     "secretbridge.testing",  # nothing that an application runs needs it

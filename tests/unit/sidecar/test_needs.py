@@ -145,6 +145,20 @@ def test_a_check_by_a_program_opens_what_is_installed(configured: Any, tmp_path:
     assert "/usr" not in needs(configured(files={"db": {"validate": ["json"]}}), {}).read
 
 
+def test_hooks_reach_what_they_name(configured: Any, tmp_path: Path) -> None:
+    (tmp_path / "pids").mkdir()
+    hooks = [
+        {"signal": "HUP", "pid_file": str(tmp_path / "pids" / "app.pid")},
+        {"http": "http://127.0.0.1:8089/-/reload"},
+    ]
+    found = needs(configured(on_change=hooks), {})
+    assert str(tmp_path / "pids") in found.read
+    assert found.connect == {53, 8089}
+    assert found.scopes == {"abstract sockets"}
+    assert "/usr" not in found.read
+    assert "/usr" in needs(configured(on_change=[{"exec": ["/bin/true"]}]), {}).read
+
+
 def test_more_can_be_named(configured: Any, tmp_path: Path) -> None:
     (tmp_path / "state").mkdir()
     extra = {"write": [str(tmp_path / "state")], "read": [str(tmp_path)], "connect": [9]}
