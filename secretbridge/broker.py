@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
     from typing import Any, NoReturn, Self
 
+    from ._calls import Witness
     from ._changes import Changes
     from ._early import Early
     from ._handle import Handle
@@ -63,6 +64,8 @@ class Broker:
     bounds every read that needs a store, in seconds. ``grace`` is how long after a rotation the
     former value counts as still accepted, and how long its lease is left alive, in seconds;
     ``refresh_floor`` the least time between two early refreshes of one document, in seconds.
+    ``witness`` is told of each call to a store before anybody gets its result: an audit log, for
+    instance (:class:`secretbridge.audit.LogWitness`).
     ``clock`` (monotonic seconds), ``wall`` (seconds since the epoch) and ``random`` are for tests.
 
     >>> from secretbridge.testing import FakeBackend
@@ -86,6 +89,7 @@ class Broker:
         refresh_floor: float = 1.0,
         policies: Mapping[str, Policy] | None = None,
         configured: Mapping[str, tuple[str, Mapping[str, Any]]] | None = None,
+        witness: Witness | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
         random: Callable[[], float] = _random,
@@ -102,6 +106,7 @@ class Broker:
             former=former,
             clock=clock,
             timeout=timeout,
+            witness=witness,
         )
         self._cache = Cache(
             self._driver,
@@ -125,7 +130,12 @@ class Broker:
         close_at_exit(self)
 
     @classmethod
-    def from_config(cls, config: Config | str | os.PathLike[str] | None = None) -> Broker:
+    def from_config(
+        cls,
+        config: Config | str | os.PathLike[str] | None = None,
+        *,
+        witness: Witness | None = None,
+    ) -> Broker:
         """Make a broker from a configuration: loaded, a path, or None for the usual places.
 
         Raises :class:`ConfigError` that lists every mistake of the file.
@@ -148,6 +158,7 @@ class Broker:
                 for name, entry in config.secrets.items()
             },
             configured={name: (s.backend, s.options) for name, s in config.stores.items()},
+            witness=witness,
         )
 
     # Reading -------------------------------------------------------------------------------------
