@@ -39,10 +39,11 @@ class FileSink:
         """Open the file, or open the one that is at its path now."""
         if self._file >= 0 and self._is_as_left():
             return self._untold
+        before = self._place()
         self.close()
         try:
             self._open()
-            self._untold = self._found(known)
+            self._untold = self._found(known, is_same=self._place() == before)
         except OSError as error:
             self.close()
             raise SinkFailed(os.strerror(error.errno or 0)) from None
@@ -81,10 +82,17 @@ class FileSink:
         except BlockingIOError:
             raise SinkFailed("another process writes to it") from None
 
-    def _found(self, known: Head | None) -> Found:
+    def _place(self) -> tuple[int, int] | None:
+        if self._file < 0:
+            return None
+        status = os.fstat(self._file)
+        return status.st_dev, status.st_ino
+
+    def _found(self, known: Head | None, *, is_same: bool) -> Found:
         self._size = os.fstat(self._file).st_size
         if self._size == 0:
-            return Found("created", None) if known is None else Found("reopened", known)
+            reason = "created" if known is None else "truncated" if is_same else "reopened"
+            return Found(reason, known)
         tail = os.pread(self._file, TAIL, max(0, self._size - TAIL))
         if self._size > TAIL:
             tail = tail.partition(b"\n")[2]

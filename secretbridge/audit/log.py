@@ -99,23 +99,23 @@ class AuditLog:
         """The last line that was written; 0 before the first."""
         return self._head or Head(0, GENESIS)
 
-    def record(self, event: str, **fields: Any) -> bool:
+    def record(self, event: str, *, outcome: str, **fields: Any) -> bool:
         """Log what has happened; return whether everything is written. For fields see :mod:`.line`.
 
         Raises :class:`TypeError` for a field that the log does not have.
         """
-        return self.record_all(((event, fields),))
+        return self.record_all(((event, {"outcome": outcome, **fields}),))
 
     def record_all(self, entries: Iterable[tuple[str, dict[str, Any]]]) -> bool:
         """As :meth:`record`, for several events in one write."""
-        encoded = [encode(event, fields, self._keys) for event, fields in entries]
+        encoded = self._encoded(entries)
         with self._lock:
             self._take(encoded)
             return self._write()
 
     def require(self, entries: Iterable[tuple[str, dict[str, Any]]]) -> None:
         """Log what is about to happen. Raises :class:`AuditFailed` if it must not happen unlogged."""
-        encoded = [encode(event, fields, self._keys) for event, fields in entries]
+        encoded = self._encoded(entries)
         with self._lock:
             self._take(encoded)
             if self._write() or not self.required:
@@ -151,6 +151,14 @@ class AuditLog:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _encoded(self, entries: Iterable[tuple[str, dict[str, Any]]]) -> list[str]:
+        found = []
+        for event, fields in entries:
+            if fields.get("outcome") is None:
+                raise TypeError("an event of the audit log needs an outcome")
+            found.append(encode(event, fields, self._keys))
+        return found
 
     # Writing, with the lock held -----------------------------------------------------------------
 

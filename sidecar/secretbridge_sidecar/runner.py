@@ -26,9 +26,11 @@ from .render import sidecar_of
 from .routes import routes
 from .setup import Setup
 from .target import Target, tell
+from .trail import Trail, look_at
 from .wake import Wake
 
 if TYPE_CHECKING:
+    from secretbridge.config import Config, SidecarConfig
     from secretbridge.generation.layout import FileSpec
     from secretbridge.generation.writer import Published
 
@@ -43,12 +45,18 @@ RETRY_CAP = 30.0
 """Seconds between attempts to publish what the target did not take (no space, for instance)."""
 
 
+_FIXED = ("target", "listen", "audit")
+"""Keys of the configuration that are read at the start alone."""
+
+
 class Sidecar:
     """One sidecar on one target. ``config_path`` None means the usual places."""
 
     def __init__(self, config_path: str | None, log: Log | None = None) -> None:
         self._path = config_path
         self._log = log or Log()
+        self.trail = Trail(None, self._log)
+        """Its audit log."""
         self._wake = Wake()
         self._stop = False
         self._reload = False
@@ -76,7 +84,8 @@ class Sidecar:
         try:
             sidecar = setup.sidecar
             found = check_target(sidecar.target, allow_unsafe=sidecar.allow_unsafe_target)
-            tell(self._log, [*config.warnings, *map(str, found.findings)])
+            findings = [*map(str, found.findings), *look_at(sidecar.audit)]
+            tell(self._log, [*config.warnings, *findings])
             _, problems = setup.prepare()
             return {name: problems.get(name) for name in setup.names}
         finally:
@@ -85,9 +94,18 @@ class Sidecar:
     def once(self) -> Published:
         """Publish one generation and return. Raises the first error; then nothing is changed."""
         config = load_config(self._path)
-        target = Target(config, self._log)
+        self.trail = Trail(sidecar_of(config).audit, self._log)
+        self.trail.record("startup", reason_code="once")
         try:
-            setup = Setup(config, self._wake.set)
+            return self._once(config)
+        finally:
+            self.trail.record("shutdown")
+            self.trail.close()
+
+    def _once(self, config: Config) -> Published:
+        target = Target(config, self._log, self.trail)
+        try:
+            setup = Setup(config, self._wake.set, witness=self.trail.witness)
             try:
                 files, problems = setup.prepare()
                 for error in problems.values():
@@ -111,10 +129,20 @@ class Sidecar:
             signal.signal(number, self._on_stop)
         signal.signal(signal.SIGHUP, self._on_reload)
         self._wake.by_signals()
-        self._target = Target(config, self._log)
+        self.trail = Trail(sidecar.audit, self._log)
+        tell(self._log, look_at(sidecar.audit))
+        self.trail.record("startup", reason_code="run")
         try:
-            with AdminServer(sidecar.listen, routes(self)) as admin:
-                self._setup = Setup(config, self._wake.set)
+            self._run(config, sidecar)
+        finally:
+            self.trail.record("shutdown")
+            self.trail.close()
+
+    def _run(self, config: Config, sidecar: SidecarConfig) -> None:
+        self._target = Target(config, self._log, self.trail)
+        try:
+            with AdminServer(sidecar.listen, routes(self), self.trail.answered) as admin:
+                self._setup = Setup(config, self._wake.set, witness=self.trail.witness)
                 self._config_problem = "; ".join(config.warnings) or None
                 self._target.take_over(self._setup.renderer.files())
                 self._log.info("started", target=str(sidecar.target), socket=admin.path)
@@ -169,6 +197,8 @@ class Sidecar:
         target = self._target
         if target is not None and target.problem is not None:
             problems["target"] = target.problem
+        if self.trail.problem is not None:
+            problems["audit"] = f"the audit log cannot be written: {self.trail.problem}"
         is_expired = any(rows[name]["state"] == "expired" for name in setup.names)
         return {
             "ready": target is not None and target.is_ready and not is_expired,
@@ -176,6 +206,7 @@ class Sidecar:
             "published": target.published_at if target is not None else None,
             "problems": problems,
             "secrets": [rows[name] for name in setup.names],
+            "audit": self.trail.status(),
         }
 
     def stores(self) -> list[dict[str, object]]:
@@ -194,6 +225,7 @@ class Sidecar:
                 self._look_at = 0.0
             if self._wake.clear() or time.monotonic() >= self._look_at:
                 self._look_at = time.monotonic() + self._look()
+            self.trail.tick()
             times = (self._look_at - time.monotonic(), self._target.collect(), self._part())
             if not (self._stop or self._reload):
                 self._wake.wait(max(0.01, min(time for time in times if time is not None)))
@@ -266,22 +298,25 @@ class Sidecar:
         try:
             config = Reading(self._path).config()
             tell(self._log, config.warnings)
-            new = Setup(config, self._wake.set, old.renderer.contents)
-            if new.sidecar.target != old.sidecar.target or new.sidecar.listen != old.sidecar.listen:
+            new = Setup(config, self._wake.set, old.renderer.contents, self.trail.witness)
+            if any(getattr(new.sidecar, key) != getattr(old.sidecar, key) for key in _FIXED):
                 new.broker.close()
                 raise ConfigError(
-                    "sidecar.target and sidecar.listen cannot change while the sidecar runs",
+                    f"{', '.join(f'sidecar.{key}' for key in _FIXED)} cannot change while the "
+                    "sidecar runs",
                     hint="restart the sidecar",
                 )
         except SecretBridgeError as error:
             self._config_problem = str(error)
             self._log.error("configuration not taken", reason=str(error))
+            self.trail.record("config_change", "failure", reason_code="refused")
             return
         self._config_problem = "; ".join(config.warnings) or None
         self._setup = new
         self._problems = {}
         self._former[old] = None
         self._log.info("configuration taken", secrets=len(new.names))
+        self.trail.record("config_change", reason_code="taken")
 
     def _on_stop(self, number: int, frame: FrameType | None) -> None:
         self._stop = True

@@ -15,6 +15,7 @@ from .render import Renderer, sidecar_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from secretbridge.audit import LogWitness
     from secretbridge.config import Config, SidecarConfig
     from secretbridge.generation.layout import FileSpec
 
@@ -28,14 +29,18 @@ class Setup:
     """One configuration at work: its broker and its renderer."""
 
     def __init__(
-        self, config: Config, wake: Callable[[], object], contents: Contents | None = None
+        self,
+        config: Config,
+        wake: Callable[[], object],
+        contents: Contents | None = None,
+        witness: LogWitness | None = None,
     ) -> None:
         self.config = config
         self.sidecar = sidecar_of(config)
         self.renderer = Renderer(config, contents=contents)
         self.names = self.renderer.names()
         self.validator = _validator(self.sidecar)
-        self.broker = Broker.from_config(config)
+        self.broker = Broker.from_config(config, witness=witness)
         try:
             self.broker.watch(self.names, wake)
         except BaseException:
