@@ -24,6 +24,8 @@ from secretbridge.errors import ConfigError
 from .routes import Answer, Peer, Question, Standing, respond
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from secretbridge.config import ListenConfig
 
     from .routes import Routes
@@ -61,7 +63,11 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(Answer.of(413, {"error": f"send up to {MAX_BODY} bytes, and their length"}))
             return
         path = self.path.partition("?")[0]
-        self._send(respond(self.server.routes, Question(self.command, path, peer, body)))
+        question = Question(self.command, path, peer, body)
+        answer = respond(self.server.routes, question)
+        if self.server.told is not None:
+            self.server.told(question, answer)
+        self._send(answer)
 
     def _body(self) -> bytes | None:
         length = self.headers.get("Content-Length", "0")
@@ -112,6 +118,7 @@ class _Server(ThreadingMixIn, UnixStreamServer):
     daemon_threads = True
     request_queue_size = 16
     routes: Routes
+    told: Callable[[Question, Answer], object] | None
     group: int
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -119,9 +126,18 @@ class _Server(ThreadingMixIn, UnixStreamServer):
 
 
 class AdminServer:
-    """Answers by ``routes`` on the socket of ``listen``, or does nothing if it names none."""
+    """Answers by ``routes`` on the socket of ``listen``, or does nothing if it names none.
 
-    def __init__(self, listen: ListenConfig, routes: Routes) -> None:
+    ``told`` hears of each answer before it is sent.
+    """
+
+    def __init__(
+        self,
+        listen: ListenConfig,
+        routes: Routes,
+        told: Callable[[Question, Answer], object] | None = None,
+    ) -> None:
+        self._told = told
         self.path = str(listen.socket) if listen.socket is not None else None
         self._routes = routes
         self._server: _Server | None = None
@@ -142,6 +158,7 @@ class AdminServer:
         finally:
             os.umask(mask)
         server.routes = self._routes
+        server.told = self._told
         server.group = os.stat(self.path).st_gid
         self._server = server
         threading.Thread(
