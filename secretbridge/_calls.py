@@ -10,6 +10,7 @@ from __future__ import annotations
 from ._log import report
 from ._probing import look_up
 from ._spawn import start_thread
+from ._tally import process
 from .backends import Deadline, failed, unexpected
 from .document import MAX_SIZE, Document
 from .errors import IntegrityError, SecretBridgeError, SecretTooLarge
@@ -115,9 +116,11 @@ class Calls:
     def _fetch(self, action: Fetch) -> None:
         error: SecretBridgeError = unexpected(KeyboardInterrupt(), "the call")
         outcomes: Sequence[Document | SecretBridgeError] = failed(action.ids, error)
+        began = self._clock()
         try:
             outcomes = self._call(action)
         finally:
+            process.observe("refresh_duration", self._clock() - began, action.ids[0].scheme)
             # Also when the reader's thread is interrupted: others wait for this answer.
             self._finish(Fetched(action.store, zip(action.ids, outcomes, strict=True)))
 
