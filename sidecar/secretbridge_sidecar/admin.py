@@ -1,8 +1,8 @@
-"""The sidecar answers about itself on a Unix socket: ``GET /healthz``, ``/readyz`` and ``/status``.
+"""The sidecar answers about itself, and takes orders, on a Unix socket. What it answers: ``routes``.
 
 HTTP because every tool speaks it; a Unix socket because a TCP port of loopback can be reached by
 every process of the machine, and through a browser or an SSRF from outside. The kernel tells who
-connects: root, our own user, and members of the socket's group may ask.
+connects.
 """
 
 from __future__ import annotations
@@ -17,27 +17,29 @@ from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from socketserver import ThreadingMixIn, UnixStreamServer
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from secretbridge.errors import ConfigError
+
+from .routes import Answer, Peer, Question, Standing, respond
 
 if TYPE_CHECKING:
     from secretbridge.config import ListenConfig
 
-__all__ = ["AdminServer", "ask"]
+    from .routes import Routes
+
+__all__ = ["AdminServer", "ask", "peer_of"]
 
 REQUEST_TIMEOUT = 5.0
 """Seconds that a client has to send its request and take the answer."""
 
+MAX_BODY = 65536
+"""Bytes that a request may bring."""
 
-class Asked(Protocol):
-    """Who knows the answers."""
-
-    def health(self) -> dict[str, object]:
-        """Return what is ready and what is wrong."""
-
-    def stores(self) -> list[dict[str, object]]:
-        """Return who each store takes us for."""
+_SO_PEERGROUPS = 59
+"""From asm-generic/socket.h of Linux; the module ``socket`` does not name it."""
+_MOST = 1024
+"""Bytes that Python lets the kernel answer with, which are 256 groups."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -47,36 +49,33 @@ class _Handler(BaseHTTPRequestHandler):
     server: _Server
 
     def do_GET(self) -> None:
-        if not self._is_allowed():
-            self._answer(403, {"error": "this user may not ask"})
+        self._respond()
+
+    def do_POST(self) -> None:
+        self._respond()
+
+    def _respond(self) -> None:
+        peer = peer_of(self.connection, self.server.group)
+        body = self._body()
+        if body is None:
+            self._send(Answer.of(413, {"error": f"send up to {MAX_BODY} bytes, and their length"}))
             return
-        health = self.server.asked.health()
-        if self.path == "/status":
-            self._answer(200, {**health, "stores": self.server.asked.stores()})
-        elif self.path == "/healthz":
-            self._answer(200, {"alive": True})
-        elif self.path == "/readyz":
-            summary = {"ready": health["ready"], "problems": health["problems"]}
-            self._answer(200 if health["ready"] else 503, summary)
-        else:
-            self._answer(404, {"error": "ask for /healthz, /readyz or /status"})
+        path = self.path.partition("?")[0]
+        self._send(respond(self.server.routes, Question(self.command, path, peer, body)))
 
-    def _is_allowed(self) -> bool:
-        # SO_PEERCRED (unix(7)): pid, uid and gid of the peer as the kernel saw them at connect.
-        raw = self.connection.getsockopt(
-            socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")
-        )
-        _, uid, gid = struct.unpack("3i", raw)
-        return uid in (0, os.geteuid()) or gid == self.server.group
+    def _body(self) -> bytes | None:
+        length = self.headers.get("Content-Length", "0")
+        if self.headers.get("Transfer-Encoding") or not (length.isascii() and length.isdigit()):
+            return None
+        return self.rfile.read(int(length)) if int(length) <= MAX_BODY else None
 
-    def _answer(self, code: int, body: dict[str, object]) -> None:
-        text = json.dumps(body, default=str).encode() + b"\n"
-        self.send_response(code)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(text)))
+    def _send(self, answer: Answer) -> None:
+        self.send_response(answer.status)
+        self.send_header("Content-Type", answer.kind)
+        self.send_header("Content-Length", str(len(answer.body)))
         self.send_header("Connection", "close")
         self.end_headers()
-        self.wfile.write(text)
+        self.wfile.write(answer.body)
         self.close_connection = True
 
     def log_message(self, *_: object) -> None:
@@ -86,10 +85,33 @@ class _Handler(BaseHTTPRequestHandler):
         return "unix"
 
 
+def peer_of(connection: socket.socket, group: int) -> Peer:
+    """Return who is at the other end, as the kernel saw them at connect (unix(7)).
+
+    ``group``: whose members may read. A container gets such a group as a supplementary one.
+    """
+    raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    pid, uid, gid = struct.unpack("3i", raw)
+    standing = Standing.STRANGER
+    if uid in (0, os.geteuid()):
+        standing = Standing.OPERATOR
+    elif group in (gid, *_other_groups(connection)):
+        standing = Standing.READER
+    return Peer(standing, pid or None, uid, gid)  # pid 0: it lives in another PID namespace
+
+
+def _other_groups(connection: socket.socket) -> tuple[int, ...]:
+    try:
+        raw = connection.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, _MOST)
+    except OSError:  # in more groups than that
+        return ()
+    return struct.unpack(f"{len(raw) // 4}I", raw)
+
+
 class _Server(ThreadingMixIn, UnixStreamServer):
     daemon_threads = True
     request_queue_size = 16
-    asked: Asked
+    routes: Routes
     group: int
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -97,11 +119,11 @@ class _Server(ThreadingMixIn, UnixStreamServer):
 
 
 class AdminServer:
-    """Serves what ``asked`` knows on the socket of ``listen``, or does nothing if it names none."""
+    """Answers by ``routes`` on the socket of ``listen``, or does nothing if it names none."""
 
-    def __init__(self, listen: ListenConfig, asked: Asked) -> None:
+    def __init__(self, listen: ListenConfig, routes: Routes) -> None:
         self.path = str(listen.socket) if listen.socket is not None else None
-        self._asked = asked
+        self._routes = routes
         self._server: _Server | None = None
 
     def __enter__(self) -> Self:
@@ -119,7 +141,7 @@ class AdminServer:
             ) from None
         finally:
             os.umask(mask)
-        server.asked = self._asked
+        server.routes = self._routes
         server.group = os.stat(self.path).st_gid
         self._server = server
         threading.Thread(
@@ -167,11 +189,22 @@ class _UnixConnection(HTTPConnection):
         self.sock.connect(self._path)
 
 
-def ask(path: str, question: str, timeout: float = REQUEST_TIMEOUT) -> tuple[int, dict[str, Any]]:
-    """Return status and body of ``GET question`` from the sidecar at ``path``. Raises OSError."""
+def ask(
+    path: str,
+    question: str,
+    timeout: float = REQUEST_TIMEOUT,
+    order: dict[str, object] | None = None,
+) -> tuple[int, dict[str, Any]]:
+    """Return status and body of ``GET question`` from the sidecar at ``path``. Raises OSError.
+
+    With ``order`` it is a ``POST`` of that.
+    """
     connection = _UnixConnection(path, timeout)
     try:
-        connection.request("GET", question)
+        if order is None:
+            connection.request("GET", question)
+        else:
+            connection.request("POST", question, json.dumps(order).encode())
         response = connection.getresponse()
         return response.status, json.loads(response.read(1 << 20))
     finally:

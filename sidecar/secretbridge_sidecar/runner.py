@@ -14,31 +14,25 @@ from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from secretbridge.broker import Broker
 from secretbridge.config import load_config
 from secretbridge.config.apart import Reading
-from secretbridge.errors import ConfigError, SecretBridgeError, SecretMissing
+from secretbridge.errors import ConfigError, SecretBridgeError
 from secretbridge.generation.faults import TargetMoved
 from secretbridge.generation.preflight import check_target
 from secretbridge.generation.writer import GenerationWriter
-from secretbridge.reference import Reference
-from secretbridge.secret import Secret
 
 from .admin import AdminServer
 from .asking import Asking
 from .log import Log
 from .render import Renderer, sidecar_of
+from .routes import routes
+from .setup import Setup
 from .wake import Wake
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from secretbridge.config import Config, SidecarConfig
-    from secretbridge.generation.layout import FileSpec
+    from secretbridge.config import Config
     from secretbridge.generation.writer import Published
 
-    from .contents import Contents
-    from .validate import Validator
 
 __all__ = ["Sidecar", "summary"]
 
@@ -49,68 +43,6 @@ changed something there, or put something in its place."""
 RETRY = 1.0
 RETRY_CAP = 30.0
 """Seconds between attempts to publish what the target did not take (no space, for instance)."""
-
-
-class _Setup:
-    """One configuration at work: its broker and its renderer."""
-
-    def __init__(
-        self, config: Config, wake: Callable[[], object], contents: Contents | None = None
-    ) -> None:
-        self.config = config
-        self.sidecar = sidecar_of(config)
-        self.renderer = Renderer(config, contents=contents)
-        self.names = self.renderer.names()
-        self.validator = _validator(self.sidecar)
-        self.broker = Broker.from_config(config)
-        try:
-            self.broker.watch(self.names, wake)
-        except BaseException:
-            self.broker.close()
-            raise
-
-    def collect(self) -> tuple[dict[str, Secret], dict[str, SecretBridgeError]]:
-        """Return what is there, and for each name that is not there the reason."""
-        secrets: dict[str, Secret] = {}
-        problems: dict[str, SecretBridgeError] = {}
-        for name, outcome in self.broker.resolve(self.names).items():
-            if isinstance(outcome, Secret):
-                secrets[name] = outcome
-            elif not _is_allowed_to_miss(outcome):
-                problems[name] = outcome
-        return secrets, problems
-
-    def prepare(
-        self, unwanted: threading.Event | None = None
-    ) -> tuple[list[FileSpec], dict[str, SecretBridgeError]]:
-        """Return the files of a generation, fetched, rendered and validated, or what is missing.
-
-        Raises :class:`~secretbridge.errors.IntegrityError` for what cannot be rendered, or is vetoed.
-        """
-        secrets, problems = self.collect()
-        if problems:
-            return [], problems
-        files = self.renderer.render(secrets)
-        if self.validator is not None:
-            self.validator.check(files, unwanted)
-        return files, {}
-
-
-def _validator(sidecar: SidecarConfig) -> Validator | None:
-    if not any(file.checks for file in sidecar.files.values()):
-        return None
-    from .validate import Validator  # a megabyte that most have no use for
-
-    return Validator(sidecar.files)
-
-
-def _is_allowed_to_miss(outcome: SecretBridgeError) -> bool:
-    reference = outcome.reference
-    return (
-        isinstance(outcome, SecretMissing)
-        and isinstance(reference, Reference)
-        and reference.optional
-    )
 
 
 class Sidecar:
@@ -128,9 +60,9 @@ class Sidecar:
         self._published_at: float | None = None
         self._generation: str | None = None
         self._is_ready = False
-        self._setup: _Setup | None = None
+        self._setup: Setup | None = None
         self._target: GenerationWriter | None = None
-        self._former: dict[_Setup, float | None] = {}
+        self._former: dict[Setup, float | None] = {}
         """Former configurations, whose leases are in the files that are published, and when they end."""
         self._closing: list[Asking[None]] = []
         """Brokers that are being closed: each may wait for its stores, and we wait for signals."""
@@ -144,7 +76,7 @@ class Sidecar:
         :class:`~secretbridge.errors.UnsafeTarget` for what concerns all of them.
         """
         config = load_config(self._path)
-        setup = _Setup(config, self._wake.set)
+        setup = Setup(config, self._wake.set)
         try:
             sidecar = setup.sidecar
             found = check_target(sidecar.target, allow_unsafe=sidecar.allow_unsafe_target)
@@ -159,7 +91,7 @@ class Sidecar:
         config = load_config(self._path)
         sidecar = sidecar_of(config)
         with self._writer(config) as writer:
-            setup = _Setup(config, self._wake.set)
+            setup = Setup(config, self._wake.set)
             try:
                 files, problems = setup.prepare()
                 for error in problems.values():
@@ -184,8 +116,8 @@ class Sidecar:
         self._wake.by_signals()
         self._target = self._writer(config)
         try:
-            with AdminServer(sidecar.listen, self) as admin:
-                self._setup = _Setup(config, self._wake.set)
+            with AdminServer(sidecar.listen, routes(self)) as admin:
+                self._setup = Setup(config, self._wake.set)
                 self._config_problem = "; ".join(config.warnings) or None
                 self._take_over(self._target)
                 self._log.info("started", target=str(sidecar.target), socket=admin.path)
@@ -319,7 +251,7 @@ class Sidecar:
         self._write_problem = str(error)
         return RETRY
 
-    def _start_over(self, setup: _Setup) -> float:
+    def _start_over(self, setup: Setup) -> float:
         """Go on with what stands in the place of the target now, if that is a safe one."""
         self._is_ready = False
         try:
@@ -381,7 +313,7 @@ class Sidecar:
         try:
             config = Reading(self._path).config()
             self._tell(config, [])
-            new = _Setup(config, self._wake.set, old.renderer.contents)
+            new = Setup(config, self._wake.set, old.renderer.contents)
             if new.sidecar.target != old.sidecar.target or new.sidecar.listen != old.sidecar.listen:
                 new.broker.close()
                 raise ConfigError(
