@@ -125,30 +125,41 @@ class Broker:
         close_at_exit(self)
 
     @classmethod
-    def from_config(cls, config: Config | str | os.PathLike[str] | None = None) -> Broker:
+    def from_config(
+        cls, config: Config | str | os.PathLike[str] | None = None, *, store: str | None = None
+    ) -> Broker:
         """Make a broker from a configuration: loaded, a path, or None for the usual places.
 
-        Raises :class:`ConfigError` that lists every mistake of the file.
+        ``store``: of that store's secrets alone. Raises :class:`ConfigError` that lists every mistake
+        of the file.
         """
-        if config is None or isinstance(config, (str, os.PathLike)):
-            from .config import load_config
+        from ._configured import loaded, named
 
-            config = load_config(config)
+        config = loaded(config)
+        names, policy, policies = named(config, store)
         return cls(
-            secrets={name: entry.reference for name, entry in config.secrets.items()},
-            refresh=config.cache.refresh,
-            max_stale=config.cache.max_stale,
+            secrets=names,
+            refresh=policy.refresh,
+            max_stale=policy.max_stale,
             grace=config.cache.grace,
             refresh_floor=config.cache.refresh_floor,
-            policies={
-                name: Policy(
-                    config.cache.refresh if entry.refresh is None else entry.refresh,
-                    config.cache.max_stale if entry.max_stale is None else entry.max_stale,
-                )
-                for name, entry in config.secrets.items()
-            },
+            policies=policies,
             configured={name: (s.backend, s.options) for name, s in config.stores.items()},
         )
+
+    def reconfigure(
+        self, config: Config | str | os.PathLike[str] | None, *, store: str | None = None
+    ) -> Callable[[], None]:
+        """Have the names and intervals of ``config``, whose stores are those of this broker.
+
+        Documents that both have stay as they are: values, leases, calls under way. So does what no
+        name leads to any more, until the function is called that this returns: then it is forgotten,
+        and its leases are given back. ``store`` is as in :meth:`from_config`.
+        """
+        from ._configured import loaded, named
+        from ._renaming import rename
+
+        return rename(self._driver, self._cache, *named(loaded(config), store), self._clock())
 
     # Reading -------------------------------------------------------------------------------------
 

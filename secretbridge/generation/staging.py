@@ -86,10 +86,10 @@ class Stager:
         self.flush(directory)
         os.fchmod(directory, mode)
 
-    def flush(self, directory: int) -> None:
-        """Write a directory to the disk, if it is on one."""
+    def flush(self, file: int) -> None:
+        """Write a file or a directory to the disk, if it is on one."""
         if self._is_durable:
-            os.fsync(directory)
+            os.fsync(file)
 
     def inspect(self, directory: int, plan: Plan, branch: Branch, damaged: list[str]) -> None:
         """Add to ``damaged`` what is kept but is not as it was published."""
@@ -196,15 +196,17 @@ class Stager:
         is_given_away = uid != self._uid or gid != self._gid
         owner = uid if uid != self._uid else -1
         group = gid if gid != self._gid else -1
-        is_durable = self._is_durable
+        is_more = is_given_away or readers or self._is_durable
         create, set_mode, close = os.open, os.fchmod, os.close
         put = os.write if max(map(len, contents)) <= PAGE else _put_reserved
         for name, content in zip(names, contents, strict=True):
             file = create(name, _NEW_FILE, 0o400, dir_fd=directory)
             try:
-                written = put(file, content)
-                if written != len(content):
+                if (written := put(file, content)) != len(content):
                     _put_rest(file, content, written)
+                if not is_more:
+                    set_mode(file, mode)
+                    continue
                 if is_given_away:
                     # First the owner, then the mode: the other way round the group that the file
                     # has at first could read it for a moment.
@@ -212,8 +214,7 @@ class Stager:
                 set_mode(file, mode)
                 if readers:
                     grant(file, mode, readers)  # last: a mode that is set later changes the list
-                if is_durable:
-                    os.fsync(file)
+                self.flush(file)
             finally:
                 close(file)
 

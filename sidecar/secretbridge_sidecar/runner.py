@@ -17,24 +17,22 @@ from typing import TYPE_CHECKING
 from secretbridge.config import load_config
 from secretbridge.config.apart import Reading
 from secretbridge.errors import ConfigError, SecretBridgeError
-from secretbridge.generation.faults import TargetMoved
 from secretbridge.generation.preflight import check_target
-from secretbridge.generation.writer import GenerationWriter
 
 from .admin import AdminServer
 from .asking import Asking
 from .log import Log
-from .render import Renderer, sidecar_of
+from .render import sidecar_of
 from .routes import routes
 from .setup import Setup
+from .target import Target, tell
 from .wake import Wake
 
 if TYPE_CHECKING:
-    from secretbridge.config import Config
+    from secretbridge.generation.layout import FileSpec
     from secretbridge.generation.writer import Published
 
-
-__all__ = ["Sidecar", "summary"]
+__all__ = ["Sidecar"]
 
 LOOK = 10.0
 """Seconds after which the target is looked at although nothing has changed: somebody else may have
@@ -55,17 +53,15 @@ class Sidecar:
         self._stop = False
         self._reload = False
         self._config_problem: str | None = None
-        self._write_problem: str | None = None
         self._problems: dict[str, str] = {}
-        self._published_at: float | None = None
-        self._generation: str | None = None
-        self._is_ready = False
         self._setup: Setup | None = None
-        self._target: GenerationWriter | None = None
+        self._target: Target | None = None
         self._former: dict[Setup, float | None] = {}
         """Former configurations, whose leases are in the files that are published, and when they end."""
         self._closing: list[Asking[None]] = []
         """Brokers that are being closed: each may wait for its stores, and we wait for signals."""
+        self._look_at = 0.0
+        self._retry = RETRY
 
     # Commands ------------------------------------------------------------------------------------
 
@@ -80,7 +76,7 @@ class Sidecar:
         try:
             sidecar = setup.sidecar
             found = check_target(sidecar.target, allow_unsafe=sidecar.allow_unsafe_target)
-            self._tell(config, [str(finding) for finding in found.findings])
+            tell(self._log, [*config.warnings, *map(str, found.findings)])
             _, problems = setup.prepare()
             return {name: problems.get(name) for name in setup.names}
         finally:
@@ -89,19 +85,20 @@ class Sidecar:
     def once(self) -> Published:
         """Publish one generation and return. Raises the first error; then nothing is changed."""
         config = load_config(self._path)
-        sidecar = sidecar_of(config)
-        with self._writer(config) as writer:
+        target = Target(config, self._log)
+        try:
             setup = Setup(config, self._wake.set)
             try:
                 files, problems = setup.prepare()
                 for error in problems.values():
                     raise error
-                published = writer.publish(files)
-                self._collect(writer)  # what a former call has replaced
+                published = target.publish_or_raise(files)
+                target.collect()  # what a former call has replaced
             finally:
                 setup.broker.close(keep_leases=True)
-            self._log.info("published", target=str(sidecar.target), **summary(published))
             return published
+        finally:
+            target.close()
 
     def run(self, reading: Reading | None = None) -> None:
         """Keep the target fresh until SIGTERM or SIGINT. Raises what makes starting impossible.
@@ -114,12 +111,12 @@ class Sidecar:
             signal.signal(number, self._on_stop)
         signal.signal(signal.SIGHUP, self._on_reload)
         self._wake.by_signals()
-        self._target = self._writer(config)
+        self._target = Target(config, self._log)
         try:
             with AdminServer(sidecar.listen, routes(self)) as admin:
                 self._setup = Setup(config, self._wake.set)
                 self._config_problem = "; ".join(config.warnings) or None
-                self._take_over(self._target)
+                self._target.take_over(self._setup.renderer.files())
                 self._log.info("started", target=str(sidecar.target), socket=admin.path)
                 try:
                     self._loop()
@@ -169,13 +166,14 @@ class Sidecar:
                 problems.setdefault(name, "the value is too old to be relied on")
         if self._config_problem is not None:
             problems["configuration"] = self._config_problem
-        if self._write_problem is not None:
-            problems["target"] = self._write_problem
+        target = self._target
+        if target is not None and target.problem is not None:
+            problems["target"] = target.problem
         is_expired = any(rows[name]["state"] == "expired" for name in setup.names)
         return {
-            "ready": self._is_ready and not is_expired,
-            "generation": self._generation,
-            "published": self._published_at,
+            "ready": target is not None and target.is_ready and not is_expired,
+            "generation": target.generation if target is not None else None,
+            "published": target.published_at if target is not None else None,
             "problems": problems,
             "secrets": [rows[name] for name in setup.names],
         }
@@ -188,27 +186,39 @@ class Sidecar:
     # The loop ------------------------------------------------------------------------------------
 
     def _loop(self) -> None:
-        retry = RETRY
+        assert self._target is not None
         while not self._stop:
-            self._wake.clear()
             if self._reload:
                 self._reload = False
                 self._read_again()
-            wait = self._publish()
-            if wait:
-                retry, wait = min(retry * 2, RETRY_CAP), retry
-            else:
-                retry = RETRY
-            assert self._target is not None
-            times = (LOOK, wait, self._collect(self._target), self._part())
+                self._look_at = 0.0
+            if self._wake.clear() or time.monotonic() >= self._look_at:
+                self._look_at = time.monotonic() + self._look()
+            times = (self._look_at - time.monotonic(), self._target.collect(), self._part())
             if not (self._stop or self._reload):
                 self._wake.wait(max(0.01, min(time for time in times if time is not None)))
 
-    def _publish(self) -> float | None:
-        """Publish what is there if it is complete. Returns 1 when it should be tried again, or None."""
+    def _look(self) -> float:
+        """Publish what is there if it is complete. Returns the seconds until the next look."""
         setup = self._setup
         assert setup is not None
         assert self._target is not None
+        try:
+            files = self._prepare(setup)
+        except SecretBridgeError as error:
+            self._note({})
+            self._target.refuse(error)
+        else:
+            if files is None:
+                return LOOK  # the broker wakes us when what is missing gets its value
+            if self._target.publish(files, setup.config) is not None:
+                self._published()
+                return LOOK
+        self._retry, wait = min(self._retry * 2, RETRY_CAP), self._retry
+        return wait
+
+    def _prepare(self, setup: Setup) -> list[FileSpec] | None:
+        """Return the files of a generation; None while one is missing, or something else is urgent."""
         unwanted = threading.Event()
         asking = Asking(partial(setup.prepare, unwanted), self._wake.poke)
         while not (asking.is_over or self._stop or self._reload):
@@ -218,52 +228,15 @@ class Sidecar:
             if setup.validator is not None:
                 setup.validator.idle.wait(1.0)
             return None
-        try:
-            files, problems = asking.answer()
-        except SecretBridgeError as error:
-            self._note({})
-            return self._refused(error)
+        files, problems = asking.answer()
         self._note(problems)
-        if problems:
-            return None  # the broker wakes us when one of them gets its value
-        try:
-            published = self._target.publish(files)
-        except TargetMoved:
-            return self._start_over(setup)
-        except SecretBridgeError as error:
-            return self._refused(error)
-        self._write_problem = None
-        if not published.unchanged:
-            self._published_at = time.time()
-            self._log.info("published", **summary(published))
-        if published.repaired:
-            self._log.warning("repaired what somebody else changed", files=published.repaired)
-        self._generation = published.generation
-        self._is_ready = True
+        return None if problems else files
+
+    def _published(self) -> None:
+        self._retry = RETRY
         for former, ends in self._former.items():
             if ends is None:
                 self._former[former] = time.monotonic() + former.sidecar.grace
-        return None
-
-    def _refused(self, error: SecretBridgeError) -> float:
-        if self._write_problem != str(error):
-            self._log.error("not published", reason=str(error))
-        self._write_problem = str(error)
-        return RETRY
-
-    def _start_over(self, setup: Setup) -> float:
-        """Go on with what stands in the place of the target now, if that is a safe one."""
-        self._is_ready = False
-        try:
-            fresh = self._writer(setup.config)
-        except SecretBridgeError as error:
-            return self._refused(error)
-        assert self._target is not None
-        self._target.close()
-        self._target = fresh
-        self._log.warning("target replaced by somebody else", target=fresh.target)
-        self._wake.set()
-        return RETRY
 
     def _part(self) -> float | None:
         """Give back what former configurations leased, once nobody reads it in a file any more.
@@ -277,15 +250,6 @@ class Sidecar:
         self._closing = [each for each in self._closing if not each.is_over]
         return min((ends - now for ends in self._former.values() if ends is not None), default=None)
 
-    def _collect(self, writer: GenerationWriter) -> float | None:
-        """Remove old generations. Returns the seconds until there is more to do, or None."""
-        collected = writer.collect()
-        if collected.forced:
-            self._log.warning("removed while somebody reads it", generations=collected.forced)
-        if collected.failed:
-            self._log.error("not removed", generations=collected.failed)
-        return None if collected.due is None else max(0.0, collected.due - time.monotonic())
-
     def _note(self, problems: dict[str, SecretBridgeError]) -> None:
         shown = {name: str(error) for name, error in problems.items()}
         for name, text in shown.items():
@@ -295,24 +259,13 @@ class Sidecar:
             self._log.info("secret available again", name=name)
         self._problems = shown
 
-    def _take_over(self, writer: GenerationWriter) -> None:
-        """A generation that survived a restart serves until the stores have answered."""
-        assert self._setup is not None
-        current = writer.current()
-        if current is None:
-            return
-        if set(current.names()) == set(self._setup.renderer.files()):
-            self._is_ready = True
-            self._generation = current.generation
-            self._log.info("took over", generation=current.generation)
-
     def _read_again(self) -> None:
         """Take the configuration as it is now; a broken one changes nothing."""
         old = self._setup
         assert old is not None
         try:
             config = Reading(self._path).config()
-            self._tell(config, [])
+            tell(self._log, config.warnings)
             new = Setup(config, self._wake.set, old.renderer.contents)
             if new.sidecar.target != old.sidecar.target or new.sidecar.listen != old.sidecar.listen:
                 new.broker.close()
@@ -330,35 +283,8 @@ class Sidecar:
         self._former[old] = None
         self._log.info("configuration taken", secrets=len(new.names))
 
-    # Small things --------------------------------------------------------------------------------
-
-    def _writer(self, config: Config) -> GenerationWriter:
-        sidecar = sidecar_of(config)
-        renderer = Renderer(config)
-        writer = GenerationWriter(
-            sidecar.target,
-            grace=sidecar.grace,
-            group=renderer.group,
-            allow_unsafe=sidecar.allow_unsafe_target,
-        )
-        self._tell(config, [str(finding) for finding in writer.preflight.findings])
-        return writer
-
-    def _tell(self, config: Config, findings: list[str]) -> None:
-        for text in (*config.warnings, *findings):
-            self._log.warning("worth changing", what=text)
-
     def _on_stop(self, number: int, frame: FrameType | None) -> None:
         self._stop = True
 
     def _on_reload(self, number: int, frame: FrameType | None) -> None:
         self._reload = True
-
-
-def summary(published: Published) -> dict[str, object]:
-    """Return what a publication did, by names alone."""
-    return {
-        "generation": published.generation,
-        "changed": list(published.changed),
-        "removed": list(published.removed),
-    }
