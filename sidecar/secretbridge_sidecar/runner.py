@@ -12,8 +12,9 @@ import threading
 import time
 from functools import partial
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from secretbridge._tally import process
 from secretbridge.config import load_config
 from secretbridge.config.apart import Reading
 from secretbridge.errors import ConfigError, SecretBridgeError
@@ -21,10 +22,13 @@ from secretbridge.generation.preflight import check_target
 
 from .admin import AdminServer
 from .asking import Asking
+from .identifiers import Identifiers
+from .listener import HttpListener
 from .log import Log
 from .render import sidecar_of
-from .routes import routes
+from .routes import for_monitors, routes
 from .setup import Setup
+from .state import state_of
 from .target import Target, tell
 from .wake import Wake
 
@@ -60,6 +64,7 @@ class Sidecar:
         """Former configurations, whose leases are in the files that are published, and when they end."""
         self._closing: list[Asking[None]] = []
         """Brokers that are being closed: each may wait for its stores, and we wait for signals."""
+        self._identifiers: Identifiers | None = None
         self._look_at = 0.0
         self._retry = RETRY
 
@@ -111,9 +116,14 @@ class Sidecar:
             signal.signal(number, self._on_stop)
         signal.signal(signal.SIGHUP, self._on_reload)
         self._wake.by_signals()
+        self._identifiers = Identifiers(sidecar.metrics)
         self._target = Target(config, self._log)
+        offered = routes(self)
         try:
-            with AdminServer(sidecar.listen, routes(self)) as admin:
+            with (
+                AdminServer(sidecar.listen, offered) as admin,
+                HttpListener(sidecar.listen, for_monitors(offered)),
+            ):
                 self._setup = Setup(config, self._wake.set)
                 self._config_problem = "; ".join(config.warnings) or None
                 self._target.take_over(self._setup.renderer.files())
@@ -148,35 +158,22 @@ class Sidecar:
         for each in self._closing:
             each.answer()
 
-    def health(self) -> dict[str, object]:
+    def health(self) -> dict[str, Any]:
         """Return what the admin socket tells: no values, and of secrets the names only."""
         setup = self._setup
-        if setup is None:
+        if setup is None or self._identifiers is None:
             return {"ready": False, "problems": {"sidecar": "starting"}}
         problems = dict(self._problems)
-        rows = {str(row["name"]): row for row in setup.broker.status()}
-        for name in setup.names:
-            if rows[name]["state"] == "stale":
-                problems.setdefault(
-                    name, f"the last good value stays in use: {rows[name]['error']}"
-                )
-            if rows[name]["state"] == "empty" and rows[name]["error"] is None:
-                problems.setdefault(name, "its store has not answered yet")
-            if rows[name]["state"] == "expired":
-                problems.setdefault(name, "the value is too old to be relied on")
         if self._config_problem is not None:
             problems["configuration"] = self._config_problem
-        target = self._target
-        if target is not None and target.problem is not None:
-            problems["target"] = target.problem
-        is_expired = any(rows[name]["state"] == "expired" for name in setup.names)
-        return {
-            "ready": target is not None and target.is_ready and not is_expired,
-            "generation": target.generation if target is not None else None,
-            "published": target.published_at if target is not None else None,
-            "problems": problems,
-            "secrets": [rows[name] for name in setup.names],
-        }
+        rows = {row["name"]: row for row in setup.broker.status()}
+        return state_of(
+            [rows[name] for name in setup.names],
+            self._target,
+            problems,
+            max_staleness=setup.sidecar.listen.max_staleness,
+            identifiers=self._identifiers,
+        )
 
     def stores(self) -> list[dict[str, object]]:
         """Return who each store takes us for. May log in; shows no credential."""
@@ -266,6 +263,7 @@ class Sidecar:
         try:
             config = Reading(self._path).config()
             tell(self._log, config.warnings)
+            identifiers = Identifiers(sidecar_of(config).metrics, self._identifiers)
             new = Setup(config, self._wake.set, old.renderer.contents)
             if new.sidecar.target != old.sidecar.target or new.sidecar.listen != old.sidecar.listen:
                 new.broker.close()
@@ -274,9 +272,12 @@ class Sidecar:
                     hint="restart the sidecar",
                 )
         except SecretBridgeError as error:
+            process.add("config_reloads", "refused")
             self._config_problem = str(error)
             self._log.error("configuration not taken", reason=str(error))
             return
+        process.add("config_reloads", "taken")
+        self._identifiers = identifiers
         self._config_problem = "; ".join(config.warnings) or None
         self._setup = new
         self._problems = {}

@@ -45,6 +45,7 @@ def is_model(annotation: Any) -> bool:
         ("`sidecar.files`", [_models.FileConfig]),
         ("`sidecar.on_change`", [_models.ExecHook, _models.SignalHook, _models.HttpHook]),
         ("`sidecar.listen`", [_models.ListenConfig]),
+        ("`sidecar.metrics`", [_models.MetricsConfig]),
         ("`sidecar.audit`", [_models.AuditConfig]),
     ],
 )

@@ -78,6 +78,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     ),
     "tomli_w": ("secretbridge_sidecar.formats.toml_table",),
     "jinja2": ("secretbridge_sidecar.templates",),
+    "prometheus_client": ("secretbridge_sidecar.metrics",),
     "javaproperties": ("secretbridge_sidecar.formats.properties",),
     # The configuration, and the model that each backend has of its own keys.
     "pydantic": (
