@@ -22,7 +22,7 @@ from ._stores import Stores
 from .backends import Deadline
 from .engine import Engine, Policy
 from .errors import SecretBridgeError, SecretMissing
-from .events import Changed
+from .events import Changed, Unused
 from .reference import Reference
 from .secret import Secret
 
@@ -47,6 +47,10 @@ if TYPE_CHECKING:
 __all__ = ["Broker"]
 
 
+_UNTIL_TOLD = 1e9
+"""A grace in seconds that no lease outlives."""
+
+
 def _random() -> float:
     # The module `random` costs more to import than everything a first get needs.
     return int.from_bytes(os.urandom(7), "big") / (1 << 56)
@@ -62,7 +66,8 @@ class Broker:
     still served while its store is away; ``policies`` gives single names their own. ``timeout``
     bounds every read that needs a store, in seconds. ``grace`` is how long after a rotation the
     former value counts as still accepted, and how long its lease is left alive, in seconds;
-    ``refresh_floor`` the least time between two early refreshes of one document, in seconds.
+    ``refresh_floor`` the least time between two early refreshes of one document, in seconds. With
+    ``keep_replaced`` a replaced lease lives until :meth:`give_back`, or nearly to its end.
     ``clock`` (monotonic seconds), ``wall`` (seconds since the epoch) and ``random`` are for tests.
 
     >>> from secretbridge.testing import FakeBackend
@@ -84,6 +89,7 @@ class Broker:
         timeout: float = 10.0,
         grace: float = 30.0,
         refresh_floor: float = 1.0,
+        keep_replaced: bool = False,
         policies: Mapping[str, Policy] | None = None,
         configured: Mapping[str, tuple[str, Mapping[str, Any]]] | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -95,7 +101,7 @@ class Broker:
         self._clock = clock
         former = Former(grace)
         self._driver = Driver(
-            Engine(random, grace=grace),
+            Engine(random, grace=_UNTIL_TOLD if keep_replaced else grace),
             backend=self._stores.get,
             settled=lambda ids: self._cache.forget(ids),
             notify=self._notify,
@@ -126,12 +132,16 @@ class Broker:
 
     @classmethod
     def from_config(
-        cls, config: Config | str | os.PathLike[str] | None = None, *, store: str | None = None
+        cls,
+        config: Config | str | os.PathLike[str] | None = None,
+        *,
+        store: str | None = None,
+        keep_replaced: bool = False,
     ) -> Broker:
         """Make a broker from a configuration: loaded, a path, or None for the usual places.
 
-        ``store``: of that store's secrets alone. Raises :class:`ConfigError` that lists every mistake
-        of the file.
+        ``store``: of that store's secrets alone. ``keep_replaced`` is as for the class. Raises
+        :class:`ConfigError` that lists every mistake of the file.
         """
         from ._configured import loaded, named
 
@@ -144,6 +154,7 @@ class Broker:
             grace=config.cache.grace,
             refresh_floor=config.cache.refresh_floor,
             policies=policies,
+            keep_replaced=keep_replaced,
             configured={name: (s.backend, s.options) for name, s in config.stores.items()},
         )
 
@@ -361,6 +372,21 @@ class Broker:
     ) -> Secret:
         """As :meth:`wait_for`, for asyncio."""
         return await self._driver.turns.arun(self._early.newer(key, version, timeout))
+
+    def replaced(self) -> list[str]:
+        """Return the ids of leases that were replaced and live on for those who still use them.
+
+        Whatever is read after this call holds none of them: they were replaced before.
+        """
+        with self._driver.lock:
+            return self._driver.engine.replaced()
+
+    def give_back(self, leases: Iterable[str]) -> None:
+        """Say that nobody uses these replaced leases any more: they are given back, in the background.
+
+        Those that have been already, or have ended, are passed over.
+        """
+        self._driver.submit(Unused(leases))
 
     @property
     def _subscribers(self) -> Subscribers:
