@@ -12,8 +12,9 @@ import threading
 import time
 from functools import partial
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from secretbridge._tally import process
 from secretbridge.config import load_config
 from secretbridge.config.apart import Reading
 from secretbridge.errors import ConfigError, SecretBridgeError
@@ -23,10 +24,13 @@ from .admin import AdminServer
 from .asking import Asking
 from .config_watch import ConfigWatch
 from .configuration import Reloads, watched
+from .identifiers import Identifiers
+from .listener import HttpListener
 from .log import Log
 from .render import sidecar_of
-from .routes import routes
+from .routes import for_monitors, routes
 from .setup import Setup
+from .state import state_of
 from .target import Target, tell
 from .trail import Trail, look_at
 from .wake import Wake
@@ -71,6 +75,7 @@ class Sidecar:
         """Former configurations, whose leases are in the files that are published, and when they end."""
         self._closing: list[Asking[None]] = []
         """Brokers that are being closed: each may wait for its stores, and we wait for signals."""
+        self._identifiers: Identifiers | None = None
         self._look_at = 0.0
         self._retry = RETRY
 
@@ -143,9 +148,14 @@ class Sidecar:
             self.trail.close()
 
     def _run(self, config: Config, sidecar: SidecarConfig, reading: Reading) -> None:
+        self._identifiers = Identifiers(sidecar.metrics)
         self._target = Target(config, self._log, self.trail)
+        offered = routes(self)
         try:
-            with AdminServer(sidecar.listen, routes(self), self.trail.answered) as admin:
+            with (
+                AdminServer(sidecar.listen, offered, self.trail.answered) as admin,
+                HttpListener(sidecar.listen, for_monitors(offered)),
+            ):
                 self._setup = Setup(config, self._wake.set, witness=self.trail.witness)
                 self._reloads.begin_with(config)
                 self._target.take_over(self._setup.renderer.files())
@@ -183,38 +193,27 @@ class Sidecar:
         for each in self._closing:
             each.answer()
 
-    def health(self) -> dict[str, object]:
+    def health(self) -> dict[str, Any]:
         """Return what the admin socket tells: no values, and of secrets the names only."""
         setup = self._setup
-        if setup is None:
+        if setup is None or self._identifiers is None:
             return {"ready": False, "problems": {"sidecar": "starting"}}
         problems = dict(self._problems)
-        rows = {str(row["name"]): row for row in setup.broker.status()}
-        for name in setup.names:
-            if rows[name]["state"] == "stale":
-                problems.setdefault(
-                    name, f"the last good value stays in use: {rows[name]['error']}"
-                )
-            if rows[name]["state"] == "empty" and rows[name]["error"] is None:
-                problems.setdefault(name, "its store has not answered yet")
-            if rows[name]["state"] == "expired":
-                problems.setdefault(name, "the value is too old to be relied on")
         if self._reloads.problem is not None:
             problems["configuration"] = self._reloads.problem
-        target = self._target
-        if target is not None and target.problem is not None:
-            problems["target"] = target.problem
         if self.trail.problem is not None:
             problems["audit"] = f"the audit log cannot be written: {self.trail.problem}"
-        is_expired = any(rows[name]["state"] == "expired" for name in setup.names)
+        rows = {row["name"]: row for row in setup.broker.status()}
         return {
-            "ready": target is not None and target.is_ready and not is_expired,
-            "generation": target.generation if target is not None else None,
-            "published": target.published_at if target is not None else None,
-            "problems": problems,
+            **state_of(
+                [rows[name] for name in setup.names],
+                self._target,
+                problems,
+                max_staleness=setup.sidecar.listen.max_staleness,
+                identifiers=self._identifiers,
+            ),
             "configuration": self._reloads.taken,
             "configuration_readings": self._reloads.readings,
-            "secrets": [rows[name] for name in setup.names],
             "audit": self.trail.status(),
         }
 
@@ -320,6 +319,7 @@ class Sidecar:
         assert self._target is not None
         try:
             sidecar = sidecar_of(config)
+            identifiers = Identifiers(sidecar.metrics, self._identifiers)
             if any(getattr(sidecar, key) != getattr(old.sidecar, key) for key in _FIXED):
                 raise ConfigError(
                     f"{', '.join(f'sidecar.{key}' for key in _FIXED)} cannot change while the "
@@ -335,9 +335,12 @@ class Sidecar:
         except SecretBridgeError as error:
             reason = self._reloads.refuse(error)
             if reason is not None:
+                process.add("config_reloads", "refused")
                 self._log.error("configuration not taken", reason=reason)
                 self.trail.record("config_change", "failure", reason_code="refused")
             return False
+        process.add("config_reloads", "taken")
+        self._identifiers = identifiers
         tell(self._log, config.warnings)
         self._setup = new
         self._problems = {}
