@@ -37,6 +37,7 @@ COMMANDS = {
     "status": "show how fresh everything is, and who the stores take us for",
     "doctor": "look for what weakens the protection of secrets here",
     "local": "manage the embedded encrypted store",
+    "audit": "verify an audit log, or look up what stands in it for a name or a value",
     "completion": "print what makes a shell complete commands, options and names",
 }
 """The subcommands, each in the module of its name, and what they do in a line."""

@@ -94,10 +94,6 @@ class Hardening:
         """Raise :class:`ConfigError` if ``config`` needs what this process has given up."""
         if self._needs is None or config.sidecar is None:
             return
-        if _weakened(config.sidecar.hardening) != self._weakened:
-            raise ConfigError(
-                "sidecar.hardening cannot change while the sidecar runs", hint="restart the sidecar"
-            )
         if not (self._given and self._given.landlock):
             return
         missing = needs(config).beyond(self._needs)

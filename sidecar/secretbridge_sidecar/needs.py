@@ -24,7 +24,7 @@ from secretbridge.backends._reach import port_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from secretbridge.config import Config, ExecHook, HttpHook, SignalHook
+    from secretbridge.config import AuditConfig, Config, ExecHook, HttpHook, SignalHook
 
 __all__ = ["Needs", "needs"]
 
@@ -35,7 +35,7 @@ _ALWAYS_READ = (
 )
 _INSTALLED = ("/bin", "/sbin", "/lib", "/lib64", "/usr", "/opt")
 _NAME_SERVICE = 53
-_TOLD_ELSEWHERE = ("hardening", "on_change", "target", "values")
+_TOLD_ELSEWHERE = ("audit", "hardening", "on_change", "target", "values")
 """Keys of the sidecar block that name no places, or whose places are read off by somebody else."""
 
 
@@ -98,9 +98,8 @@ def needs(config: Config, environ: Mapping[str, str] = os.environ) -> Needs:
         if sidecar.on_change:
             found.hooks(sidecar.on_change)
         found.write.add(str(sidecar.target))
-        audit = getattr(sidecar.audit, "path", None)
-        if isinstance(audit, str) and os.path.isabs(audit):
-            found.write.add(_directory(audit))
+        if sidecar.audit is not None:
+            found.audit(sidecar.audit)
         extra = sidecar.hardening
         found.read.update(map(str, extra.read))
         found.write.update(map(str, extra.write))
@@ -187,6 +186,17 @@ class _Collected:
         elif isinstance(value, list | tuple):
             for inner in value:
                 self.block(inner, name)
+
+    def audit(self, audit: AuditConfig) -> None:
+        """Take the places of the audit log."""
+        from secretbridge.audit import places
+
+        reads, writes = places(audit.path, audit.key_file, audit.head_file)
+        for path in reads:
+            self.file(path)
+        self.write.update(writes)
+        if audit.create_key and audit.key_file is not None:
+            self.write.add(_directory(str(audit.key_file)))
 
     def hooks(self, hooks: Sequence[ExecHook | SignalHook | HttpHook]) -> None:
         """Take what hooks use. A Unix socket is no matter of Landlock's."""

@@ -47,6 +47,7 @@ def is_model(annotation: Any) -> bool:
         ("`sidecar.wait_ack`", [_models.WaitAckConfig]),
         ("`sidecar.listen`", [_models.ListenConfig]),
         ("`sidecar.hardening`", [_models.HardeningConfig]),
+        ("`sidecar.metrics`", [_models.MetricsConfig]),
         ("`sidecar.audit`", [_models.AuditConfig]),
     ],
 )

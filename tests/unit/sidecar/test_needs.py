@@ -145,6 +145,21 @@ def test_a_check_by_a_program_opens_what_is_installed(configured: Any, tmp_path:
     assert "/usr" not in needs(configured(files={"db": {"validate": ["json"]}}), {}).read
 
 
+def test_the_audit_log_is_written_in_its_directories(configured: Any, tmp_path: Path) -> None:
+    for name in ("log", "key"):
+        (tmp_path / name).mkdir()
+    audit = {"path": str(tmp_path / "log" / "audit"), "key_file": str(tmp_path / "key" / "key")}
+    found = needs(configured(audit=audit), {})
+    assert str(tmp_path / "log") in found.write
+    assert str(tmp_path / "key") in found.read - found.write
+    assert str(tmp_path / "key") in needs(configured(audit={**audit, "create_key": True}), {}).write
+    assert needs(configured(audit={"path": "-"}), {}).write == {str(tmp_path / "target")}
+
+
+def test_a_port_is_listened_on(configured: Any) -> None:
+    assert needs(configured(listen={"http": "127.0.0.1:9102"}), {}).bind == {9102}
+
+
 def test_hooks_reach_what_they_name(configured: Any, tmp_path: Path) -> None:
     (tmp_path / "pids").mkdir()
     hooks = [
