@@ -73,6 +73,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     ),
     "yaml": (
         "secretbridge.config._yaml_source",
+        "secretbridge.migrate.scan.yaml_nodes",
         "secretbridge_sidecar.formats.yaml_mapping",
     ),
     "tomli_w": ("secretbridge_sidecar.formats.toml_table",),
