@@ -105,7 +105,7 @@ _CLEARING: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
          r"ed25519|ecdsa|scram-sha-\d+(?:-plus)?|ssha|crypt|plain|login|cram-md5|xoauth2|oauth2|"
          r"bearer|basic|"
          r"digest|jwt|saml|ldap|oidc|md5-crypt|sha512-crypt|sha256-crypt|blf-crypt|trust|peer"),
-        ("version", r"v?\d+\.\d+(?:\.\d+)*(?:[-+][\w.]+)?"),
+        ("version", r"[\^~]?(?:[<>=]=?\s?)?v?\d+\.\d+(?:\.\d+)*(?:[-+][\w.]+)?"),
         ("public key", r"(?:ssh-(?:rsa|ed25519|dss)|ecdsa-sha2-\S+)\s+AAAA[\s\S]*"),
         ("LDAP filter or name", r"\([&|!]?\(?[\w-]+=[\s\S]*\)|(?:(?:cn|ou|dc|uid|"
                                 r"o)=[^,]+,\s*)+\w+=[^,]+"),
@@ -128,6 +128,7 @@ _FILL = re.compile(
     r"(?:my|the|a|an|some|any|your|our|super|very|ultra|this|that|is|so|not|really)+[-_ ]"
     r"(?:.*(?:here|goes|value|placeholder)|(?:[a-z]+[-_ ]){0,4}(?:key|secret|token|password|pass|"
     r"passphrase|credential|id|string))|"
+    r"(?:insert|enter|paste|fill[-_ ]?in)[-_ ].*|"
     r"your[-_ .].*|.*[-_ ](?:goes[-_ ])?here|yours?(?:key|secret|token|password|pass)\w*|"
     r"(?:example|sample|dummy|fake|placeholder|mock|foo|bar|foobar|baz|invalid|redacted|removed|"
     r"hidden|"
