@@ -178,6 +178,13 @@ _PHRASES: tuple[tuple[re.Pattern[str], float, str], ...] = tuple(
     )
 )  # fmt: skip
 
+_STEMS = re.compile(
+    r"pass|pwd|pw|secret|token|key|cred|salt|pepper|psk|pat\b|pat_|jwt|bearer|sas|dsn|datasource|pin|otp|seed|"
+    r"mnemonic|senha|contrasena|kennwort|auth|private|hook|claim|code|cookie|conn|ur[li]|license|json|"
+    r"hash|digest|phrase|keytab|role_id|docker(cfg|config)"
+)
+"""A name without any of them is settled at once."""
+
 _PUBLIC = re.compile(r"(next_public|nuxt_public|expo_public|public|storybook|plasmo_public)_.*")
 _BROWSER = re.compile(r"(vite|react_app|gatsby|vue_app|ng_app|craco)_.*")
 
@@ -207,6 +214,8 @@ def by_name(name: str) -> Named:
 
 def _judged(told: tuple[str, ...]) -> Named:
     joined = "_".join(told)
+    if not _STEMS.search(joined):
+        return Named(0.0, "", "the name says nothing of a secret")
     for pattern, score, family in _PHRASES:
         if pattern.fullmatch(joined):
             return Named(score, family, f"names like {joined.upper()} are known")

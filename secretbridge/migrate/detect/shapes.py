@@ -60,6 +60,8 @@ _ASSIGNED = re.compile(
     r"['\"]?\]?\s*(?:=>|=|:)\s*(['\"])((?:(?!\2)[^\\]|\\.)+)\2",
     re.IGNORECASE,
 )
+_LONGEST = 1 << 16
+"""Characters of the longest text that is looked through for settings."""
 _PEM = re.compile(r"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----")
 _PUBLIC_PEM = re.compile(
     r"\s*-----BEGIN (?:CERTIFICATE|PUBLIC KEY|RSA PUBLIC KEY|CERTIFICATE REQUEST|X509 CRL|"
@@ -199,9 +201,9 @@ def _composed(value: str) -> Shape | None:
     if "=" in value and (inner := _pairs(value)):
         return Shape("connection string", SURE, "a connection string with a password", inner)
     stripped = value.lstrip()
-    if stripped[:1] in "{[" and '"' in value:
+    if stripped[:1] in "{[" and '"' in value and len(value) <= _LONGEST:
         return _json(value)
-    if "=" in value or ":" in value:
+    if ("=" in value or ":" in value) and len(value) <= _LONGEST:
         assigned = tuple(
             Inner(found[1], found.start(3), found.end(3))
             for found in _ASSIGNED.finditer(value)
@@ -269,10 +271,12 @@ def _json(value: str) -> Shape | None:
         elif isinstance(node, list):
             todo += [(name, item) for item in node]
         elif isinstance(node, str) and node:
-            at = value.find(json.dumps(node, ensure_ascii=False)[1:-1])
             is_secret = by_name(name).score >= 0.8 and not _means_nothing(node)
-            if at >= 0 and (is_secret or _PEM.search(node)) and node.strip(MASK):
-                inner.append(Inner(name, at, at + len(json.dumps(node, ensure_ascii=False)) - 2))
+            if (is_secret or "PRIVATE KEY" in node) and node.strip(MASK):
+                written = json.dumps(node, ensure_ascii=False)[1:-1]
+                at = value.find(written)
+                if at >= 0:
+                    inner.append(Inner(name, at, at + len(written)))
     if inner:
         inner.sort(key=lambda each: each.start)
         return Shape("JSON with a secret", SURE, "JSON with a secret in it", tuple(inner))

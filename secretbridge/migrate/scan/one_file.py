@@ -52,8 +52,17 @@ _LITERAL = re.compile(
 _SETTING = re.compile(rb"(?:" + _STRONG + rb"|key|pw|auth)[\w.\-\]\"']*\s*(?:=>|[=:]|\s)\s*\S")
 _STEMS = (b"pass", b"pwd", b"secret", b"token", b"key", b"cred", b"dsn", b"salt")
 _LOGIN = re.compile(rb"://[^/\s:@\"']*:[^/\s@\"']+@")
-_ENVIRON = re.compile(
-    rb"environ|getenv|decouple|BaseSettings|envvar|starlette\.config|dotenv|config\(|setenv"
+_ENVIRON = (
+    *(
+        b"environ",
+        b"getenv",
+        b"decouple",
+        b"BaseSettings",
+        b"envvar",
+        b"starlette.config",
+        b"dotenv",
+    ),
+    *(b"setenv", b"import env", b"env("),
 )
 _SHELL_WORDS = re.compile(
     rb"pass|pwd|secret|token|key|cred|auth|://|env-file|source |dsn|salt|_pw|\. "
@@ -170,7 +179,7 @@ def _matters(form: str, path: str, data: bytes) -> bool:
     if form in ("yaml", "dockerfile", "dotenv", "unit"):
         return True
     if form == "python":
-        return _ENVIRON.search(data) is not None or (
+        return any(word in data for word in _ENVIRON) or (
             not is_test(path) and _has_literal(data, is_code=True)
         )
     if form == "script":
