@@ -76,6 +76,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     ),
     "yaml": (
         "secretbridge.config._yaml_source",
+        "secretbridge.migrate.scan.yaml_nodes",
         "secretbridge_sidecar.formats.yaml_mapping",
     ),
     "tomli_w": ("secretbridge_sidecar.formats.toml_table",),
