@@ -162,6 +162,7 @@ class _Run:
                         reference=secret.reference,
                         hint="give the secret another name in the plan, or choose another --prefix",
                     )
+                self.journal.write("present", reference=secret.reference, value=_text(value))
                 present.append(secret.name)
                 continue
             self.journal.write("store", reference=secret.reference, value=_text(value))

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import stat
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -239,31 +237,23 @@ def test_a_link_within_the_tree_stays_a_link(project: Project) -> None:
     assert (project.root / "real.env").read_bytes() == AFTER
 
 
-CHILD = """
-import os, signal, sys
-from pathlib import Path
-from tests.unit.migrate.test_apply import Project, plan
-from secretbridge.migrate.apply import apply
-root, state, fatal = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
-project, count = Project(root, state), 0
-def step(name):
-    global count
-    count += 1
-    if count == fatal:
-        os.kill(os.getpid(), signal.SIGKILL)
-apply(plan(root), project.tree, project.target, project.state, step)
-print(count)
-"""
+def run_until(project: Project, fatal: int) -> int:
+    """Apply in a child that is killed at the step number ``fatal``; return how it ended."""
+    child = os.fork()
+    if child == 0:
+        count = 0
 
+        def step(name: str) -> None:
+            nonlocal count
+            count += 1
+            if count == fatal:
+                os.kill(os.getpid(), signal.SIGKILL)
 
-def run(root: Path, state: Path, fatal: int) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", CHILD, str(root), str(state), str(fatal)],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=Path(__file__).parents[3],
-    )
+        try:
+            apply(plan(project.root), project.tree, project.target, project.state, step)
+        finally:
+            os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def test_killed_at_every_step_it_can_be_taken_back_and_done_again(tmp_path: Path) -> None:
@@ -274,10 +264,10 @@ def test_killed_at_every_step_it_can_be_taken_back_and_done_again(tmp_path: Path
         project.root.mkdir(parents=True)
         project.fill()
         before = project.snapshot()
-        done = run(project.root, project.state.folder, fatal)
-        if done.returncode == 0:
+        ended = run_until(project, fatal)
+        if ended == 0:
             break
-        assert done.returncode == -signal.SIGKILL, done.stderr
+        assert ended == -signal.SIGKILL
         journal = project.state.latest(str(project.root))
         if journal is not None:
             assert journal.state == "open"
