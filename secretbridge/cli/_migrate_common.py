@@ -68,7 +68,7 @@ def place(args: argparse.Namespace) -> str:
     """Return the root of the project. Raises :class:`ConfigError`."""
     from ..errors import ConfigError
 
-    root = os.path.realpath(args.path)
+    root: str = os.path.realpath(args.path)
     if not os.path.isdir(root):
         raise ConfigError("PATH is no directory", hint="give the root of the project")
     return root
@@ -136,11 +136,15 @@ def settings_of(args: argparse.Namespace, root: str) -> Settings:
 
 def scanned(args: argparse.Namespace, tree: Tree, state: State) -> Scan:
     """Scan the project, with progress on a terminal."""
-    from ..migrate.scan import scan
+    from ..migrate.scan.project import Options, scan
 
     progress = output.Progress(not args.json and not args.quiet)
+
+    def show(files: int, size: int) -> None:
+        progress.show(f"scanning: {files} files, {size >> 20} MiB")
+
     try:
-        return scan(tree.root, state.fingerprint_key(), progress=progress.show)
+        return scan([tree.root], Options(state.fingerprint_key(), on_progress=show))
     finally:
         progress.clear()
 

@@ -75,6 +75,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "yaml": (
         "secretbridge.config._yaml_source",
         "secretbridge.migrate.yaml_tree",
+        "secretbridge.migrate.scan.yaml_nodes",
         "secretbridge_sidecar.formats.yaml_mapping",
     ),
     "libcst": ("secretbridge.migrate.rewrite._python_sites",),
