@@ -97,7 +97,7 @@ def _print(plan: Plan, is_diff: bool) -> None:
     ]
     if rows:
         output.write_line(output.table(rows, ("SECRET", "GOES TO", "FROM", "FIRST SEEN IN")))
-    kept = [secret for secret in plan.secrets if not secret.move]
+    kept = [secret for secret in plan.secrets if not secret.goes]
     if kept:
         output.write_line(f"\nstay where they are: {', '.join(secret.name for secret in kept)}")
     if plan.files:

@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     from ..errors import ConfigError
     from ..migrate.plan import Settings
     from ..migrate.rollback import roll_back
-    from ..migrate.stores import open_target
+    from ..migrate.stores import Target
 
     tree, state = tree_and_state(args)
     with state.locked(tree.root):
@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
                 journal.write("rolled-back")
             files = [file["path"] for file in begins[0]["files"]] if begins else []
             return _told(args, files, [record["reference"] for record in journal.of("stored")], [])
-        target = open_target(tree.root, Settings(**begins[0]["settings"]))
+        target = Target.recorded(Settings(**begins[0]["settings"]), begins[0]["store"])
         try:
             done = roll_back(journal, tree, target, keep_values=args.keep_values, force=args.force)
         finally:

@@ -42,7 +42,7 @@ def _masked(content: bytes, findings: list[Finding]) -> bytes:
     spans: list[Edit] = []
     end = -1
     for finding in sorted(findings, key=lambda each: (each.start, -each.end)):
-        if finding.value is not None and finding.start >= end and finding.end <= len(content):
+        if finding.fingerprint and finding.start >= end and finding.end <= len(content):
             spans.append(Edit(finding.start, finding.end, mark(finding).encode()))
             end = finding.end
     return edited(content, spans)
@@ -52,7 +52,7 @@ def _texts(findings: list[Finding]) -> list[tuple[bytes, bytes]]:
     """Return the values that may stand elsewhere, the longest first, each with its mark."""
     texts = {}
     for finding in findings:
-        if finding.value is None:
+        if finding.value is None or not finding.fingerprint:
             continue
         values = [(finding.value, mark(finding))]
         values += [(part.value, f"<secret {part.fingerprint[:8]}>") for part in finding.parts]

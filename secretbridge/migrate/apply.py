@@ -122,6 +122,7 @@ class _Run:
             "begin",
             root=self.tree.root,
             settings=self.plan.to_json()["settings"],
+            store=self.target.record,
             files=files,
             folders=self._new_folders(),
         )

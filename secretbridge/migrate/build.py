@@ -19,6 +19,7 @@ from .edits import Change, Edit, digest, edited
 from .finding import CARRIER, LITERAL, LOW, SEVERITIES, Finding, Hidden, Scan
 from .moves import Delivery, Moves, interpolated, variables_in
 from .naming import best, secret_name, unique
+from .ours import is_ours
 from .plan import Decisions, Open, Origin, Plan, PlannedFile, PlannedSecret, Question, Settings
 from .rewrite import compose, config, dotenv, python
 from .yaml_tree import NotEditable
@@ -34,6 +35,8 @@ REWRITERS: dict[str, Rewriter] = {
     "python": python.rewrite,
     "settings": python.rewrite,
 }
+_SETTING = ("dotenv", "compose", "kubernetes", "dockerfile")
+"""Forms that give variables to a program."""
 _NAME = re.compile(r"[a-z][a-z0-9_.-]{0,79}")
 
 
@@ -69,13 +72,17 @@ class _Builder:
         self.tree = tree
         self.settings = settings
         self.decisions = decisions
-        self.findings = [f for f in scan.active() if f.form in REWRITERS or f.kind != CARRIER]
+        self.findings = [
+            f for f in scan.active() if not _is_set_by_a_test(f) and not is_ours(f, settings)
+        ]
         self.contents: dict[str, bytes] = {}
         self.groups: dict[str, _Group] = {}
         self.questions: list[Question] = []
         self.by_place: dict[str, Delivery] = {}
         self.by_variable: dict[tuple[str, str], Delivery] = {}
         self.notes: list[str] = []
+        self._set: set[tuple[str, str]] = set()
+        self._set_anywhere: set[str] = set()
 
     def plan(self) -> Plan:
         self._read()
@@ -96,7 +103,7 @@ class _Builder:
             if more <= left:
                 break
             left |= more
-        secrets = self._secrets(left, moves)
+        secrets = self._secrets(left)
         changes += self._own_files(secrets, moves)
         return Plan(
             root=self.tree.root,
@@ -121,14 +128,24 @@ class _Builder:
             if content is not None:
                 self.contents[path] = content
         self.findings = [f for f in self.findings if f.path in self.contents]
+        self._set = {
+            (_folder(f), f.name)
+            for f in self.findings
+            if f.form == "dotenv" and f.kind == LITERAL and f.value and not f.names
+        }
+        self._set_anywhere = {
+            f.name
+            for f in self.findings
+            if f.kind == LITERAL and f.value and not f.names and f.form in _SETTING
+        }
 
     def _group(self) -> None:
         last = self._last_of_each()
         for finding in self.findings:
             if finding.kind != LITERAL or not finding.value or finding.form not in REWRITERS:
                 continue
-            if finding.identity not in last:
-                continue  # a later line of the same file holds what counts
+            if finding.identity not in last or self._is_dead(finding):
+                continue  # something else holds what counts
             atoms = [(p.value, p.fingerprint, p.what) for p in finding.parts] or [
                 (finding.value, finding.fingerprint or "", "")
             ]
@@ -142,6 +159,12 @@ class _Builder:
                 group.origins.append(
                     Origin(finding.path, finding.line, finding.name, finding.form, what)
                 )
+
+    def _is_dead(self, finding: Finding) -> bool:
+        """Whether the value is a default of a variable that is set."""
+        if finding.form in ("python", "settings"):
+            return any(name in self._set_anywhere for name in finding.names)
+        return any((_folder(finding), name) in self._set for name in finding.names)
 
     def _key(self, finding: Finding, fingerprint: str) -> str:
         """Return what makes values one secret: the value itself, and for placeholders also a name."""
@@ -168,7 +191,7 @@ class _Builder:
         last: dict[tuple[str, str], Finding] = {}
         kept: set[str] = set()
         for finding in self.findings:
-            if finding.form != "dotenv" or finding.context.get("commented"):
+            if finding.form != "dotenv" or finding.context.get("comment"):
                 kept.add(finding.identity)
                 continue
             found = last.get((finding.path, finding.name))
@@ -211,7 +234,7 @@ class _Builder:
         for finding in self.findings:
             if finding.kind != LITERAL or not finding.value or finding.form not in REWRITERS:
                 continue
-            if finding.identity not in last:
+            if finding.identity not in last or finding.names:
                 later.append(finding)
             elif finding.parts:
                 self._found(finding, self._composed(finding))
@@ -219,14 +242,31 @@ class _Builder:
                 group = self.groups[self._key(finding, finding.fingerprint or "")]
                 self._found(finding, Delivery(group.name, (group.name,)))
         for finding in later:
-            delivery = self.by_variable.get((_folder(finding), finding.name))
-            if delivery is not None:
-                self.by_place[finding.identity] = delivery
+            names = finding.names or (finding.name,)
+            known = [self._known(finding, name) for name in names]
+            if finding.names and finding.identity in last and not all(known):
+                self._default(finding)
+            elif known[0] is not None and len(known) == 1 and not finding.parts:
+                self._found(finding, known[0])
         self._carried()
+
+    def _known(self, finding: Finding, name: str) -> Delivery | None:
+        if finding.form in ("python", "settings"):
+            return self._variable(finding, name)
+        return self.by_variable.get((_folder(finding), name))
+
+    def _default(self, finding: Finding) -> None:
+        """Take the default of a variable that nothing sets for its value."""
+        if finding.parts:
+            self._found(finding, self._composed(finding))
+            return
+        group = self.groups.get(self._key(finding, finding.fingerprint or ""))
+        if group is not None:
+            self._found(finding, Delivery(group.name, (group.name,)))
 
     def _found(self, finding: Finding, delivery: Delivery) -> None:
         self.by_place[finding.identity] = delivery
-        if finding.context.get("commented"):
+        if finding.context.get("comment"):
             return
         before = self.by_variable.setdefault((_folder(finding), finding.name), delivery)
         if before != delivery and before.name != delivery.name:
@@ -262,7 +302,9 @@ class _Builder:
 
     def _carried(self) -> None:
         """Follow variables that are passed on, over several steps."""
-        carriers = [f for f in self.findings if f.kind == CARRIER]
+        carriers = [
+            f for f in self.findings if f.kind == CARRIER or (f.names and f.kind == LITERAL)
+        ]
         for _ in range(4):
             for finding in carriers:
                 if finding.identity not in self.by_place:
@@ -384,7 +426,7 @@ class _Builder:
             hint="write it in the form of docs/reference/configuration.md, or move it away",
         )
 
-    def _secrets(self, left: frozenset[str], moves: Moves) -> tuple[PlannedSecret, ...]:
+    def _secrets(self, blocked: frozenset[str]) -> tuple[PlannedSecret, ...]:
         made = []
         for group in self.groups.values():
             first = group.findings[0]
@@ -397,7 +439,8 @@ class _Builder:
                     origins=tuple(group.origins),
                     confidence=max(f.confidence for f in group.findings),
                     severity=severity,
-                    move=group.name not in left,
+                    move=self._moves(group.fingerprint, group),
+                    is_blocked=group.name in blocked,
                     why=tuple(reason.text for reason in first.reasons),
                 )
             )
@@ -411,6 +454,11 @@ class _Builder:
             digest(change.before) if change.before is not None else "",
             masked_diff(change, relevant),
         )
+
+
+def _is_set_by_a_test(finding: Finding) -> bool:
+    """Whether code sets the variable, as tests do: its value is for them alone."""
+    return finding.kind == LITERAL and finding.context.get("how") == "set"
 
 
 def _folder(finding: Finding) -> str:

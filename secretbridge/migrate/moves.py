@@ -42,7 +42,8 @@ class Needs:
     modes: dict[str, str] = field(default_factory=dict)
     files: dict[str, tuple[bytes, int]] = field(default_factory=dict)
     """New files that the rewritten ones mount: content and mode, by path below the root."""
-    uses_library: bool = False
+    library: set[str] = field(default_factory=set)
+    """Names that code asks for."""
     has_sidecar: bool = False
     pods: bool = False
 
@@ -92,9 +93,11 @@ class Moves:
         self.use(delivery)
         return f"{self.settings.target}/{delivery.name}"
 
-    def use(self, delivery: Delivery) -> None:
-        """Say that ``delivery`` is needed."""
+    def use(self, delivery: Delivery, *, library: bool = False) -> None:
+        """Say that ``delivery`` is needed, with ``library`` by code under its name."""
         self.needs.delivered[delivery.name] = delivery
+        if library:
+            self.needs.library.add(delivery.name)
 
     def block(self, finding: Finding, delivery: Delivery, reason: str, remedy: str) -> None:
         """Say that ``finding`` cannot be rewritten, so that ``delivery`` stays as it is everywhere."""

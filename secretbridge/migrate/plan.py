@@ -63,7 +63,11 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class PlannedSecret:
-    """One value, however often it is used. ``move`` says whether it goes into the store."""
+    """One value, however often it is used.
+
+    ``move`` says whether it shall go into the store, and is there to be edited; ``is_blocked`` that
+    it cannot, because a place that has it stays (see :class:`Open`).
+    """
 
     name: str
     reference: str
@@ -72,8 +76,13 @@ class PlannedSecret:
     confidence: float = 1.0
     severity: str = "high"
     move: bool = True
+    is_blocked: bool = False
     why: tuple[str, ...] = ()
-    rotate: str = ""
+
+    @property
+    def goes(self) -> bool:
+        """Whether it goes into the store."""
+        return self.move and not self.is_blocked
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +134,7 @@ class Plan:
     @property
     def moved(self) -> tuple[PlannedSecret, ...]:
         """The secrets that go into the store."""
-        return tuple(secret for secret in self.secrets if secret.move)
+        return tuple(secret for secret in self.secrets if secret.goes)
 
     def to_json(self) -> dict[str, Any]:
         """Return what is saved: no value, and no byte of a file that may hold one."""

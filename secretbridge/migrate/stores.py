@@ -6,9 +6,11 @@ crash, a value that is ours and was not there is taken back, and one that was th
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 from ..backends import Deadline, Occupied, backend_class
 from ..config import Config, StoreConfig, load_config
@@ -34,6 +36,17 @@ class Target:
         self._settings = settings
         self._store = store
         self._backend: Backend | None = None
+
+    @classmethod
+    def recorded(cls, settings: Settings, record: Mapping[str, Any]) -> Target:
+        """Return the store that :attr:`record` described, whatever the configuration says by now."""
+        return cls(settings, StoreConfig(record["name"], record["backend"], record["options"]))
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """How to find the store again: its configuration, which holds no credential."""
+        options = json.loads(json.dumps(dict(self._store.options), default=_plain))
+        return {"name": self._store.name, "backend": self._store.backend, "options": options}
 
     @property
     def path(self) -> str | None:
@@ -153,3 +166,11 @@ def open_target(root: str, settings: Settings) -> Target:
         )
     options = {"path": os.path.join(root, STORE_PATH.removeprefix("./"))}
     return Target(settings, StoreConfig(settings.store, "local", options))
+
+
+def _plain(option: object) -> object:
+    if isinstance(option, Path):
+        return str(option)
+    if hasattr(option, "model_dump"):
+        return option.model_dump(mode="json")
+    return dict(cast("Mapping[str, Any]", option))

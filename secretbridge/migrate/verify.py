@@ -21,8 +21,9 @@ from ..errors import SecretBridgeError
 from . import _git, _running
 from ._tree import Tree
 from ._values import Needles, short
-from .finding import LITERAL, LOW, Scan
+from .finding import LITERAL, LOW, Finding, Scan
 from .journal import Journal
+from .ours import is_ours
 from .plan import Settings
 from .yaml_tree import NotEditable, YamlFile
 
@@ -64,7 +65,8 @@ def verify(
     result = Verified()
     values = {} if journal is None else _values(journal)
     needles = Needles(values)
-    _files(result, tree, scan, needles)
+    found = [finding for finding in scan.active() if not is_ours(finding, settings)]
+    _files(result, tree, found, needles)
     _index(result, tree, needles, journal)
     _programs(result, tree, journal)
     _manifests(result, tree, journal)
@@ -90,9 +92,9 @@ def _begin(journal: Journal | None) -> list[Any]:
     return begins[0]["files"] if begins else []
 
 
-def _files(result: Verified, tree: Tree, scan: Scan, needles: Needles) -> None:
+def _files(result: Verified, tree: Tree, findings: list[Finding], needles: Needles) -> None:
     places: set[tuple[str, int]] = set()
-    for finding in scan.active():
+    for finding in findings:
         if finding.kind == LITERAL and finding.severity != LOW and finding.value:
             places.add((finding.path, finding.line))
             result.left.append(

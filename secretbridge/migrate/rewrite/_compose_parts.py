@@ -56,10 +56,8 @@ class ServiceParts:
         wanted = self._wanted.setdefault(service.name, _Wanted(service))
         wanted.deliveries[delivery.name] = delivery
         wanted.is_app |= library
-        self.moves.use(delivery)
+        self.moves.use(delivery, library=library)
         needs = self.moves.needs
-        if library:
-            needs.uses_library = True
         if image is not None and image.users:
             needs.readers.setdefault(delivery.name, set()).update(image.users)
         if image is not None and image.mode:

@@ -112,7 +112,9 @@ class _Visitor(cst.CSTVisitor):
     # What names mean ----------------------------------------------------------------------------
 
     def _named(self, node: cst.CSTNode) -> set[str]:
-        return {found.name for found in self._qualified.get(node, ())}  # type: ignore[attr-defined]  # LibCST types its metadata as object
+        found = self._qualified.get(node, ())  # type: ignore[attr-defined]  # LibCST types its metadata as object
+        # Computed when it is asked for: LibCST hands out a function.
+        return {each.name for each in (found() if callable(found) else found)}
 
     def _span(self, node: cst.CSTNode) -> tuple[int, int]:
         span = self._spans[node]  # type: ignore[index]  # as above

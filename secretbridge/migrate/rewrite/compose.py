@@ -346,7 +346,7 @@ class _Rewriter:
             )
             return
         place = self.moves.place(delivery)
-        name = re.escape(finding.name)
+        name = f"(?:{'|'.join(map(re.escape, finding.names or (finding.name,)))})"
         wanted = re.compile(rf"\$\$\{{{name}\}}|\$\$?{name}\b|\$\{{{name}(?::?[-?][^}}]*)?\}}")
         changed, count = wanted.subn(lambda _: f"$$(cat {place})", raw)
         if not count:
@@ -356,7 +356,8 @@ class _Rewriter:
             return
         self._edits.append(Edit(start, end, changed.encode()))
         for service in users:
-            self.parts.serve(service, delivery, None, library=False)
+            row = next(iter(lookup(service.image)), None)
+            self.parts.serve(service, delivery, row, library=False)
 
     def _is_shell(self, entry: Entry, section: str) -> bool:
         if section == "healthcheck":
@@ -378,7 +379,7 @@ class _Rewriter:
         self, finding: Finding, entry: Entry, delivery: Delivery, users: list[Service]
     ) -> bool:
         """Move ``--requirepass X`` of a server's command into a configuration file."""
-        name = f"{users[0].name}.conf"
+        conf = self._conf(f"{users[0].name}.conf", delivery)
         if entry.key is not None:
             assert isinstance(entry.value, ScalarNode)
             start, end = self.file.span(entry.value)
@@ -387,7 +388,7 @@ class _Rewriter:
             server = re.search(r"\b(redis|valkey)-server\b", raw)
             if not found or not server:
                 return False
-            place = self._conf(name, delivery)
+            place = self.moves.place(conf)
             changed = raw[: found.start()] + raw[found.end() :]
             at = server.end()
             changed = f"{changed[:at]} {place}{changed[at:]}"
@@ -400,7 +401,7 @@ class _Rewriter:
             at = words.index("--requirepass")
             if at + 1 >= len(words) or items[at + 1] is not entry.value:
                 return False
-            place = self._conf(name, delivery)
+            place = self.moves.place(conf)
             container = entry.container
             assert isinstance(container, SequenceNode)
             flag_start, flag_end = self.file.span(items[at])
@@ -413,15 +414,12 @@ class _Rewriter:
                 return False
             self._edits.append(self.file.remove_item(container, items[at + 1]))
         for service in users:
-            self.parts.serve(
-                service, Delivery(name, delivery.secrets), lookup(service.image)[0], library=False
-            )
+            self.parts.serve(service, conf, lookup(service.image)[0], library=False)
         return True
 
-    def _conf(self, name: str, delivery: Delivery) -> str:
-        text = f'requirepass "{{{{ {delivery.secrets[0]} }}}}"\n'
-        made = Delivery(name, delivery.secrets, text)
-        return self.moves.place(made)
+    def _conf(self, name: str, delivery: Delivery) -> Delivery:
+        text = f"requirepass {{{{ {delivery.secrets[0]}|json }}}}\n"
+        return Delivery(name, delivery.secrets, text)
 
     # Variables of env_file ----------------------------------------------------------------------
 

@@ -27,7 +27,7 @@ def changes(
 ) -> list[Change]:
     """Return the changes of our own files. ``former``: what is in each of them now."""
     made: list[Change] = []
-    moved = [secret for secret in secrets if secret.move]
+    moved = [secret for secret in secrets if secret.goes]
     if not moved:
         return []
     delivered = dict(sorted(needs.delivered.items()))
@@ -42,8 +42,9 @@ def changes(
     for name, delivery in delivered.items():
         if delivery.template is not None:
             made.append(_whole(template_path(name), delivery.template.encode(), former))
-    if needs.uses_library and delivered:
-        made.append(_whole(APP_CONFIG, _app(settings, delivered), former))
+    library = sorted(needs.library & delivered.keys())
+    if library:
+        made.append(_whole(APP_CONFIG, _app(settings, library), former))
     for path, (content, mode) in sorted(needs.files.items()):
         made.append(_whole(path, content, former, mode))
     return [change for change in made if change.before != change.after]
@@ -90,7 +91,7 @@ def _new(
             )
         lines.append("  files:")
         lines += [f"    {scalar(name)}: {text}" for name, text in files.items()]
-    return ("\n".join(line for line in lines if "another user" not in line) + "\n").encode()
+    return ("\n".join(lines) + "\n").encode()
 
 
 def _store(settings: Settings) -> list[str]:
@@ -161,13 +162,13 @@ def _add(file: YamlFile, parent: object, key: str, lines: list[str]) -> list[Edi
     return [file.append_pairs(parent, [f"{key}:", *(f"  {line}" for line in lines)], "")]
 
 
-def _app(settings: Settings, delivered: Mapping[str, Delivery]) -> bytes:
+def _app(settings: Settings, names: Iterable[str]) -> bytes:
     """Return the configuration of programs: the sidecar's files, and no way to a store."""
     lines = [
         "# For the programs that are given files by the sidecar: they need no way to a store.",
         "stores:",
         f"  file: {{backend: file, roots: [{scalar(settings.target)}]}}",
         "secrets:",
-        *(f"  {scalar(name)}: file:{name}" for name in delivered),
+        *(f"  {scalar(name)}: file:{name}" for name in names),
     ]
     return ("\n".join(lines) + "\n").encode()

@@ -52,7 +52,7 @@ def rewrite(path: str, content: bytes, findings: list[Finding], moves: Moves) ->
             Edit(site.start, site.end, (f"{site.cast}({call})" if site.cast else call).encode())
         )
         needs_module = True
-        moves.use(delivery)
+        moves.use(delivery, library=True)
     for field in python.fields:
         seen.add(field.name)
         delivery = deliveries[field.name]
@@ -65,10 +65,8 @@ def rewrite(path: str, content: bytes, findings: list[Finding], moves: Moves) ->
         else:
             made.append(Edit(*field.value, call.encode()))
         needs_field = True
-        moves.use(delivery)
+        moves.use(delivery, library=True)
     _report_unseen(findings, deliveries, seen, moves)
-    if made:
-        moves.needs.uses_library = True
     imports = []
     if needs_module and python.alias is None:
         imports.append("import secretbridge")
