@@ -153,8 +153,8 @@ class Broker:
             max_stale=policy.max_stale,
             grace=config.cache.grace,
             refresh_floor=config.cache.refresh_floor,
-            policies=policies,
             keep_replaced=keep_replaced,
+            policies=policies,
             configured={name: (s.backend, s.options) for name, s in config.stores.items()},
         )
 

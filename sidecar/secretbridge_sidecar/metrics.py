@@ -144,7 +144,7 @@ def _of_state(state: Mapping[str, Any], now: float) -> Samples:
     yield "build_info", (__version__, python_version()), 1
     yield "ready", (), bool(state["ready"])
     yield "problems", (), len(problems)
-    yield "config_valid", (), "configuration" not in problems
+    yield "config_valid", (), state.get("configuration_is_current", True)
     for name, key in (
         ("generation", "sequence"),
         ("last_publication_timestamp_seconds", "published"),

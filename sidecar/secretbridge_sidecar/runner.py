@@ -14,7 +14,6 @@ from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from secretbridge._tally import process
 from secretbridge.config import load_config
 from secretbridge.config.apart import Reading
 from secretbridge.errors import ConfigError, SecretBridgeError
@@ -22,6 +21,8 @@ from secretbridge.generation.preflight import check_target
 
 from .admin import AdminServer
 from .asking import Asking
+from .config_watch import ConfigWatch
+from .configuration import Reloads, watched
 from .identifiers import Identifiers
 from .listener import HttpListener
 from .log import Log
@@ -33,6 +34,7 @@ from .target import Target, tell
 from .wake import Wake
 
 if TYPE_CHECKING:
+    from secretbridge.config import Config
     from secretbridge.generation.layout import FileSpec
     from secretbridge.generation.writer import Published
 
@@ -55,9 +57,10 @@ class Sidecar:
         self._log = log or Log()
         self._wake = Wake()
         self._stop = False
-        self._reload = False
-        self._config_problem: str | None = None
+        self._reloads = Reloads(config_path, self._wake.poke)
         self._problems: dict[str, str] = {}
+        self._config: Config | None = None
+        """A configuration that was read while something else was being waited for."""
         self._setup: Setup | None = None
         self._target: Target | None = None
         self._former: dict[Setup, float | None] = {}
@@ -110,7 +113,8 @@ class Sidecar:
 
         ``reading`` is of the same file, begun while this module was loaded.
         """
-        config = (reading or Reading(self._path)).config()
+        reading = reading or Reading(self._path)
+        config = reading.config()
         sidecar = sidecar_of(config)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_stop)
@@ -125,12 +129,15 @@ class Sidecar:
                 HttpListener(sidecar.listen, for_monitors(offered)),
             ):
                 self._setup = Setup(config, self._wake.set)
-                self._config_problem = "; ".join(config.warnings) or None
+                self._reloads.begin_with(config)
                 self._target.take_over(self._setup.renderer.files())
                 self._log.info("started", target=str(sidecar.target), socket=admin.path)
+                watch = ConfigWatch(watched(config), self._reloads.ask, since=reading.begun)
                 try:
-                    self._loop()
+                    watch.start()
+                    self._loop(watch)
                 finally:
+                    watch.close()
                     self._end()
         finally:
             self._target.close()
@@ -164,16 +171,21 @@ class Sidecar:
         if setup is None or self._identifiers is None:
             return {"ready": False, "problems": {"sidecar": "starting"}}
         problems = dict(self._problems)
-        if self._config_problem is not None:
-            problems["configuration"] = self._config_problem
+        if self._reloads.problem is not None:
+            problems["configuration"] = self._reloads.problem
         rows = {row["name"]: row for row in setup.broker.status()}
-        return state_of(
-            [rows[name] for name in setup.names],
-            self._target,
-            problems,
-            max_staleness=setup.sidecar.listen.max_staleness,
-            identifiers=self._identifiers,
-        )
+        return {
+            **state_of(
+                [rows[name] for name in setup.names],
+                self._target,
+                problems,
+                max_staleness=setup.sidecar.listen.max_staleness,
+                identifiers=self._identifiers,
+            ),
+            "configuration": self._reloads.taken,
+            "configuration_is_current": self._reloads.is_current,
+            "configuration_readings": self._reloads.readings,
+        }
 
     def stores(self) -> list[dict[str, object]]:
         """Return who each store takes us for. May log in; shows no credential."""
@@ -182,17 +194,17 @@ class Sidecar:
 
     # The loop ------------------------------------------------------------------------------------
 
-    def _loop(self) -> None:
+    def _loop(self, watch: ConfigWatch) -> None:
         assert self._target is not None
         while not self._stop:
-            if self._reload:
-                self._reload = False
-                self._read_again()
+            if self._read_again():
+                assert self._setup is not None
+                watch.look_at(watched(self._setup.config))
                 self._look_at = 0.0
             if self._wake.clear() or time.monotonic() >= self._look_at:
                 self._look_at = time.monotonic() + self._look()
             times = (self._look_at - time.monotonic(), self._target.collect(), self._part())
-            if not (self._stop or self._reload):
+            if not (self._stop or self._reloads.is_waiting):
                 self._wake.wait(max(0.01, min(time for time in times if time is not None)))
 
     def _look(self) -> float:
@@ -218,8 +230,9 @@ class Sidecar:
         """Return the files of a generation; None while one is missing, or something else is urgent."""
         unwanted = threading.Event()
         asking = Asking(partial(setup.prepare, unwanted), self._wake.poke)
-        while not (asking.is_over or self._stop or self._reload):
+        while not (asking.is_over or self._stop or self._config is not None):
             self._wake.pause()
+            self._config = self._config or self._heard()
         if self._stop or not asking.is_over:
             unwanted.set()
             if setup.validator is not None:
@@ -256,36 +269,52 @@ class Sidecar:
             self._log.info("secret available again", name=name)
         self._problems = shown
 
-    def _read_again(self) -> None:
-        """Take the configuration as it is now; a broken one changes nothing."""
+    def _heard(self) -> Config | None:
+        """Return another configuration if one was read. Never waits."""
+        before = self._reloads.problem
+        config = self._reloads.take()
+        after = self._reloads.problem
+        if config is None and after is not None and after != before:
+            self._log.error("configuration not taken", reason=after)
+        return config
+
+    def _read_again(self) -> bool:
+        """Take the configuration as it is now, if that is another one; a broken one changes nothing."""
+        config, self._config = self._config or self._heard(), None
+        if config is None:
+            return False
         old = self._setup
         assert old is not None
+        assert self._target is not None
         try:
-            config = Reading(self._path).config()
-            tell(self._log, config.warnings)
-            identifiers = Identifiers(sidecar_of(config).metrics, self._identifiers)
-            new = Setup(config, self._wake.set, old.renderer.contents)
-            if new.sidecar.target != old.sidecar.target or new.sidecar.listen != old.sidecar.listen:
-                new.broker.close()
+            sidecar = sidecar_of(config)
+            identifiers = Identifiers(sidecar.metrics, self._identifiers)
+            if sidecar.target != old.sidecar.target or sidecar.listen != old.sidecar.listen:
                 raise ConfigError(
                     "sidecar.target and sidecar.listen cannot change while the sidecar runs",
                     hint="restart the sidecar",
                 )
+            self._target.reconfigure(old.config, config)
+            try:
+                new = Setup(config, self._wake.set, old)
+            except BaseException:
+                self._target.reconfigure(config, old.config)
+                raise
         except SecretBridgeError as error:
-            process.add("config_reloads", "refused")
-            self._config_problem = str(error)
-            self._log.error("configuration not taken", reason=str(error))
-            return
-        process.add("config_reloads", "taken")
+            reason = self._reloads.refuse(error)
+            if reason is not None:
+                self._log.error("configuration not taken", reason=reason)
+            return False
         self._identifiers = identifiers
-        self._config_problem = "; ".join(config.warnings) or None
+        tell(self._log, config.warnings)
         self._setup = new
         self._problems = {}
         self._former[old] = None
-        self._log.info("configuration taken", secrets=len(new.names))
+        self._log.info("configuration taken", **self._reloads.accept(config))
+        return True
 
     def _on_stop(self, number: int, frame: FrameType | None) -> None:
         self._stop = True
 
     def _on_reload(self, number: int, frame: FrameType | None) -> None:
-        self._reload = True
+        self._reloads.ask()

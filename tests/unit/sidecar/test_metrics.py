@@ -64,7 +64,8 @@ def test_whether_a_value_is_there_and_overdue(fields, available, stale, seconds)
 
 
 def test_what_is_wrong_is_counted_and_not_named():
-    found = samples(state(ready=False, problems={"configuration": "x", "db_password": "y"}))
+    problems = {"configuration": "x", "db_password": "y"}
+    found = samples(state(ready=False, problems=problems, configuration_is_current=False))
     assert found["secretbridge_ready",] == 0
     assert found["secretbridge_problems",] == 2
     assert found["secretbridge_config_valid",] == 0
