@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from threading import Thread
 
+    from ._calls import Witness
     from ._former import Former
     from ._news import News
     from .backends import Backend, Deadline
@@ -58,7 +59,7 @@ class Driver:
     ``backend`` returns the client of a store by name and scheme. ``settled`` is called under the lock
     with the ids that a call has just ended for; ``notify`` without it, with the ids whose value has
     changed or is gone, by the thread that the call ran in. ``former`` is told what was replaced.
-    ``timeout`` bounds every call to a store, in seconds.
+    ``timeout`` bounds every call to a store, in seconds; ``witness`` is told of each.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Driver:
         former: Former,
         clock: Callable[[], float],
         timeout: float,
+        witness: Witness | None = None,
     ) -> None:
         self.engine = engine
         self.lock = allocate_lock()
@@ -82,7 +84,13 @@ class Driver:
         self._former = former
         self._clock = clock
         self._calls = Calls(
-            backend, self._finish, self._cached, lock=self.lock, clock=clock, timeout=timeout
+            backend,
+            self._finish,
+            self._cached,
+            lock=self.lock,
+            clock=clock,
+            timeout=timeout,
+            witness=witness,
         )
         self._news: News | None = None
         self._wake = Turns(self.lock)
@@ -366,13 +374,8 @@ class Driver:
             return
         away: set[str] = set()
         for store, lease in leases:
-            if store in away:
-                continue
-            try:
-                deadline.remaining()
-                self._backend(store, "").revoke(lease, deadline)
-            except Exception:  # noqa: BLE001 - whatever it is, nobody can do anything about it now
-                away.add(store)
+            if store not in away and self._calls.give_back(store, lease, deadline) is not None:
+                away.add(store)  # whatever it is, nobody can do anything about it now
 
     # Fork ----------------------------------------------------------------------------------------
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
     from typing import Any, NoReturn, Self
 
+    from ._calls import Witness
     from ._changes import Changes
     from ._early import Early
     from ._handle import Handle
@@ -68,6 +69,8 @@ class Broker:
     former value counts as still accepted, and how long its lease is left alive, in seconds;
     ``refresh_floor`` the least time between two early refreshes of one document, in seconds. With
     ``keep_replaced`` a replaced lease lives until :meth:`give_back`, or nearly to its end.
+    ``witness`` is told of each call to a store before anybody gets its result: an audit log, for
+    instance (:class:`secretbridge.audit.LogWitness`).
     ``clock`` (monotonic seconds), ``wall`` (seconds since the epoch) and ``random`` are for tests.
 
     >>> from secretbridge.testing import FakeBackend
@@ -92,6 +95,7 @@ class Broker:
         keep_replaced: bool = False,
         policies: Mapping[str, Policy] | None = None,
         configured: Mapping[str, tuple[str, Mapping[str, Any]]] | None = None,
+        witness: Witness | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
         random: Callable[[], float] = _random,
@@ -108,6 +112,7 @@ class Broker:
             former=former,
             clock=clock,
             timeout=timeout,
+            witness=witness,
         )
         self._cache = Cache(
             self._driver,
@@ -137,6 +142,7 @@ class Broker:
         *,
         store: str | None = None,
         keep_replaced: bool = False,
+        witness: Witness | None = None,
     ) -> Broker:
         """Make a broker from a configuration: loaded, a path, or None for the usual places.
 
@@ -156,6 +162,7 @@ class Broker:
             keep_replaced=keep_replaced,
             policies=policies,
             configured={name: (s.backend, s.options) for name, s in config.stores.items()},
+            witness=witness,
         )
 
     def reconfigure(

@@ -67,7 +67,12 @@ def _path(value: object) -> Path:
 
 
 def _audit_path(value: object) -> str:
-    return "-" if value == "-" else str(_path(value))
+    if value == "-":
+        return "-"
+    if isinstance(value, str) and value.startswith("syslog:"):
+        socket = value.removeprefix("syslog:")
+        return f"syslog:{_path(socket)}" if socket else value
+    return str(_path(value))
 
 
 def _by_key(value: object) -> object:
@@ -423,9 +428,28 @@ class AuditConfig(_Model):
     """The audit log: one line per event, never a value."""
 
     path: Annotated[str, BeforeValidator(_audit_path)] = Field(
-        "-", description="file, or - for standard output"
+        "-", description="file, - for standard output, or syslog: for the local syslog"
     )
-    required: bool = Field(default=False, description="do nothing that cannot be logged")
+    required: bool = Field(default=False, description="publish nothing that cannot be logged")
+    key_file: ConfigPath | None = Field(
+        default=None, description="file with the key of the log", examples=["/run/keys/audit.key"]
+    )
+    create_key: bool = Field(default=False, description="make key_file if it is not there")
+    head_file: ConfigPath | None = Field(
+        default=None, description="file that keeps the head of the chain"
+    )
+    checkpoint_events: int = Field(
+        default=1000, ge=1, le=1_000_000, description="a checkpoint after so many events"
+    )
+    checkpoint_interval: Interval = Field(
+        default=300.0, description="a checkpoint after this long, also when nothing happens"
+    )
+
+    @model_validator(mode="after")
+    def _key_is_named(self) -> AuditConfig:
+        if self.create_key and self.key_file is None:
+            raise ValueError("create_key without a key; name the file with key_file")
+        return self
 
 
 class SidecarConfig(_Model):

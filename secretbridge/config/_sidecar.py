@@ -178,12 +178,25 @@ class MetricsConfig(_Block):
 
 
 class AuditConfig(_Block):
-    """The audit log: one line per event, never a value."""
+    """The audit log: one line per event, never a value. ``checkpoint_interval`` in seconds."""
 
-    __slots__ = ("path", "required")
+    __slots__ = (
+        "checkpoint_events",
+        "checkpoint_interval",
+        "create_key",
+        "head_file",
+        "key_file",
+        "path",
+        "required",
+    )
 
     path: str
     required: bool
+    key_file: Path | None
+    create_key: bool
+    head_file: Path | None
+    checkpoint_events: int
+    checkpoint_interval: float
 
 
 class SidecarConfig(_Block):

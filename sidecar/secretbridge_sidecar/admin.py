@@ -26,7 +26,7 @@ from secretbridge.generation.grants import ACCESS_LIST, encoded_list
 from .routes import Answer, Peer, Question, Standing, respond
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from secretbridge.config import ListenConfig
 
@@ -68,7 +68,11 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(Answer.of(413, {"error": f"send up to {MAX_BODY} bytes, and their length"}))
             return
         path = self.path.partition("?")[0]
-        self._send(respond(self.server.routes, Question(self.command, path, peer, body)))
+        question = Question(self.command, path, peer, body)
+        answer = respond(self.server.routes, question)
+        if self.server.told is not None:
+            self.server.told(question, answer)
+        self._send(answer)
 
     def _body(self) -> bytes | None:
         length = self.headers.get("Content-Length", "0")
@@ -122,6 +126,7 @@ class _Server(ThreadingMixIn, UnixStreamServer):
     daemon_threads = True
     request_queue_size = 16
     routes: Routes
+    told: Callable[[Question, Answer], object] | None
     group: int
     monitors: Collection[int]
 
@@ -130,9 +135,18 @@ class _Server(ThreadingMixIn, UnixStreamServer):
 
 
 class AdminServer:
-    """Answers by ``routes`` on the socket of ``listen``, or does nothing if it names none."""
+    """Answers by ``routes`` on the socket of ``listen``, or does nothing if it names none.
 
-    def __init__(self, listen: ListenConfig, routes: Routes) -> None:
+    ``told`` hears of each answer before it is sent.
+    """
+
+    def __init__(
+        self,
+        listen: ListenConfig,
+        routes: Routes,
+        told: Callable[[Question, Answer], object] | None = None,
+    ) -> None:
+        self._told = told
         self.path = str(listen.socket) if listen.socket is not None else None
         self._routes = routes
         self._monitors = sorted({_user_id(each) for each in listen.monitors})
@@ -156,6 +170,7 @@ class AdminServer:
         if self._monitors:
             _let_in(self.path, self._monitors)
         server.routes = self._routes
+        server.told = self._told
         server.monitors = self._monitors
         server.group = os.stat(self.path).st_gid
         self._server = server

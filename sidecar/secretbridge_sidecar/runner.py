@@ -31,10 +31,11 @@ from .routes import for_monitors, routes
 from .setup import Setup
 from .state import state_of
 from .target import Target, tell
+from .trail import Trail, look_at
 from .wake import Wake
 
 if TYPE_CHECKING:
-    from secretbridge.config import Config
+    from secretbridge.config import Config, SidecarConfig
     from secretbridge.generation.layout import FileSpec
     from secretbridge.generation.writer import Published
 
@@ -49,12 +50,18 @@ RETRY_CAP = 30.0
 """Seconds between attempts to publish what the target did not take (no space, for instance)."""
 
 
+_FIXED = ("target", "listen", "audit")
+"""Keys of the configuration that are read at the start alone."""
+
+
 class Sidecar:
     """One sidecar on one target. ``config_path`` None means the usual places."""
 
     def __init__(self, config_path: str | None, log: Log | None = None) -> None:
         self._path = config_path
         self._log = log or Log()
+        self.trail = Trail(None, self._log)
+        """Its audit log."""
         self._wake = Wake()
         self._stop = False
         self._reloads = Reloads(config_path, self._wake.poke)
@@ -84,7 +91,8 @@ class Sidecar:
         try:
             sidecar = setup.sidecar
             found = check_target(sidecar.target, allow_unsafe=sidecar.allow_unsafe_target)
-            tell(self._log, [*config.warnings, *map(str, found.findings)])
+            findings = [*map(str, found.findings), *look_at(sidecar.audit)]
+            tell(self._log, [*config.warnings, *findings])
             _, problems = setup.prepare()
             return {name: problems.get(name) for name in setup.names}
         finally:
@@ -93,9 +101,18 @@ class Sidecar:
     def once(self) -> Published:
         """Publish one generation and return. Raises the first error; then nothing is changed."""
         config = load_config(self._path)
-        target = Target(config, self._log)
+        self.trail = Trail(sidecar_of(config).audit, self._log)
+        self.trail.record("startup", reason_code="once")
         try:
-            setup = Setup(config, self._wake.set)
+            return self._once(config)
+        finally:
+            self.trail.record("shutdown")
+            self.trail.close()
+
+    def _once(self, config: Config) -> Published:
+        target = Target(config, self._log, self.trail)
+        try:
+            setup = Setup(config, self._wake.set, witness=self.trail.witness)
             try:
                 files, problems = setup.prepare()
                 for error in problems.values():
@@ -120,15 +137,25 @@ class Sidecar:
             signal.signal(number, self._on_stop)
         signal.signal(signal.SIGHUP, self._on_reload)
         self._wake.by_signals()
+        self.trail = Trail(sidecar.audit, self._log)
+        tell(self._log, look_at(sidecar.audit))
+        self.trail.record("startup", reason_code="run")
+        try:
+            self._run(config, sidecar, reading)
+        finally:
+            self.trail.record("shutdown")
+            self.trail.close()
+
+    def _run(self, config: Config, sidecar: SidecarConfig, reading: Reading) -> None:
         self._identifiers = Identifiers(sidecar.metrics)
-        self._target = Target(config, self._log)
+        self._target = Target(config, self._log, self.trail)
         offered = routes(self)
         try:
             with (
-                AdminServer(sidecar.listen, offered) as admin,
+                AdminServer(sidecar.listen, offered, self.trail.answered) as admin,
                 HttpListener(sidecar.listen, for_monitors(offered)),
             ):
-                self._setup = Setup(config, self._wake.set)
+                self._setup = Setup(config, self._wake.set, witness=self.trail.witness)
                 self._reloads.begin_with(config)
                 self._target.take_over(self._setup.renderer.files())
                 self._log.info("started", target=str(sidecar.target), socket=admin.path)
@@ -173,6 +200,8 @@ class Sidecar:
         problems = dict(self._problems)
         if self._reloads.problem is not None:
             problems["configuration"] = self._reloads.problem
+        if self.trail.problem is not None:
+            problems["audit"] = f"the audit log cannot be written: {self.trail.problem}"
         rows = {row["name"]: row for row in setup.broker.status()}
         return {
             **state_of(
@@ -185,6 +214,7 @@ class Sidecar:
             "configuration": self._reloads.taken,
             "configuration_is_current": self._reloads.is_current,
             "configuration_readings": self._reloads.readings,
+            "audit": self.trail.status(),
         }
 
     def stores(self) -> list[dict[str, object]]:
@@ -203,6 +233,7 @@ class Sidecar:
                 self._look_at = 0.0
             if self._wake.clear() or time.monotonic() >= self._look_at:
                 self._look_at = time.monotonic() + self._look()
+            self.trail.tick()
             times = (self._look_at - time.monotonic(), self._target.collect(), self._part())
             if not (self._stop or self._reloads.is_waiting):
                 self._wake.wait(max(0.01, min(time for time in times if time is not None)))
@@ -289,14 +320,15 @@ class Sidecar:
         try:
             sidecar = sidecar_of(config)
             identifiers = Identifiers(sidecar.metrics, self._identifiers)
-            if sidecar.target != old.sidecar.target or sidecar.listen != old.sidecar.listen:
+            if any(getattr(sidecar, key) != getattr(old.sidecar, key) for key in _FIXED):
                 raise ConfigError(
-                    "sidecar.target and sidecar.listen cannot change while the sidecar runs",
+                    f"{', '.join(f'sidecar.{key}' for key in _FIXED)} cannot change while the "
+                    "sidecar runs",
                     hint="restart the sidecar",
                 )
             self._target.reconfigure(old.config, config)
             try:
-                new = Setup(config, self._wake.set, old)
+                new = Setup(config, self._wake.set, old, self.trail.witness)
             except BaseException:
                 self._target.reconfigure(config, old.config)
                 raise
@@ -304,6 +336,7 @@ class Sidecar:
             reason = self._reloads.refuse(error)
             if reason is not None:
                 self._log.error("configuration not taken", reason=reason)
+                self.trail.record("config_change", "failure", reason_code="refused")
             return False
         self._identifiers = identifiers
         tell(self._log, config.warnings)
@@ -311,6 +344,7 @@ class Sidecar:
         self._problems = {}
         self._former[old] = None
         self._log.info("configuration taken", **self._reloads.accept(config))
+        self.trail.record("config_change", reason_code="taken")
         return True
 
     def _on_stop(self, number: int, frame: FrameType | None) -> None:

@@ -15,6 +15,7 @@ from .render import Renderer, sidecar_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from secretbridge.audit import LogWitness
     from secretbridge.config import Config, SidecarConfig
     from secretbridge.generation.layout import FileSpec
 
@@ -31,7 +32,11 @@ class Setup:
     """
 
     def __init__(
-        self, config: Config, wake: Callable[[], object], former: Setup | None = None
+        self,
+        config: Config,
+        wake: Callable[[], object],
+        former: Setup | None = None,
+        witness: LogWitness | None = None,
     ) -> None:
         self.config = config
         self.sidecar = sidecar_of(config)
@@ -40,7 +45,7 @@ class Setup:
         self.names = self.renderer.names()
         self.validator = _validator(self.sidecar)
         brokers = None if former is None else former.broker
-        self.broker: Brokers = Brokers(config, self.names, wake, brokers)
+        self.broker: Brokers = Brokers(config, self.names, wake, brokers, witness)
 
     def collect(self) -> tuple[dict[str, Secret], dict[str, SecretBridgeError]]:
         """Return what is there, and for each name that is not there the reason."""

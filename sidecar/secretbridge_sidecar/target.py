@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from secretbridge._tally import process
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from secretbridge.generation.writer import Published
 
     from .log import Log
+    from .trail import Trail
 
 __all__ = ["Target", "summary", "tell"]
 
@@ -32,8 +34,9 @@ class Target:
     is wanted stands there. Raises what :class:`GenerationWriter` raises.
     """
 
-    def __init__(self, config: Config, log: Log) -> None:
+    def __init__(self, config: Config, log: Log, trail: Trail) -> None:
         self._log = log
+        self._trail = trail
         self._writer = _writer(config, log)
         self.path = str(sidecar_of(config).target)
         self.generation: str | None = None
@@ -69,7 +72,9 @@ class Target:
 
     def publish_or_raise(self, files: Sequence[FileSpec]) -> Published:
         """Publish ``files``, or raise why that is impossible now."""
-        published = self._writer.publish(files)
+        tell = partial(self._trail.publishing, files, self._writer.current())
+        published = self._writer.publish(files, validate=tell)
+        self._trail.published(published)
         self.problem = None
         if not published.unchanged:
             self.published_at = time.time()
@@ -115,11 +120,17 @@ class Target:
             self._log.warning("removed while somebody reads it", generations=collected.forced)
         if collected.failed:
             self._log.error("not removed", generations=collected.failed)
+        self._trail.purged(collected.removed, collected.failed)
         return None if collected.due is None else max(0.0, collected.due - time.monotonic())
 
     def wipe(self) -> None:
         """Overwrite and remove everything that was published."""
-        self._writer.wipe()
+        self._trail.record("purge", reason_code="wipe", generation=self.generation)
+        try:
+            self._writer.wipe()
+        except SecretBridgeError:
+            self._trail.record("purge", "failure", reason_code="wipe", generation=self.generation)
+            raise
 
     def close(self) -> None:
         """Let another writer have it. What is published stays."""

@@ -84,6 +84,12 @@ def test_counts_begin_at_nothing_so_that_the_first_one_is_a_rate():
     assert found["secretbridge_publications_total", "failed"] == 0
 
 
+def test_failures_of_the_audit_log_are_counted_by_the_log():
+    assert samples(state())["secretbridge_audit_failures_total",] == 0
+    found = samples(state(audit={"failures": 3}))
+    assert found["secretbridge_audit_failures_total",] == 3
+
+
 def test_counts_and_durations_are_those_of_the_tally():
     tally = Tally()
     for code in ("200", "200", "503", "timeout"):
