@@ -14,7 +14,6 @@ from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from secretbridge._tally import process
 from secretbridge.config import load_config
 from secretbridge.config.apart import Reading
 from secretbridge.errors import ConfigError, SecretBridgeError
@@ -223,6 +222,7 @@ class Sidecar:
                 identifiers=self._identifiers,
             ),
             "configuration": self._reloads.taken,
+            "configuration_is_current": self._reloads.is_current,
             "configuration_readings": self._reloads.readings,
             "audit": self.trail.status(),
         }
@@ -351,11 +351,9 @@ class Sidecar:
         except SecretBridgeError as error:
             reason = self._reloads.refuse(error)
             if reason is not None:
-                process.add("config_reloads", "refused")
                 self._log.error("configuration not taken", reason=reason)
                 self.trail.record("config_change", "failure", reason_code="refused")
             return False
-        process.add("config_reloads", "taken")
         self._identifiers = identifiers
         tell(self._log, config.warnings)
         self._setup = new
