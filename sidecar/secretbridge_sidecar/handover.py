@@ -121,16 +121,22 @@ class Handovers:
             ready_at = now + self._grace
             self._open.append(Handover(generation, place, changed, unwanted, ready_at, late_at))
 
-    def finished(self) -> list[Handover]:
-        """Return the transitions that are over, each once; they are forgotten here."""
+    def finished(self, is_moot: Callable[[Handover], bool]) -> list[Handover]:
+        """Return the transitions that are over, each once; they are forgotten here.
+
+        One that ``is_moot`` is over, too: what it would release has ended by itself.
+        """
         with self._lock:
             now = self._clock()
             over = []
             for handover in self._open:
                 missing = self._missing(handover)
-                if now >= handover.ready_at and (not missing or now >= (handover.late_at or 0.0)):
-                    over.append(handover)
+                is_over = now >= handover.ready_at
+                is_over &= not missing or now >= (handover.late_at or 0.0)
+                if is_over:
                     self._missed.update(dict.fromkeys(missing, handover.generation))
+                if is_over or is_moot(handover):
+                    over.append(handover)
             self._open = [handover for handover in self._open if handover not in over]
             return over
 
@@ -142,6 +148,18 @@ class Handovers:
                 for h in self._open
             ]
             return max(0.0, min(times) - self._clock()) if times else None
+
+    def going_on(self) -> list[Handover]:
+        """Return the transitions that are not over."""
+        with self._lock:
+            return list(self._open)
+
+    def missed(self, handover: Handover) -> list[str]:
+        """Return the consumers that did not acknowledge ``handover`` in time."""
+        with self._lock:
+            return [
+                n for n, generation in self._missed.items() if generation == handover.generation
+            ]
 
     def interrupt(self) -> list[Unwanted]:
         """End all transitions without releasing anything; return what they would have released."""

@@ -23,7 +23,7 @@ def sidecar_of(config: Config) -> SidecarConfig:
     """Return the sidecar's part of ``config``.
 
     Raises :class:`ConfigError` when there is none, or when it asks for what this version cannot do:
-    a hook that is silently left out would be found missing in production.
+    what is silently left out would be found missing in production.
     """
     sidecar = config.sidecar
     if sidecar is None:
@@ -32,7 +32,6 @@ def sidecar_of(config: Config) -> SidecarConfig:
             hint="add sidecar: {target: /run/secretbridge}",
         )
     asked = {
-        "sidecar.on_change": bool(sidecar.on_change),
         "sidecar.listen.http": sidecar.listen.http is not None,
         "sidecar.audit": sidecar.audit is not None,
     }

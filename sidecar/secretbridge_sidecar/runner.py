@@ -23,14 +23,16 @@ from .admin import AdminServer
 from .asking import Asking
 from .log import Log
 from .render import sidecar_of
+from .rotation import Rotation
 from .routes import routes
 from .setup import Setup
 from .target import Target, tell
 from .wake import Wake
 
 if TYPE_CHECKING:
-    from secretbridge.generation.layout import FileSpec
     from secretbridge.generation.writer import Published
+
+    from .setup import Prepared
 
 __all__ = ["Sidecar"]
 
@@ -56,10 +58,7 @@ class Sidecar:
         self._problems: dict[str, str] = {}
         self._setup: Setup | None = None
         self._target: Target | None = None
-        self._former: dict[Setup, float | None] = {}
-        """Former configurations, whose leases are in the files that are published, and when they end."""
-        self._closing: list[Asking[None]] = []
-        """Brokers that are being closed: each may wait for its stores, and we wait for signals."""
+        self._rotation: Rotation | None = None
         self._look_at = 0.0
         self._retry = RETRY
 
@@ -77,7 +76,7 @@ class Sidecar:
             sidecar = setup.sidecar
             found = check_target(sidecar.target, allow_unsafe=sidecar.allow_unsafe_target)
             tell(self._log, [*config.warnings, *map(str, found.findings)])
-            _, problems = setup.prepare()
+            problems = setup.prepare().problems
             return {name: problems.get(name) for name in setup.names}
         finally:
             setup.broker.close()
@@ -89,10 +88,10 @@ class Sidecar:
         try:
             setup = Setup(config, self._wake.set)
             try:
-                files, problems = setup.prepare()
-                for error in problems.values():
+                prepared = setup.prepare()
+                for error in prepared.problems.values():
                     raise error
-                published = target.publish_or_raise(files)
+                published = target.publish_or_raise(prepared.files)
                 target.collect()  # what a former call has replaced
             finally:
                 setup.broker.close(keep_leases=True)
@@ -113,10 +112,14 @@ class Sidecar:
         self._wake.by_signals()
         self._target = Target(config, self._log)
         try:
-            with AdminServer(sidecar.listen, routes(self)) as admin:
+            offered = routes(self)
+            with AdminServer(sidecar.listen, offered) as admin:
                 self._setup = Setup(config, self._wake.set)
+                self._rotation = Rotation(self._setup, self._target, self._log, self._wake)
+                offered.update(self._rotation.routes())
                 self._config_problem = "; ".join(config.warnings) or None
-                self._target.take_over(self._setup.renderer.files())
+                files = self._setup.renderer.files()
+                self._target.take_over(files, self._rotation.previous_names())
                 self._log.info("started", target=str(sidecar.target), socket=admin.path)
                 try:
                     self._loop()
@@ -128,32 +131,24 @@ class Sidecar:
     def _end(self) -> None:
         assert self._setup is not None
         assert self._target is not None
+        assert self._rotation is not None
         # Files that stay are used on, so what they hold has to stay valid too.
         keeps = self._setup.sidecar.on_exit == "keep"
-        brokers = {former.broker: keeps and ends is None for former, ends in self._former.items()}
-        brokers[self._setup.broker] = keeps
+        self._rotation.stop()
         try:
             if not keeps:
                 self._target.wipe()  # first: it waits for nobody
         finally:
-            # All at once, because each may wait for its stores as long as there is time at all.
-            self._closing += [
-                Asking(partial(broker.close, keep_leases=keeps), self._wake.poke)
-                for broker, keeps in brokers.items()
-            ]
-            while not all(each.is_over for each in self._closing):
-                self._wake.pause()
+            self._rotation.close(keep_leases=keeps)
             self._wake.close()
             self._log.info("stopped", on_exit=self._setup.sidecar.on_exit)
-        for each in self._closing:
-            each.answer()
 
     def health(self) -> dict[str, object]:
         """Return what the admin socket tells: no values, and of secrets the names only."""
-        setup = self._setup
-        if setup is None:
+        setup, rotation = self._setup, self._rotation
+        if setup is None or rotation is None:
             return {"ready": False, "problems": {"sidecar": "starting"}}
-        problems = dict(self._problems)
+        problems = {**rotation.problems(), **self._problems}
         rows = {str(row["name"]): row for row in setup.broker.status()}
         for name in setup.names:
             if rows[name]["state"] == "stale":
@@ -175,6 +170,7 @@ class Sidecar:
             "generation": target.generation if target is not None else None,
             "published": target.published_at if target is not None else None,
             "problems": problems,
+            **rotation.health(),
             "secrets": [rows[name] for name in setup.names],
         }
 
@@ -187,68 +183,67 @@ class Sidecar:
 
     def _loop(self) -> None:
         assert self._target is not None
+        assert self._rotation is not None
         while not self._stop:
+            self._rotation.orders.carry_out()
             if self._reload:
                 self._reload = False
                 self._read_again()
                 self._look_at = 0.0
             if self._wake.clear() or time.monotonic() >= self._look_at:
                 self._look_at = time.monotonic() + self._look()
-            times = (self._look_at - time.monotonic(), self._target.collect(), self._part())
-            if not (self._stop or self._reload):
+            times = (
+                self._look_at - time.monotonic(),
+                self._target.collect(),
+                self._rotation.step(),
+            )
+            if not self._is_urgent():
                 self._wake.wait(max(0.01, min(time for time in times if time is not None)))
+
+    def _is_urgent(self) -> bool:
+        """Whether there is something that must not wait for a store."""
+        assert self._rotation is not None
+        return self._stop or self._reload or self._rotation.orders.are_there()
 
     def _look(self) -> float:
         """Publish what is there if it is complete. Returns the seconds until the next look."""
         setup = self._setup
         assert setup is not None
         assert self._target is not None
+        assert self._rotation is not None
+        if self._rotation.frozen is not None:
+            return LOOK
         try:
-            files = self._prepare(setup)
+            prepared = self._prepare(setup)
         except SecretBridgeError as error:
             self._note({})
             self._target.refuse(error)
         else:
-            if files is None:
-                return LOOK  # the broker wakes us when what is missing gets its value
-            if self._target.publish(files, setup.config) is not None:
-                self._published()
+            if prepared is None:
+                return 0.0 if self._is_urgent() else LOOK  # the broker wakes us when it is there
+            files = prepared.files
+            published = self._target.publish(self._rotation.beside(files), setup.config)
+            if published is not None:
+                self._retry = RETRY
+                self._rotation.published(files, published, prepared.replaced)
                 return LOOK
         self._retry, wait = min(self._retry * 2, RETRY_CAP), self._retry
         return wait
 
-    def _prepare(self, setup: Setup) -> list[FileSpec] | None:
+    def _prepare(self, setup: Setup) -> Prepared | None:
         """Return the files of a generation; None while one is missing, or something else is urgent."""
         unwanted = threading.Event()
         asking = Asking(partial(setup.prepare, unwanted), self._wake.poke)
-        while not (asking.is_over or self._stop or self._reload):
+        while not (asking.is_over or self._is_urgent()):
             self._wake.pause()
         if self._stop or not asking.is_over:
             unwanted.set()
             if setup.validator is not None:
                 setup.validator.idle.wait(1.0)
             return None
-        files, problems = asking.answer()
-        self._note(problems)
-        return None if problems else files
-
-    def _published(self) -> None:
-        self._retry = RETRY
-        for former, ends in self._former.items():
-            if ends is None:
-                self._former[former] = time.monotonic() + former.sidecar.grace
-
-    def _part(self) -> float | None:
-        """Give back what former configurations leased, once nobody reads it in a file any more.
-
-        Returns the seconds until there is more to do, or None.
-        """
-        now = time.monotonic()
-        for former in [f for f, ends in self._former.items() if ends is not None and ends <= now]:
-            del self._former[former]
-            self._closing.append(Asking(former.broker.close, self._wake.poke))
-        self._closing = [each for each in self._closing if not each.is_over]
-        return min((ends - now for ends in self._former.values() if ends is not None), default=None)
+        prepared = asking.answer()
+        self._note(prepared.problems)
+        return None if prepared.problems else prepared
 
     def _note(self, problems: dict[str, SecretBridgeError]) -> None:
         shown = {name: str(error) for name, error in problems.items()}
@@ -263,6 +258,7 @@ class Sidecar:
         """Take the configuration as it is now; a broken one changes nothing."""
         old = self._setup
         assert old is not None
+        assert self._rotation is not None
         try:
             config = Reading(self._path).config()
             tell(self._log, config.warnings)
@@ -280,7 +276,7 @@ class Sidecar:
         self._config_problem = "; ".join(config.warnings) or None
         self._setup = new
         self._problems = {}
-        self._former[old] = None
+        self._rotation.configure(new)
         self._log.info("configuration taken", secrets=len(new.names))
 
     def _on_stop(self, number: int, frame: FrameType | None) -> None:

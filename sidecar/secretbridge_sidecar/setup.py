@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from secretbridge.broker import Broker
-from secretbridge.errors import SecretBridgeError, SecretMissing
+from secretbridge.config import ExecCheck, ExecHook
+from secretbridge.errors import ConfigError, SecretBridgeError, SecretMissing
 from secretbridge.reference import Reference
 from secretbridge.secret import Secret
 
@@ -21,7 +22,19 @@ if TYPE_CHECKING:
     from .contents import Contents
     from .validate import Validator
 
-__all__ = ["Setup"]
+__all__ = ["Prepared", "Setup"]
+
+
+class Prepared(NamedTuple):
+    """The files of a generation, or by name what is missing for one.
+
+    ``replaced`` are the leases that were replaced before anything was read, so none of these files
+    has anything of them.
+    """
+
+    files: list[FileSpec]
+    problems: dict[str, SecretBridgeError]
+    replaced: frozenset[str]
 
 
 class Setup:
@@ -32,10 +45,11 @@ class Setup:
     ) -> None:
         self.config = config
         self.sidecar = sidecar_of(config)
+        _refuse_untrusted_programs(config, self.sidecar)
         self.renderer = Renderer(config, contents=contents)
         self.names = self.renderer.names()
         self.validator = _validator(self.sidecar)
-        self.broker = Broker.from_config(config)
+        self.broker = Broker.from_config(config, keep_replaced=True)
         try:
             self.broker.watch(self.names, wake)
         except BaseException:
@@ -53,20 +67,39 @@ class Setup:
                 problems[name] = outcome
         return secrets, problems
 
-    def prepare(
-        self, unwanted: threading.Event | None = None
-    ) -> tuple[list[FileSpec], dict[str, SecretBridgeError]]:
+    def prepare(self, unwanted: threading.Event | None = None) -> Prepared:
         """Return the files of a generation, fetched, rendered and validated, or what is missing.
 
         Raises :class:`~secretbridge.errors.IntegrityError` for what cannot be rendered, or is vetoed.
         """
+        replaced = frozenset(self.broker.replaced())  # first, or one could be in what is collected
         secrets, problems = self.collect()
         if problems:
-            return [], problems
+            return Prepared([], problems, replaced)
         files = self.renderer.render(secrets)
         if self.validator is not None:
             self.validator.check(files, unwanted)
-        return files, {}
+        return Prepared(files, {}, replaced)
+
+
+def _refuse_untrusted_programs(config: Config, sidecar: SidecarConfig) -> None:
+    checks = [check for file in sidecar.files.values() for check in file.checks]
+    programs = [
+        step.exec[0]
+        for step in (*sidecar.on_change, *checks)
+        if isinstance(step, (ExecHook, ExecCheck))
+    ]
+    if not programs:
+        return
+    from .notify import untrusted_programs
+
+    found = [f"{config.path}: {reason}" for reason in untrusted_programs(programs)]
+    if found:
+        raise ConfigError(
+            "\n".join(found),
+            problems=tuple(found),
+            hint="give the program and its directories to root, and take away the right to write",
+        )
 
 
 def _validator(sidecar: SidecarConfig) -> Validator | None:
