@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
     from typing import Any, NoReturn, Self
 
+    from ._calls import Witness
     from ._changes import Changes
     from ._early import Early
     from ._handle import Handle
@@ -68,6 +69,8 @@ class Broker:
     former value counts as still accepted, and how long its lease is left alive, in seconds;
     ``refresh_floor`` the least time between two early refreshes of one document, in seconds. With
     ``keep_replaced`` a replaced lease lives until :meth:`give_back`, or nearly to its end.
+    ``witness`` is told of each call to a store before anybody gets its result: an audit log, for
+    instance (:class:`secretbridge.audit.LogWitness`).
     ``clock`` (monotonic seconds), ``wall`` (seconds since the epoch) and ``random`` are for tests.
 
     >>> from secretbridge.testing import FakeBackend
@@ -92,6 +95,7 @@ class Broker:
         keep_replaced: bool = False,
         policies: Mapping[str, Policy] | None = None,
         configured: Mapping[str, tuple[str, Mapping[str, Any]]] | None = None,
+        witness: Witness | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
         random: Callable[[], float] = _random,
@@ -108,6 +112,7 @@ class Broker:
             former=former,
             clock=clock,
             timeout=timeout,
+            witness=witness,
         )
         self._cache = Cache(
             self._driver,
@@ -135,33 +140,44 @@ class Broker:
         cls,
         config: Config | str | os.PathLike[str] | None = None,
         *,
+        store: str | None = None,
         keep_replaced: bool = False,
+        witness: Witness | None = None,
     ) -> Broker:
         """Make a broker from a configuration: loaded, a path, or None for the usual places.
 
-        ``keep_replaced`` is as for the class.
-        Raises :class:`ConfigError` that lists every mistake of the file.
+        ``store``: of that store's secrets alone. ``keep_replaced`` is as for the class. Raises
+        :class:`ConfigError` that lists every mistake of the file.
         """
-        if config is None or isinstance(config, (str, os.PathLike)):
-            from .config import load_config
+        from ._configured import loaded, named
 
-            config = load_config(config)
+        config = loaded(config)
+        names, policy, policies = named(config, store)
         return cls(
-            secrets={name: entry.reference for name, entry in config.secrets.items()},
-            refresh=config.cache.refresh,
-            max_stale=config.cache.max_stale,
+            secrets=names,
+            refresh=policy.refresh,
+            max_stale=policy.max_stale,
             grace=config.cache.grace,
             refresh_floor=config.cache.refresh_floor,
             keep_replaced=keep_replaced,
-            policies={
-                name: Policy(
-                    config.cache.refresh if entry.refresh is None else entry.refresh,
-                    config.cache.max_stale if entry.max_stale is None else entry.max_stale,
-                )
-                for name, entry in config.secrets.items()
-            },
+            policies=policies,
             configured={name: (s.backend, s.options) for name, s in config.stores.items()},
+            witness=witness,
         )
+
+    def reconfigure(
+        self, config: Config | str | os.PathLike[str] | None, *, store: str | None = None
+    ) -> Callable[[], None]:
+        """Have the names and intervals of ``config``, whose stores are those of this broker.
+
+        Documents that both have stay as they are: values, leases, calls under way. So does what no
+        name leads to any more, until the function is called that this returns: then it is forgotten,
+        and its leases are given back. ``store`` is as in :meth:`from_config`.
+        """
+        from ._configured import loaded, named
+        from ._renaming import rename
+
+        return rename(self._driver, self._cache, *named(loaded(config), store), self._clock())
 
     # Reading -------------------------------------------------------------------------------------
 
@@ -409,8 +425,10 @@ class Broker:
         """Return for each configured name what is known without asking any store. No values.
 
         Each row has ``name``, ``reference``, ``state`` (``fresh``, ``due``, ``stale``, ``expired`` or
-        ``empty``), ``version``, ``age``, ``due_in`` and ``ends_in`` (seconds; the last one for leases
-        and certificates only), ``activity``, ``held`` (kept fresh in the background) and ``error``.
+        ``empty``), ``version``, ``age``, ``confirmed`` (since the store last gave or prolonged it),
+        ``stale_for`` (overdue because the store fails), ``due_in`` and ``ends_in`` (seconds; the last
+        one for leases and certificates only), ``activity``, ``held`` (kept fresh in the background)
+        and ``error``.
         """
         from ._status import secret_rows
 

@@ -43,6 +43,7 @@ __all__ = [
     "FileConfig",
     "HttpHook",
     "ListenConfig",
+    "MetricsConfig",
     "PairCheck",
     "SidecarConfig",
     "SignalHook",
@@ -66,7 +67,12 @@ def _path(value: object) -> Path:
 
 
 def _audit_path(value: object) -> str:
-    return "-" if value == "-" else str(_path(value))
+    if value == "-":
+        return "-"
+    if isinstance(value, str) and value.startswith("syslog:"):
+        socket = value.removeprefix("syslog:")
+        return f"syslog:{_path(socket)}" if socket else value
+    return str(_path(value))
 
 
 def _by_key(value: object) -> object:
@@ -370,13 +376,51 @@ class WaitAckConfig(_Model):
 
 
 class ListenConfig(_Model):
-    """Where the sidecar answers about itself."""
+    """Where the sidecar answers about itself, and whom."""
 
     socket: ConfigPath | None = Field(
         default=None, description="Unix socket: health, metrics, status"
     )
+    monitors: list[Principal] = Field(
+        default=[],
+        description="users who may ask the socket for health and metrics, by number or name",
+    )
     http: Annotated[tuple[str, int], BeforeValidator(_values.listen_address)] | None = Field(
-        default=None, description="HOST:PORT: health and metrics alone"
+        default=None, description="ADDRESS:PORT: health and metrics alone"
+    )
+    http_network: bool = Field(
+        default=False, description="accept an address of `http` that other machines reach"
+    )
+    http_hosts: list[Annotated[str, AfterValidator(_values.host_name)]] = Field(
+        default=[], description="names by which requests may address `http`"
+    )
+    max_staleness: Seconds | None = Field(
+        default=None, description="not ready when a value has been overdue for longer"
+    )
+
+    @model_validator(mode="after")
+    def _where_it_is_asked(self) -> ListenConfig:
+        if self.monitors and self.socket is None:
+            raise ValueError("monitors without a socket; add socket, or leave them out")
+        if self.http is None:
+            if self.http_network or self.http_hosts:
+                raise ValueError(
+                    "keys of http without it; add http: 127.0.0.1:9100, or leave them out"
+                )
+        elif not self.http_network and not _values.is_loopback(self.http[0]):
+            raise ValueError(
+                "an address that other machines can reach; write 127.0.0.1 or [::1], or allow it with "
+                "http_network: true"
+            )
+        return self
+
+
+class MetricsConfig(_Model):
+    """What the metrics say of secrets."""
+
+    names: bool = Field(default=False, description="names of secrets instead of their ids")
+    key_file: ConfigPath | None = Field(
+        default=None, description="file with the key of the ids, so that they outlive a restart"
     )
 
 
@@ -384,9 +428,28 @@ class AuditConfig(_Model):
     """The audit log: one line per event, never a value."""
 
     path: Annotated[str, BeforeValidator(_audit_path)] = Field(
-        "-", description="file, or - for standard output"
+        "-", description="file, - for standard output, or syslog: for the local syslog"
     )
-    required: bool = Field(default=False, description="do nothing that cannot be logged")
+    required: bool = Field(default=False, description="publish nothing that cannot be logged")
+    key_file: ConfigPath | None = Field(
+        default=None, description="file with the key of the log", examples=["/run/keys/audit.key"]
+    )
+    create_key: bool = Field(default=False, description="make key_file if it is not there")
+    head_file: ConfigPath | None = Field(
+        default=None, description="file that keeps the head of the chain"
+    )
+    checkpoint_events: int = Field(
+        default=1000, ge=1, le=1_000_000, description="a checkpoint after so many events"
+    )
+    checkpoint_interval: Interval = Field(
+        default=300.0, description="a checkpoint after this long, also when nothing happens"
+    )
+
+    @model_validator(mode="after")
+    def _key_is_named(self) -> AuditConfig:
+        if self.create_key and self.key_file is None:
+            raise ValueError("create_key without a key; name the file with key_file")
+        return self
 
 
 class SidecarConfig(_Model):
@@ -406,6 +469,9 @@ class SidecarConfig(_Model):
         default=[], description="what to do after a generation is published"
     )
     listen: ListenConfig = Field(default=ListenConfig(), description="where to answer about itself")
+    metrics: MetricsConfig = Field(
+        default=MetricsConfig(), description="what the metrics say of secrets"
+    )
     audit: AuditConfig | None = Field(default=None, description="where to write the audit log")
     on_exit: Literal["keep", "wipe"] = Field(
         default="keep", description="what becomes of the files"
@@ -461,7 +527,7 @@ class _FileSource(PydanticBaseSettingsSource):
         data = _without_empty(_source.get().data, ("stores", "secrets", "cache", "sidecar"))
         sidecar = data.get("sidecar")
         if isinstance(sidecar, dict):
-            sidecar = _without_empty(sidecar, ("files", "on_change", "listen"))
+            sidecar = _without_empty(sidecar, ("files", "on_change", "listen", "metrics"))
             if isinstance(files := sidecar.get("files"), dict):
                 sidecar["files"] = {
                     name: {} if entry is None else entry for name, entry in files.items()

@@ -21,6 +21,7 @@ __all__ = [
     "FileConfig",
     "HttpHook",
     "ListenConfig",
+    "MetricsConfig",
     "PairCheck",
     "SidecarConfig",
     "SignalHook",
@@ -151,21 +152,51 @@ class WaitAckConfig(_Block):
 
 
 class ListenConfig(_Block):
-    """Where the sidecar answers about itself; ``http`` is a host and a port."""
+    """Where the sidecar answers about itself; ``http`` is an address and a port.
 
-    __slots__ = ("http", "socket")
+    ``monitors`` may ask the socket for health and metrics; requests over HTTP may address us by
+    ``http_hosts``. ``max_staleness`` in seconds, or None.
+    """
+
+    __slots__ = ("http", "http_hosts", "http_network", "max_staleness", "monitors", "socket")
 
     socket: Path | None
+    monitors: Sequence[int | str]
     http: tuple[str, int] | None
+    http_network: bool
+    http_hosts: Sequence[str]
+    max_staleness: float | None
+
+
+class MetricsConfig(_Block):
+    """What the metrics say of secrets: their ``names``, or ids by the key in ``key_file``."""
+
+    __slots__ = ("key_file", "names")
+
+    names: bool
+    key_file: Path | None
 
 
 class AuditConfig(_Block):
-    """The audit log: one line per event, never a value."""
+    """The audit log: one line per event, never a value. ``checkpoint_interval`` in seconds."""
 
-    __slots__ = ("path", "required")
+    __slots__ = (
+        "checkpoint_events",
+        "checkpoint_interval",
+        "create_key",
+        "head_file",
+        "key_file",
+        "path",
+        "required",
+    )
 
     path: str
     required: bool
+    key_file: Path | None
+    create_key: bool
+    head_file: Path | None
+    checkpoint_events: int
+    checkpoint_interval: float
 
 
 class SidecarConfig(_Block):
@@ -178,6 +209,7 @@ class SidecarConfig(_Block):
         "grace",
         "group",
         "listen",
+        "metrics",
         "mode",
         "on_change",
         "on_exit",
@@ -191,6 +223,7 @@ class SidecarConfig(_Block):
     files: Mapping[str, FileConfig]
     on_change: Sequence[ExecHook | SignalHook | HttpHook]
     listen: ListenConfig
+    metrics: MetricsConfig
     audit: AuditConfig | None
     on_exit: Literal["keep", "wipe"]
     allow_unsafe_target: bool
@@ -208,6 +241,7 @@ _KINDS: dict[str, type[_Block]] = {
         FileConfig,
         HttpHook,
         ListenConfig,
+        MetricsConfig,
         PairCheck,
         SidecarConfig,
         SignalHook,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from secretbridge.config import admin_socket, load_config
+from secretbridge.config import admin_address, load_config
 from secretbridge.errors import AccessDenied, BackendUnavailable, ConfigError, SecretMissing
 from secretbridge.generation.layout import DATA_LINK
 
@@ -26,8 +26,8 @@ def order(
     Raises :class:`ConfigError` without a socket, :class:`BackendUnavailable` when nobody answers
     there, :class:`AccessDenied` when it is not for this user.
     """
-    path = admin_socket(config_path)
-    if path is None:
+    path = admin_address(config_path)
+    if not isinstance(path, str):  # over HTTP nobody can say who asks
         raise ConfigError(
             "the configuration names no socket of the sidecar",
             hint="add sidecar: {listen: {socket: /run/secretbridge-admin/admin.sock}}",

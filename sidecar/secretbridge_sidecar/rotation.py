@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from secretbridge.generation.layout import FileSpec
     from secretbridge.generation.writer import Published
 
+    from .brokers import ReplacedLease
     from .handover import Handover
     from .log import Log
     from .routes import Peer
@@ -92,18 +93,14 @@ class Rotation:
         self,
         files: Sequence[FileSpec],
         published: Published,
-        replaced: frozenset[str] = frozenset(),
+        replaced: frozenset[ReplacedLease],
     ) -> None:
         """Note that ``files`` stand in the target, which have nothing of the leases ``replaced``."""
-        fresh = replaced - self._handovers.leases(self._setup)
-        unwanted = [Unwanted(self._setup, fresh)] if fresh else []
-        unwanted += [Unwanted(setup, None) for setup in self._former]
+        unwanted = Unwanted(replaced - self._handovers.leases(), tuple(self._former))
         self._former.clear()
         self._follow(files, published, unwanted)
 
-    def _follow(
-        self, files: Sequence[FileSpec], published: Published, unwanted: Sequence[Unwanted]
-    ) -> None:
+    def _follow(self, files: Sequence[FileSpec], published: Published, unwanted: Unwanted) -> None:
         beside = self._previous.names()
         changed = tuple(name for name in published.changed if name not in beside)
         removed = tuple(name for name in published.removed if name not in beside)
@@ -121,19 +118,18 @@ class Rotation:
 
     def step(self) -> float | None:
         """Do what is due. Returns the seconds until there is more to do, or None."""
-        for handover in self._handovers.finished(_is_moot):
+        for handover in self._handovers.finished():
             self._release(handover)
         self._closing = [each for each in self._closing if not each.is_over]
         times = (self._handovers.next_time(), self._notifier.run_due())
         return min((seconds for seconds in times if seconds is not None), default=None)
 
     def _release(self, handover: Handover) -> None:
-        for setup, leases in handover.unwanted:
-            if leases is None:
-                self._closing.append(Asking(setup.broker.close, self._wake.poke))
-            else:
-                setup.broker.give_back(leases)
-        if handover.unwanted:
+        leases, setups = handover.unwanted
+        for broker in {broker for broker, _ in leases}:
+            broker.give_back([lease for its, lease in leases if its is broker])
+        self._closing += [Asking(setup.broker.close, self._wake.poke) for setup in setups]
+        if leases or setups:
             self._is_given_back |= handover.generation == self._newest
             self._log.info("gave back what was replaced", generation=handover.generation)
         names = self._handovers.missed(handover)
@@ -196,7 +192,8 @@ class Rotation:
 
     def _roll_back(self, peer: Peer) -> Answer:
         try:
-            if self._is_given_back or any(map(_is_partly_gone, self._handovers.going_on())):
+            going_on = self._handovers.going_on()
+            if self._is_given_back or not all(each.unwanted.is_whole for each in going_on):
                 raise NoWayBack("credentials of the former generation were given back already")
             files = self._history.former()
         except NoWayBack as error:
@@ -207,9 +204,8 @@ class Rotation:
             return Answer.of(503, {"error": self._target.problem})
         self.frozen = Frozen(time.time(), peer.uid, "rollback")
         # What the former generation needs must live for as long as that is the one in use.
-        left = self._handovers.interrupt()
-        self._former += [unwanted.setup for unwanted in left if unwanted.leases is None]
-        self._follow(files, published, ())
+        self._former += self._handovers.interrupt()
+        self._follow(files, published, Unwanted())
         done = {
             "generation": published.generation,
             "files": [*published.changed, *published.removed],
@@ -249,8 +245,7 @@ class Rotation:
 
         ``keep_leases``: what is published is used on, so what it holds has to stay valid.
         """
-        over = [u.setup for u in self._handovers.interrupt() if u.leases is None]
-        brokers = {setup.broker: False for setup in over}
+        brokers = {setup.broker: False for setup in self._handovers.interrupt()}
         brokers |= {setup.broker: keep_leases for setup in (*self._former, self._setup)}
         end = time.monotonic() + _LAST
         # All at once, because each may wait for its stores as long as there is time at all.
@@ -263,19 +258,3 @@ class Rotation:
         self._notifier.join(max(0.1, end - time.monotonic()))
         for each in self._closing:
             each.answer()
-
-
-def _is_moot(handover: Handover) -> bool:
-    """Whether all that ``handover`` is about has ended by itself."""
-    return bool(handover.unwanted) and all(
-        leases is not None and leases.isdisjoint(setup.broker.replaced())
-        for setup, leases in handover.unwanted
-    )
-
-
-def _is_partly_gone(handover: Handover) -> bool:
-    """Whether something that ``handover`` is about has ended by itself."""
-    return any(
-        leases is not None and not leases.issubset(setup.broker.replaced())
-        for setup, leases in handover.unwanted
-    )

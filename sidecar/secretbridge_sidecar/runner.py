@@ -12,8 +12,9 @@ import threading
 import time
 from functools import partial
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from secretbridge._tally import process
 from secretbridge.config import load_config
 from secretbridge.config.apart import Reading
 from secretbridge.errors import ConfigError, SecretBridgeError
@@ -21,15 +22,22 @@ from secretbridge.generation.preflight import check_target
 
 from .admin import AdminServer
 from .asking import Asking
+from .config_watch import ConfigWatch
+from .configuration import Reloads, watched
+from .identifiers import Identifiers
+from .listener import HttpListener
 from .log import Log
 from .render import sidecar_of
 from .rotation import Rotation
-from .routes import routes
+from .routes import for_monitors, routes
 from .setup import Setup
+from .state import state_of
 from .target import Target, tell
+from .trail import Trail, look_at
 from .wake import Wake
 
 if TYPE_CHECKING:
+    from secretbridge.config import Config, SidecarConfig
     from secretbridge.generation.writer import Published
 
     from .setup import Prepared
@@ -45,20 +53,28 @@ RETRY_CAP = 30.0
 """Seconds between attempts to publish what the target did not take (no space, for instance)."""
 
 
+_FIXED = ("target", "listen", "audit")
+"""Keys of the configuration that are read at the start alone."""
+
+
 class Sidecar:
     """One sidecar on one target. ``config_path`` None means the usual places."""
 
     def __init__(self, config_path: str | None, log: Log | None = None) -> None:
         self._path = config_path
         self._log = log or Log()
+        self.trail = Trail(None, self._log)
+        """Its audit log."""
         self._wake = Wake()
         self._stop = False
-        self._reload = False
-        self._config_problem: str | None = None
+        self._reloads = Reloads(config_path, self._wake.poke)
         self._problems: dict[str, str] = {}
+        self._config: Config | None = None
+        """A configuration that was read while something else was being waited for."""
         self._setup: Setup | None = None
         self._target: Target | None = None
         self._rotation: Rotation | None = None
+        self._identifiers: Identifiers | None = None
         self._look_at = 0.0
         self._retry = RETRY
 
@@ -75,7 +91,8 @@ class Sidecar:
         try:
             sidecar = setup.sidecar
             found = check_target(sidecar.target, allow_unsafe=sidecar.allow_unsafe_target)
-            tell(self._log, [*config.warnings, *map(str, found.findings)])
+            findings = [*map(str, found.findings), *look_at(sidecar.audit)]
+            tell(self._log, [*config.warnings, *findings])
             problems = setup.prepare().problems
             return {name: problems.get(name) for name in setup.names}
         finally:
@@ -84,9 +101,18 @@ class Sidecar:
     def once(self) -> Published:
         """Publish one generation and return. Raises the first error; then nothing is changed."""
         config = load_config(self._path)
-        target = Target(config, self._log)
+        self.trail = Trail(sidecar_of(config).audit, self._log)
+        self.trail.record("startup", reason_code="once")
         try:
-            setup = Setup(config, self._wake.set)
+            return self._once(config)
+        finally:
+            self.trail.record("shutdown")
+            self.trail.close()
+
+    def _once(self, config: Config) -> Published:
+        target = Target(config, self._log, self.trail)
+        try:
+            setup = Setup(config, self._wake.set, witness=self.trail.witness)
             try:
                 prepared = setup.prepare()
                 for error in prepared.problems.values():
@@ -104,26 +130,44 @@ class Sidecar:
 
         ``reading`` is of the same file, begun while this module was loaded.
         """
-        config = (reading or Reading(self._path)).config()
+        reading = reading or Reading(self._path)
+        config = reading.config()
         sidecar = sidecar_of(config)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_stop)
         signal.signal(signal.SIGHUP, self._on_reload)
         self._wake.by_signals()
-        self._target = Target(config, self._log)
+        self.trail = Trail(sidecar.audit, self._log)
+        tell(self._log, look_at(sidecar.audit))
+        self.trail.record("startup", reason_code="run")
         try:
-            offered = routes(self)
-            with AdminServer(sidecar.listen, offered) as admin:
-                self._setup = Setup(config, self._wake.set)
+            self._run(config, sidecar, reading)
+        finally:
+            self.trail.record("shutdown")
+            self.trail.close()
+
+    def _run(self, config: Config, sidecar: SidecarConfig, reading: Reading) -> None:
+        self._identifiers = Identifiers(sidecar.metrics)
+        self._target = Target(config, self._log, self.trail)
+        offered = routes(self)
+        try:
+            with (
+                AdminServer(sidecar.listen, offered, self.trail.answered) as admin,
+                HttpListener(sidecar.listen, for_monitors(offered)),
+            ):
+                self._setup = Setup(config, self._wake.set, witness=self.trail.witness)
                 self._rotation = Rotation(self._setup, self._target, self._log, self._wake)
                 offered.update(self._rotation.routes())
-                self._config_problem = "; ".join(config.warnings) or None
+                self._reloads.begin_with(config)
                 files = self._setup.renderer.files()
                 self._target.take_over(files, self._rotation.previous_names())
                 self._log.info("started", target=str(sidecar.target), socket=admin.path)
+                watch = ConfigWatch(watched(config), self._reloads.ask, since=reading.begun)
                 try:
-                    self._loop()
+                    watch.start()
+                    self._loop(watch)
                 finally:
+                    watch.close()
                     self._end()
         finally:
             self._target.close()
@@ -143,35 +187,29 @@ class Sidecar:
             self._wake.close()
             self._log.info("stopped", on_exit=self._setup.sidecar.on_exit)
 
-    def health(self) -> dict[str, object]:
+    def health(self) -> dict[str, Any]:
         """Return what the admin socket tells: no values, and of secrets the names only."""
         setup, rotation = self._setup, self._rotation
-        if setup is None or rotation is None:
+        if setup is None or rotation is None or self._identifiers is None:
             return {"ready": False, "problems": {"sidecar": "starting"}}
         problems = {**rotation.problems(), **self._problems}
-        rows = {str(row["name"]): row for row in setup.broker.status()}
-        for name in setup.names:
-            if rows[name]["state"] == "stale":
-                problems.setdefault(
-                    name, f"the last good value stays in use: {rows[name]['error']}"
-                )
-            if rows[name]["state"] == "empty" and rows[name]["error"] is None:
-                problems.setdefault(name, "its store has not answered yet")
-            if rows[name]["state"] == "expired":
-                problems.setdefault(name, "the value is too old to be relied on")
-        if self._config_problem is not None:
-            problems["configuration"] = self._config_problem
-        target = self._target
-        if target is not None and target.problem is not None:
-            problems["target"] = target.problem
-        is_expired = any(rows[name]["state"] == "expired" for name in setup.names)
+        if self._reloads.problem is not None:
+            problems["configuration"] = self._reloads.problem
+        if self.trail.problem is not None:
+            problems["audit"] = f"the audit log cannot be written: {self.trail.problem}"
+        rows = {row["name"]: row for row in setup.broker.status()}
         return {
-            "ready": target is not None and target.is_ready and not is_expired,
-            "generation": target.generation if target is not None else None,
-            "published": target.published_at if target is not None else None,
-            "problems": problems,
+            **state_of(
+                [rows[name] for name in setup.names],
+                self._target,
+                problems,
+                max_staleness=setup.sidecar.listen.max_staleness,
+                identifiers=self._identifiers,
+            ),
             **rotation.health(),
-            "secrets": [rows[name] for name in setup.names],
+            "configuration": self._reloads.taken,
+            "configuration_readings": self._reloads.readings,
+            "audit": self.trail.status(),
         }
 
     def stores(self) -> list[dict[str, object]]:
@@ -181,29 +219,25 @@ class Sidecar:
 
     # The loop ------------------------------------------------------------------------------------
 
-    def _loop(self) -> None:
+    def _loop(self, watch: ConfigWatch) -> None:
         assert self._target is not None
         assert self._rotation is not None
         while not self._stop:
             self._rotation.orders.carry_out()
-            if self._reload:
-                self._reload = False
-                self._read_again()
+            if self._read_again():
+                assert self._setup is not None
+                watch.look_at(watched(self._setup.config))
                 self._look_at = 0.0
             if self._wake.clear() or time.monotonic() >= self._look_at:
                 self._look_at = time.monotonic() + self._look()
+            self.trail.tick()
             times = (
                 self._look_at - time.monotonic(),
                 self._target.collect(),
                 self._rotation.step(),
             )
-            if not self._is_urgent():
+            if not (self._stop or self._reloads.is_waiting or self._rotation.orders.are_there()):
                 self._wake.wait(max(0.01, min(time for time in times if time is not None)))
-
-    def _is_urgent(self) -> bool:
-        """Whether there is something that must not wait for a store."""
-        assert self._rotation is not None
-        return self._stop or self._reload or self._rotation.orders.are_there()
 
     def _look(self) -> float:
         """Publish what is there if it is complete. Returns the seconds until the next look."""
@@ -220,7 +254,8 @@ class Sidecar:
             self._target.refuse(error)
         else:
             if prepared is None:
-                return 0.0 if self._is_urgent() else LOOK  # the broker wakes us when it is there
+                # The broker wakes us when what is missing gets its value.
+                return 0.0 if self._rotation.orders.are_there() else LOOK
             files = prepared.files
             published = self._target.publish(self._rotation.beside(files), setup.config)
             if published is not None:
@@ -234,8 +269,11 @@ class Sidecar:
         """Return the files of a generation; None while one is missing, or something else is urgent."""
         unwanted = threading.Event()
         asking = Asking(partial(setup.prepare, unwanted), self._wake.poke)
-        while not (asking.is_over or self._is_urgent()):
+        assert self._rotation is not None
+        orders = self._rotation.orders
+        while not (asking.is_over or self._stop or self._config is not None or orders.are_there()):
             self._wake.pause()
+            self._config = self._config or self._heard()
         if self._stop or not asking.is_over:
             unwanted.set()
             if setup.validator is not None:
@@ -254,33 +292,58 @@ class Sidecar:
             self._log.info("secret available again", name=name)
         self._problems = shown
 
-    def _read_again(self) -> None:
-        """Take the configuration as it is now; a broken one changes nothing."""
+    def _heard(self) -> Config | None:
+        """Return another configuration if one was read. Never waits."""
+        before = self._reloads.problem
+        config = self._reloads.take()
+        after = self._reloads.problem
+        if config is None and after is not None and after != before:
+            self._log.error("configuration not taken", reason=after)
+        return config
+
+    def _read_again(self) -> bool:
+        """Take the configuration as it is now, if that is another one; a broken one changes nothing."""
+        config, self._config = self._config or self._heard(), None
+        if config is None:
+            return False
         old = self._setup
         assert old is not None
         assert self._rotation is not None
+        assert self._target is not None
         try:
-            config = Reading(self._path).config()
-            tell(self._log, config.warnings)
-            new = Setup(config, self._wake.set, old.renderer.contents)
-            if new.sidecar.target != old.sidecar.target or new.sidecar.listen != old.sidecar.listen:
-                new.broker.close()
+            sidecar = sidecar_of(config)
+            identifiers = Identifiers(sidecar.metrics, self._identifiers)
+            if any(getattr(sidecar, key) != getattr(old.sidecar, key) for key in _FIXED):
                 raise ConfigError(
-                    "sidecar.target and sidecar.listen cannot change while the sidecar runs",
+                    f"{', '.join(f'sidecar.{key}' for key in _FIXED)} cannot change while the "
+                    "sidecar runs",
                     hint="restart the sidecar",
                 )
+            self._target.reconfigure(old.config, config)
+            try:
+                new = Setup(config, self._wake.set, old, self.trail.witness)
+            except BaseException:
+                self._target.reconfigure(config, old.config)
+                raise
         except SecretBridgeError as error:
-            self._config_problem = str(error)
-            self._log.error("configuration not taken", reason=str(error))
-            return
-        self._config_problem = "; ".join(config.warnings) or None
+            reason = self._reloads.refuse(error)
+            if reason is not None:
+                process.add("config_reloads", "refused")
+                self._log.error("configuration not taken", reason=reason)
+                self.trail.record("config_change", "failure", reason_code="refused")
+            return False
+        process.add("config_reloads", "taken")
+        self._identifiers = identifiers
+        tell(self._log, config.warnings)
         self._setup = new
         self._problems = {}
         self._rotation.configure(new)
-        self._log.info("configuration taken", secrets=len(new.names))
+        self._log.info("configuration taken", **self._reloads.accept(config))
+        self.trail.record("config_change", reason_code="taken")
+        return True
 
     def _on_stop(self, number: int, frame: FrameType | None) -> None:
         self._stop = True
 
     def _on_reload(self, number: int, frame: FrameType | None) -> None:
-        self._reload = True
+        self._reloads.ask()

@@ -1,25 +1,26 @@
-"""One configuration at work: its broker, its renderer and its checks."""
+"""One configuration at work: its brokers, its renderer and its checks."""
 
 from __future__ import annotations
 
 import threading
 from typing import TYPE_CHECKING, NamedTuple
 
-from secretbridge.broker import Broker
 from secretbridge.config import ExecCheck, ExecHook
 from secretbridge.errors import ConfigError, SecretBridgeError, SecretMissing
 from secretbridge.reference import Reference
 from secretbridge.secret import Secret
 
+from .brokers import Brokers
 from .render import Renderer, sidecar_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from secretbridge.audit import LogWitness
     from secretbridge.config import Config, SidecarConfig
     from secretbridge.generation.layout import FileSpec
 
-    from .contents import Contents
+    from .brokers import ReplacedLease
     from .validate import Validator
 
 __all__ = ["Prepared", "Setup"]
@@ -34,27 +35,32 @@ class Prepared(NamedTuple):
 
     files: list[FileSpec]
     problems: dict[str, SecretBridgeError]
-    replaced: frozenset[str]
+    replaced: frozenset[ReplacedLease]
 
 
 class Setup:
-    """One configuration at work: its broker and its renderer."""
+    """One configuration at work.
+
+    ``former`` is the one before, whose brokers of unchanged stores go over to this one; what else it
+    has is closed with its own :attr:`broker`. Raises :class:`ConfigError`; then it is as it was.
+    """
 
     def __init__(
-        self, config: Config, wake: Callable[[], object], contents: Contents | None = None
+        self,
+        config: Config,
+        wake: Callable[[], object],
+        former: Setup | None = None,
+        witness: LogWitness | None = None,
     ) -> None:
         self.config = config
         self.sidecar = sidecar_of(config)
         _refuse_untrusted_programs(config, self.sidecar)
-        self.renderer = Renderer(config, contents=contents)
+        contents = None if former is None else former.renderer.contents
+        self.renderer: Renderer = Renderer(config, contents=contents)
         self.names = self.renderer.names()
         self.validator = _validator(self.sidecar)
-        self.broker = Broker.from_config(config, keep_replaced=True)
-        try:
-            self.broker.watch(self.names, wake)
-        except BaseException:
-            self.broker.close()
-            raise
+        brokers = None if former is None else former.broker
+        self.broker: Brokers = Brokers(config, self.names, wake, brokers, witness)
 
     def collect(self) -> tuple[dict[str, Secret], dict[str, SecretBridgeError]]:
         """Return what is there, and for each name that is not there the reason."""
@@ -72,7 +78,7 @@ class Setup:
 
         Raises :class:`~secretbridge.errors.IntegrityError` for what cannot be rendered, or is vetoed.
         """
-        replaced = frozenset(self.broker.replaced())  # first, or one could be in what is collected
+        replaced = self.broker.replaced()  # first, or one could be in what is collected
         secrets, problems = self.collect()
         if problems:
             return Prepared([], problems, replaced)
