@@ -32,6 +32,7 @@ from ._sidecar import (
     PairCheck,
     SidecarConfig,
     SignalHook,
+    TelemetryConfig,
     WaitAckConfig,
     taken,
 )
@@ -62,6 +63,7 @@ __all__ = [
     "SidecarConfig",
     "SignalHook",
     "StoreConfig",
+    "TelemetryConfig",
     "WaitAckConfig",
     "admin_address",
     "find_config",

@@ -47,6 +47,7 @@ __all__ = [
     "PairCheck",
     "SidecarConfig",
     "SignalHook",
+    "TelemetryConfig",
     "WaitAckConfig",
 ]
 
@@ -424,6 +425,17 @@ class MetricsConfig(_Model):
     )
 
 
+class TelemetryConfig(_Model):
+    """A collector of OpenTelemetry that gets spans and log records."""
+
+    endpoint: Annotated[str, AfterValidator(_values.url)] = Field(
+        description="URL of the collector (OTLP over HTTP), without /v1/..."
+    )
+    service_name: Annotated[str, AfterValidator(_values.label)] = Field(
+        default="secretbridge-sidecar", description="what the collector calls this sidecar"
+    )
+
+
 class AuditConfig(_Model):
     """The audit log: one line per event, never a value."""
 
@@ -471,6 +483,9 @@ class SidecarConfig(_Model):
     listen: ListenConfig = Field(default=ListenConfig(), description="where to answer about itself")
     metrics: MetricsConfig = Field(
         default=MetricsConfig(), description="what the metrics say of secrets"
+    )
+    telemetry: TelemetryConfig | None = Field(
+        default=None, description="where to send spans and log records"
     )
     audit: AuditConfig | None = Field(default=None, description="where to write the audit log")
     on_exit: Literal["keep", "wipe"] = Field(

@@ -25,6 +25,7 @@ __all__ = [
     "PairCheck",
     "SidecarConfig",
     "SignalHook",
+    "TelemetryConfig",
     "WaitAckConfig",
     "taken",
 ]
@@ -177,6 +178,15 @@ class MetricsConfig(_Block):
     key_file: Path | None
 
 
+class TelemetryConfig(_Block):
+    """A collector of OpenTelemetry that gets spans and log records."""
+
+    __slots__ = ("endpoint", "service_name")
+
+    endpoint: str
+    service_name: str
+
+
 class AuditConfig(_Block):
     """The audit log: one line per event, never a value. ``checkpoint_interval`` in seconds."""
 
@@ -214,6 +224,7 @@ class SidecarConfig(_Block):
         "on_change",
         "on_exit",
         "target",
+        "telemetry",
         "wait_ack",
     )
 
@@ -224,6 +235,7 @@ class SidecarConfig(_Block):
     on_change: Sequence[ExecHook | SignalHook | HttpHook]
     listen: ListenConfig
     metrics: MetricsConfig
+    telemetry: TelemetryConfig | None
     audit: AuditConfig | None
     on_exit: Literal["keep", "wipe"]
     allow_unsafe_target: bool
@@ -245,6 +257,7 @@ _KINDS: dict[str, type[_Block]] = {
         PairCheck,
         SidecarConfig,
         SignalHook,
+        TelemetryConfig,
         WaitAckConfig,
     )
 }

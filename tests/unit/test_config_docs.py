@@ -47,6 +47,7 @@ def is_model(annotation: Any) -> bool:
         ("`sidecar.wait_ack`", [_models.WaitAckConfig]),
         ("`sidecar.listen`", [_models.ListenConfig]),
         ("`sidecar.metrics`", [_models.MetricsConfig]),
+        ("`sidecar.telemetry`", [_models.TelemetryConfig]),
         ("`sidecar.audit`", [_models.AuditConfig]),
     ],
 )
