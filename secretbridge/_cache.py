@@ -11,7 +11,13 @@ from ._announce import announce
 from ._fork import ensure_own_process
 from .document import Document, select_held
 from .engine import FRESH, STALE, Policy, condition
-from .errors import ConfigError, DeadlineExceeded, SecretBridgeError, SecretExpired
+from .errors import (
+    ConfigError,
+    DeadlineExceeded,
+    SecretBridgeError,
+    SecretExpired,
+    SecretMissing,
+)
 from .reference import Reference
 from .secret import Secret
 
@@ -28,7 +34,7 @@ if TYPE_CHECKING:
     Outcome = Secret | SecretBridgeError
     Target = tuple[Reference, DocumentId]
 
-__all__ = ["Cache"]
+__all__ = ["Cache", "values"]
 
 _MAX_KNOWN = 100_000
 """Known documents at most: what an application builds at run time must not grow without end."""
@@ -142,6 +148,25 @@ class Cache:
         if close:
             return f"did you mean {close[0]!r}?"
         return "add it under 'secrets:' in the configuration, or pass a reference"
+
+    def rename(
+        self, names: Mapping[str, Reference], policy: Policy, policies: Mapping[str, Policy]
+    ) -> None:
+        """Have these names instead of the former ones. Lock held."""
+        former, self.names = self.names, names
+        self.policy, self._policies = policy, dict(policies)
+        for id, keys in [(id, self._readers(id)) for id in self._keys]:
+            others = tuple(key for key in keys if key not in former)
+            if others:
+                self._keys[id] = others
+            else:
+                del self._keys[id]  # whoever asks by name makes it known again
+        self.hot.clear()
+
+    def wanted(self) -> set[DocumentId]:
+        """Return every document that a name or a reference in use leads to. Lock held."""
+        references = (*self.names.values(), *self._parsed.values())
+        return {reference.document for reference in references}
 
     # Documents to secrets ------------------------------------------------------------------------
 
@@ -284,3 +309,18 @@ class Cache:
 
 def _closed() -> ConfigError:
     return ConfigError("this broker is closed", hint="keep it open as long as it is used")
+
+
+def values(outcomes: Mapping[str, Secret | SecretBridgeError]) -> dict[str, Secret]:
+    """Return the secrets; leave out what may be missing. Raises the first other error."""
+    found: dict[str, Secret] = {}
+    for key, outcome in outcomes.items():
+        if isinstance(outcome, Secret):
+            found[key] = outcome
+        elif not (
+            isinstance(outcome, SecretMissing)
+            and isinstance(outcome.reference, Reference)
+            and outcome.reference.optional
+        ):
+            raise outcome
+    return found

@@ -188,9 +188,7 @@ class Entry:
             self.due_at = now
 
     def _set_times(self, document: Document, jitter: float, now: float) -> None:
-        interval = self.policy.refresh
-        if document.refresh_after is not None:
-            interval = min(interval, max(document.refresh_after, 1.0))
+        interval = self._interval(document, self.policy)
         self.fetched_at = now
         self.renew_at = None
         lifetime = document.lease.duration if document.lease is not None else document.lifetime
@@ -207,6 +205,24 @@ class Entry:
             self.due_at = now + lifetime * REPLACE_AT
         else:
             self.due_at = now + lifetime * (RENEW_AT - 0.1 * jitter)
+
+    @staticmethod
+    def _interval(document: Document, policy: Policy) -> float:
+        if document.refresh_after is None:
+            return policy.refresh
+        return min(policy.refresh, max(document.refresh_after, 1.0))
+
+    def follow(self, policy: Policy, now: float) -> None:
+        """Have another policy; what is there becomes due when that one says so."""
+        document, before = self.document, self.policy
+        self.policy = policy
+        if document is None or not self.is_plain or policy == before:
+            return  # its lease says when
+        if self.due_at > now:  # else it is known to have changed, or its store to be away
+            interval = self._interval(document, before)
+            share = (self.due_at - self.fetched_at) / interval if interval else 1.0
+            self.due_at = self.fetched_at + self._interval(document, policy) * share
+        self.end_at = self.due_at + policy.max_stale
 
     def extend(self, granted: Lease, jitter: float, now: float) -> None:
         """Take in the new terms of the lease, and decide when to renew or to replace it."""

@@ -22,6 +22,7 @@ from .._value import Value, assign
 from ..errors import ConfigError
 from ._sidecar import (
     AuditConfig,
+    Consumer,
     ExecCheck,
     ExecHook,
     FileConfig,
@@ -30,6 +31,7 @@ from ._sidecar import (
     PairCheck,
     SidecarConfig,
     SignalHook,
+    WaitAckConfig,
     taken,
 )
 
@@ -47,6 +49,7 @@ __all__ = [
     "AuditConfig",
     "CacheConfig",
     "Config",
+    "Consumer",
     "ExecCheck",
     "ExecHook",
     "FileConfig",
@@ -57,6 +60,7 @@ __all__ = [
     "SidecarConfig",
     "SignalHook",
     "StoreConfig",
+    "WaitAckConfig",
     "admin_socket",
     "find_config",
     "load_config",
@@ -271,14 +275,14 @@ def _refuse_untrusted(source: Source, document: Document, is_found_here: bool) -
         return ()
     cause, remedy = problem
     sidecar = document.sidecar
-    programs: list[object] = []
+    why = "it was found in the working directory" if is_found_here else None
     if sidecar is not None:
-        programs += sidecar.on_change
-        for file in sidecar.files.values():
-            programs += file.checks
-    runs = any(hasattr(entry, "exec") for entry in programs)
-    if runs or is_found_here:
-        why = "it runs programs" if runs else "it was found in the working directory"
+        programs = [check for file in sidecar.files.values() for check in file.checks]
+        if any(hasattr(entry, "exec") for entry in (*sidecar.on_change, *programs)):
+            why = "it runs programs"
+        elif sidecar.on_change:
+            why = "it sends signals or requests"  # to whatever process or server it names
+    if why is not None:
         message = f"{source.name}: {cause}, and {why}"
         raise ConfigError(message, problems=(f"{message}; {remedy}",), hint=remedy)
     return (f"{source.name}: {cause}; {remedy}",)

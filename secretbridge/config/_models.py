@@ -36,6 +36,7 @@ from ._source import Source
 
 __all__ = [
     "AuditConfig",
+    "Consumer",
     "Document",
     "ExecCheck",
     "ExecHook",
@@ -45,6 +46,7 @@ __all__ = [
     "PairCheck",
     "SidecarConfig",
     "SignalHook",
+    "WaitAckConfig",
 ]
 
 _source: ContextVar[Source] = ContextVar("_source")
@@ -215,6 +217,9 @@ class FileConfig(_Model):
         default=None, description="section of a my.cnf"
     )
 
+    previous: bool = Field(
+        default=False, description="keep NAME.previous while the former value is valid, too"
+    )
     checks: Annotated[list[Check], BeforeValidator(_one_or_more)] = Field(
         default=[], alias="validate", description="what may veto the file before it is published"
     )
@@ -281,21 +286,36 @@ class ExecHook(_Hook):
 
 
 class SignalHook(_Hook):
-    """Send a signal to a process after a generation is published."""
+    """Send a signal to a process after a generation is published. Exactly one names the process."""
 
     signal: Annotated[int, BeforeValidator(_values.signal)] = Field(
         description="name of the signal"
     )
-    pid_file: ConfigPath = Field(
-        description="file that holds the process id", examples=["/run/app.pid"]
+    pid_file: ConfigPath | None = Field(
+        default=None, description="file that holds the process id", examples=["/run/app.pid"]
     )
+    process: Annotated[str, AfterValidator(_values.process)] | None = Field(
+        default=None, description="name of the process, in a shared PID namespace"
+    )
+    user: Principal | None = Field(
+        default=None, description="user that the process runs as, by number or name"
+    )
+
+    @model_validator(mode="after")
+    def _one_process(self) -> SignalHook:
+        if (self.pid_file is None) == (self.process is None):
+            raise ValueError(
+                "a signal to nobody, or to two; write exactly one of pid_file: /run/app.pid and "
+                "process: NAME"
+            )
+        return self
 
 
 class HttpHook(_Hook):
     """POST to a URL after a generation is published."""
 
-    http: Annotated[str, AfterValidator(_values.url)] = Field(
-        description="URL, without credentials"
+    http: Annotated[str, AfterValidator(_values.local_url)] = Field(
+        description="URL on loopback, or unix:/SOCKET:/PATH"
     )
 
 
@@ -318,6 +338,40 @@ Hook = Annotated[
         "http",
     ),
 ]
+
+
+class Consumer(_Model):
+    """A program that says which generation it uses."""
+
+    name: Annotated[str, AfterValidator(_values.consumer)] = Field(
+        description="name by which it acknowledges"
+    )
+    user: Principal | None = Field(
+        default=None, description="user that it runs as, by number or name; others are refused"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, value: object) -> object:
+        return {"name": value} if isinstance(value, str) else value
+
+
+class WaitAckConfig(_Model):
+    """Whose acknowledgement the release of a replaced credential waits for."""
+
+    consumers: list[Consumer] = Field(
+        description="programs that acknowledge, by name", examples=["[web]"]
+    )
+    timeout: Interval = Field(default=60.0, description="wait no longer than this")
+
+    @model_validator(mode="after")
+    def _some_consumers(self) -> WaitAckConfig:
+        names = [consumer.name for consumer in self.consumers]
+        if not names:
+            raise ValueError("nobody to wait for; name a consumer, or leave out wait_ack")
+        if len(set(names)) < len(names):
+            raise ValueError("a consumer is listed twice; leave one out")
+        return self
 
 
 class ListenConfig(_Model):
@@ -382,6 +436,9 @@ class SidecarConfig(_Model):
     )
     allow_unsafe_target: bool = Field(
         default=False, description="warn of an unsafe target instead of refusing it"
+    )
+    wait_ack: WaitAckConfig | None = Field(
+        default=None, description="who acknowledges before a replaced credential is given back"
     )
     grace: Seconds = Field(
         default=30.0,

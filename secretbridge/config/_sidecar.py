@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AuditConfig",
+    "Consumer",
     "ExecCheck",
     "ExecHook",
     "FileConfig",
@@ -23,6 +24,7 @@ __all__ = [
     "PairCheck",
     "SidecarConfig",
     "SignalHook",
+    "WaitAckConfig",
     "taken",
 ]
 
@@ -41,7 +43,7 @@ class FileConfig(_Block):
     Exactly one of ``secret``, ``template``, ``concat`` and ``secrets`` is set, and ``mode`` and
     ``group`` have the sidecar's values where the file has none of its own. ``secrets`` are those of
     ``format`` by their key in the file, and ``values`` the constants there. ``checks`` may veto it
-    (``validate`` in the file).
+    (``validate`` in the file). ``previous`` asks for a file with its former content, too.
     """
 
     __slots__ = (
@@ -52,6 +54,7 @@ class FileConfig(_Block):
         "group",
         "mode",
         "owner",
+        "previous",
         "readers",
         "secret",
         "secrets",
@@ -70,6 +73,7 @@ class FileConfig(_Block):
     format: str | None
     secrets: Mapping[str, str]
     values: Mapping[str, str]
+    previous: bool
     dialect: str | None
     section: str | None
     checks: Sequence[str | ExecCheck | PairCheck]
@@ -103,12 +107,17 @@ class ExecHook(_Block):
 
 
 class SignalHook(_Block):
-    """Send a signal to a process after a generation is published. ``timeout`` in seconds."""
+    """Send a signal to a process after a generation is published. ``timeout`` in seconds.
 
-    __slots__ = ("files", "pid_file", "signal", "timeout")
+    The process is named by one of ``pid_file`` and ``process``; ``user`` is whose it has to be.
+    """
+
+    __slots__ = ("files", "pid_file", "process", "signal", "timeout", "user")
 
     signal: int
-    pid_file: Path
+    pid_file: Path | None
+    process: str | None
+    user: int | str | None
     files: list[str] | None
     timeout: float
 
@@ -120,6 +129,24 @@ class HttpHook(_Block):
 
     http: str
     files: list[str] | None
+    timeout: float
+
+
+class Consumer(_Block):
+    """A program that says which generation it uses; ``user``: who alone may say it, if not None."""
+
+    __slots__ = ("name", "user")
+
+    name: str
+    user: int | str | None
+
+
+class WaitAckConfig(_Block):
+    """Whose acknowledgement the release of a replaced credential waits for, and how many seconds."""
+
+    __slots__ = ("consumers", "timeout")
+
+    consumers: Sequence[Consumer]
     timeout: float
 
 
@@ -168,6 +195,7 @@ class SidecarConfig(_Block):
         "on_change",
         "on_exit",
         "target",
+        "wait_ack",
     )
 
     target: Path
@@ -179,6 +207,7 @@ class SidecarConfig(_Block):
     audit: AuditConfig | None
     on_exit: Literal["keep", "wipe"]
     allow_unsafe_target: bool
+    wait_ack: WaitAckConfig | None
     grace: float
 
 
@@ -186,6 +215,7 @@ _KINDS: dict[str, type[_Block]] = {
     kind.__name__: kind
     for kind in (
         AuditConfig,
+        Consumer,
         ExecCheck,
         ExecHook,
         FileConfig,
@@ -194,6 +224,7 @@ _KINDS: dict[str, type[_Block]] = {
         PairCheck,
         SidecarConfig,
         SignalHook,
+        WaitAckConfig,
     )
 }
 

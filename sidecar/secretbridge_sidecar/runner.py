@@ -21,6 +21,8 @@ from secretbridge.generation.preflight import check_target
 
 from .admin import AdminServer
 from .asking import Asking
+from .config_watch import ConfigWatch
+from .configuration import Reloads, watched
 from .log import Log
 from .render import sidecar_of
 from .routes import routes
@@ -59,9 +61,10 @@ class Sidecar:
         """Its audit log."""
         self._wake = Wake()
         self._stop = False
-        self._reload = False
-        self._config_problem: str | None = None
+        self._reloads = Reloads(config_path, self._wake.poke)
         self._problems: dict[str, str] = {}
+        self._config: Config | None = None
+        """A configuration that was read while something else was being waited for."""
         self._setup: Setup | None = None
         self._target: Target | None = None
         self._former: dict[Setup, float | None] = {}
@@ -123,7 +126,8 @@ class Sidecar:
 
         ``reading`` is of the same file, begun while this module was loaded.
         """
-        config = (reading or Reading(self._path)).config()
+        reading = reading or Reading(self._path)
+        config = reading.config()
         sidecar = sidecar_of(config)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_stop)
@@ -133,22 +137,25 @@ class Sidecar:
         tell(self._log, look_at(sidecar.audit))
         self.trail.record("startup", reason_code="run")
         try:
-            self._run(config, sidecar)
+            self._run(config, sidecar, reading)
         finally:
             self.trail.record("shutdown")
             self.trail.close()
 
-    def _run(self, config: Config, sidecar: SidecarConfig) -> None:
+    def _run(self, config: Config, sidecar: SidecarConfig, reading: Reading) -> None:
         self._target = Target(config, self._log, self.trail)
         try:
             with AdminServer(sidecar.listen, routes(self), self.trail.answered) as admin:
                 self._setup = Setup(config, self._wake.set, witness=self.trail.witness)
-                self._config_problem = "; ".join(config.warnings) or None
+                self._reloads.begin_with(config)
                 self._target.take_over(self._setup.renderer.files())
                 self._log.info("started", target=str(sidecar.target), socket=admin.path)
+                watch = ConfigWatch(watched(config), self._reloads.ask, since=reading.begun)
                 try:
-                    self._loop()
+                    watch.start()
+                    self._loop(watch)
                 finally:
+                    watch.close()
                     self._end()
         finally:
             self._target.close()
@@ -192,8 +199,8 @@ class Sidecar:
                 problems.setdefault(name, "its store has not answered yet")
             if rows[name]["state"] == "expired":
                 problems.setdefault(name, "the value is too old to be relied on")
-        if self._config_problem is not None:
-            problems["configuration"] = self._config_problem
+        if self._reloads.problem is not None:
+            problems["configuration"] = self._reloads.problem
         target = self._target
         if target is not None and target.problem is not None:
             problems["target"] = target.problem
@@ -205,6 +212,8 @@ class Sidecar:
             "generation": target.generation if target is not None else None,
             "published": target.published_at if target is not None else None,
             "problems": problems,
+            "configuration": self._reloads.taken,
+            "configuration_readings": self._reloads.readings,
             "secrets": [rows[name] for name in setup.names],
             "audit": self.trail.status(),
         }
@@ -216,18 +225,18 @@ class Sidecar:
 
     # The loop ------------------------------------------------------------------------------------
 
-    def _loop(self) -> None:
+    def _loop(self, watch: ConfigWatch) -> None:
         assert self._target is not None
         while not self._stop:
-            if self._reload:
-                self._reload = False
-                self._read_again()
+            if self._read_again():
+                assert self._setup is not None
+                watch.look_at(watched(self._setup.config))
                 self._look_at = 0.0
             if self._wake.clear() or time.monotonic() >= self._look_at:
                 self._look_at = time.monotonic() + self._look()
             self.trail.tick()
             times = (self._look_at - time.monotonic(), self._target.collect(), self._part())
-            if not (self._stop or self._reload):
+            if not (self._stop or self._reloads.is_waiting):
                 self._wake.wait(max(0.01, min(time for time in times if time is not None)))
 
     def _look(self) -> float:
@@ -253,8 +262,9 @@ class Sidecar:
         """Return the files of a generation; None while one is missing, or something else is urgent."""
         unwanted = threading.Event()
         asking = Asking(partial(setup.prepare, unwanted), self._wake.poke)
-        while not (asking.is_over or self._stop or self._reload):
+        while not (asking.is_over or self._stop or self._config is not None):
             self._wake.pause()
+            self._config = self._config or self._heard()
         if self._stop or not asking.is_over:
             unwanted.set()
             if setup.validator is not None:
@@ -291,35 +301,53 @@ class Sidecar:
             self._log.info("secret available again", name=name)
         self._problems = shown
 
-    def _read_again(self) -> None:
-        """Take the configuration as it is now; a broken one changes nothing."""
+    def _heard(self) -> Config | None:
+        """Return another configuration if one was read. Never waits."""
+        before = self._reloads.problem
+        config = self._reloads.take()
+        after = self._reloads.problem
+        if config is None and after is not None and after != before:
+            self._log.error("configuration not taken", reason=after)
+        return config
+
+    def _read_again(self) -> bool:
+        """Take the configuration as it is now, if that is another one; a broken one changes nothing."""
+        config, self._config = self._config or self._heard(), None
+        if config is None:
+            return False
         old = self._setup
         assert old is not None
+        assert self._target is not None
         try:
-            config = Reading(self._path).config()
-            tell(self._log, config.warnings)
-            new = Setup(config, self._wake.set, old.renderer.contents, self.trail.witness)
-            if any(getattr(new.sidecar, key) != getattr(old.sidecar, key) for key in _FIXED):
-                new.broker.close()
+            sidecar = sidecar_of(config)
+            if any(getattr(sidecar, key) != getattr(old.sidecar, key) for key in _FIXED):
                 raise ConfigError(
                     f"{', '.join(f'sidecar.{key}' for key in _FIXED)} cannot change while the "
                     "sidecar runs",
                     hint="restart the sidecar",
                 )
+            self._target.reconfigure(old.config, config)
+            try:
+                new = Setup(config, self._wake.set, old, self.trail.witness)
+            except BaseException:
+                self._target.reconfigure(config, old.config)
+                raise
         except SecretBridgeError as error:
-            self._config_problem = str(error)
-            self._log.error("configuration not taken", reason=str(error))
-            self.trail.record("config_change", "failure", reason_code="refused")
-            return
-        self._config_problem = "; ".join(config.warnings) or None
+            reason = self._reloads.refuse(error)
+            if reason is not None:
+                self._log.error("configuration not taken", reason=reason)
+                self.trail.record("config_change", "failure", reason_code="refused")
+            return False
+        tell(self._log, config.warnings)
         self._setup = new
         self._problems = {}
         self._former[old] = None
-        self._log.info("configuration taken", secrets=len(new.names))
+        self._log.info("configuration taken", **self._reloads.accept(config))
         self.trail.record("config_change", reason_code="taken")
+        return True
 
     def _on_stop(self, number: int, frame: FrameType | None) -> None:
         self._stop = True
 
     def _on_reload(self, number: int, frame: FrameType | None) -> None:
-        self._reload = True
+        self._reloads.ask()

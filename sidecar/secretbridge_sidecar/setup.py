@@ -1,15 +1,15 @@
-"""One configuration at work: its broker, its renderer and its checks."""
+"""One configuration at work: its brokers, its renderer and its checks."""
 
 from __future__ import annotations
 
 import threading
 from typing import TYPE_CHECKING
 
-from secretbridge.broker import Broker
 from secretbridge.errors import SecretBridgeError, SecretMissing
 from secretbridge.reference import Reference
 from secretbridge.secret import Secret
 
+from .brokers import Brokers
 from .render import Renderer, sidecar_of
 
 if TYPE_CHECKING:
@@ -19,33 +19,33 @@ if TYPE_CHECKING:
     from secretbridge.config import Config, SidecarConfig
     from secretbridge.generation.layout import FileSpec
 
-    from .contents import Contents
     from .validate import Validator
 
 __all__ = ["Setup"]
 
 
 class Setup:
-    """One configuration at work: its broker and its renderer."""
+    """One configuration at work.
+
+    ``former`` is the one before, whose brokers of unchanged stores go over to this one; what else it
+    has is closed with its own :attr:`broker`. Raises :class:`ConfigError`; then it is as it was.
+    """
 
     def __init__(
         self,
         config: Config,
         wake: Callable[[], object],
-        contents: Contents | None = None,
+        former: Setup | None = None,
         witness: LogWitness | None = None,
     ) -> None:
         self.config = config
         self.sidecar = sidecar_of(config)
-        self.renderer = Renderer(config, contents=contents)
+        contents = None if former is None else former.renderer.contents
+        self.renderer: Renderer = Renderer(config, contents=contents)
         self.names = self.renderer.names()
         self.validator = _validator(self.sidecar)
-        self.broker = Broker.from_config(config, witness=witness)
-        try:
-            self.broker.watch(self.names, wake)
-        except BaseException:
-            self.broker.close()
-            raise
+        brokers = None if former is None else former.broker
+        self.broker: Brokers = Brokers(config, self.names, wake, brokers, witness)
 
     def collect(self) -> tuple[dict[str, Secret], dict[str, SecretBridgeError]]:
         """Return what is there, and for each name that is not there the reason."""

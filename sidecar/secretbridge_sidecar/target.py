@@ -83,6 +83,17 @@ class Target:
             self._log.error("not published", reason=str(error))
         self.problem = str(error)
 
+    def reconfigure(self, old: Config, new: Config) -> None:
+        """Write as ``new`` wants it from now on. Raises what starting does; then ``old`` holds."""
+        if _terms(old) == _terms(new):
+            return
+        self._writer.close()  # only one may hold the target
+        try:
+            self._writer = _writer(new, self._log)
+        except SecretBridgeError:
+            self._writer = _writer(old, self._log)
+            raise
+
     def _start_over(self, config: Config) -> None:
         """Go on with what stands in the place of the target now, if that is a safe one."""
         self.is_ready = False
@@ -125,6 +136,12 @@ def _writer(config: Config, log: Log) -> GenerationWriter:
     )
     tell(log, [*config.warnings, *map(str, writer.preflight.findings)])
     return writer
+
+
+def _terms(config: Config) -> tuple[object, ...]:
+    """Return what a writer is made with."""
+    sidecar = sidecar_of(config)
+    return sidecar.grace, sidecar.group, sidecar.allow_unsafe_target
 
 
 def tell(log: Log, findings: Sequence[str]) -> None:

@@ -476,6 +476,23 @@ def test_syslog_gets_messages_of_rfc_5424_and_one_that_comes_back_is_found(tmp_p
     assert (report.count, report.lines) == (0, 5)
 
 
+def test_a_syslog_that_does_not_read_is_waited_for_once(tmp_path: Path) -> None:
+    address = str(tmp_path / "log")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server:
+        server.bind(address)
+        log = AuditLog(SyslogSink(address, patience=0.01), Keys(KEY))
+        while resolve(log, 1):
+            pass
+        assert not resolve(log, 2)
+        assert log.problem == "its reader does not read"
+        server.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            while server.recv(4096):
+                pass
+        assert log.tick()
+        assert log.problem is None
+
+
 # Opening ----------------------------------------------------------------------------------------
 
 
