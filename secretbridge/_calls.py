@@ -10,6 +10,7 @@ from __future__ import annotations
 from ._log import report
 from ._probing import look_up
 from ._spawn import start_thread
+from ._tally import process
 from .backends import Deadline, failed, unexpected
 from .document import MAX_SIZE, Document
 from .errors import IntegrityError, SecretBridgeError, SecretTooLarge
@@ -141,8 +142,10 @@ class Calls:
         try:
             outcomes = self._call(action)
         finally:
+            elapsed = self._clock() - began
+            process.observe("refresh_duration", elapsed, action.ids[0].scheme)
             if self._witness is not None:
-                self._tell_fetched(self._witness, action.ids, outcomes, self._clock() - began)
+                self._tell_fetched(self._witness, action.ids, outcomes, elapsed)
             # Also when the reader's thread is interrupted: others wait for this answer.
             self._finish(Fetched(action.store, zip(action.ids, outcomes, strict=True)))
 

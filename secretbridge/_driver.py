@@ -10,10 +10,12 @@ from __future__ import annotations
 from _thread import allocate_lock, get_ident
 
 from ._calls import Calls
+from ._counting import count_answers, count_retries
 from ._fork import REST_SECONDS
 from ._log import report
 from ._spawn import start_thread
 from ._states import DUE, FETCHING, FRESH, QUEUED, STALE, condition
+from ._tally import process
 from ._turns import Turns
 from .engine import Engine, Entry
 from .errors import SecretBridgeError
@@ -244,10 +246,12 @@ class Driver:
         with self.lock:
             now = self._clock()
             before = [(id, *self._held(id)) for id in ids]
+            count_retries(id for id in ids if self._has_failed(id))
             self._step(event)
             changed = [
                 id for id, document, end_at in before if self._replaced(id, document, end_at, now)
             ]
+            count_answers(event, changed)
             self._former.expire(now)
             self._settled(ids)
             self.turns.move()
@@ -258,6 +262,10 @@ class Driver:
     def _held(self, id: DocumentId) -> tuple[Document | None, float]:
         entry = self.engine.entry(id)
         return (None, 0.0) if entry is None else (entry.document, entry.end_at)
+
+    def _has_failed(self, id: DocumentId) -> bool:
+        entry = self.engine.entry(id)
+        return entry is not None and entry.failures > 0
 
     def _replaced(self, id: DocumentId, before: Document | None, end_at: float, now: float) -> bool:
         """Whether readers of ``id`` now get something else; then keep the former. Lock held."""
@@ -383,6 +391,7 @@ class Driver:
     def after_fork_in_child(self) -> None:
         """Start over with fresh locks; threads exist in the parent only."""
         self.lock = allocate_lock()
+        process.start_over()
         self.turns = Turns(self.lock)
         self._wake = Turns(self.lock)
         self._calls.start_over(self.lock)

@@ -425,8 +425,10 @@ class Broker:
         """Return for each configured name what is known without asking any store. No values.
 
         Each row has ``name``, ``reference``, ``state`` (``fresh``, ``due``, ``stale``, ``expired`` or
-        ``empty``), ``version``, ``age``, ``due_in`` and ``ends_in`` (seconds; the last one for leases
-        and certificates only), ``activity``, ``held`` (kept fresh in the background) and ``error``.
+        ``empty``), ``version``, ``age``, ``confirmed`` (since the store last gave or prolonged it),
+        ``stale_for`` (overdue because the store fails), ``due_in`` and ``ends_in`` (seconds; the last
+        one for leases and certificates only), ``activity``, ``held`` (kept fresh in the background)
+        and ``error``.
         """
         from ._status import secret_rows
 

@@ -26,8 +26,10 @@ from ._sidecar import (
     ExecCheck,
     ExecHook,
     FileConfig,
+    HardeningConfig,
     HttpHook,
     ListenConfig,
+    MetricsConfig,
     PairCheck,
     SidecarConfig,
     SignalHook,
@@ -53,15 +55,17 @@ __all__ = [
     "ExecCheck",
     "ExecHook",
     "FileConfig",
+    "HardeningConfig",
     "HttpHook",
     "ListenConfig",
+    "MetricsConfig",
     "PairCheck",
     "SecretConfig",
     "SidecarConfig",
     "SignalHook",
     "StoreConfig",
     "WaitAckConfig",
-    "admin_socket",
+    "admin_address",
     "find_config",
     "load_config",
 ]
@@ -189,25 +193,34 @@ def load_config(
     return outcome
 
 
-def admin_socket(
+def admin_address(
     path: str | os.PathLike[str] | None = None, *, environ: Mapping[str, str] = os.environ
-) -> str | None:
-    """Return ``sidecar.listen.socket`` of a configuration, whatever else is wrong with it, or None.
+) -> str | tuple[str, int] | None:
+    """Return where a sidecar is asked, whatever else is wrong with its configuration, or None.
 
-    For those who ask a sidecar that runs: it lives with a former state of the file, if this one is
-    broken, and it is asked often. Raises :class:`ConfigError` for a file that cannot be read at all.
+    That is its socket, or else the address and port of its HTTP. For those who ask a sidecar that
+    runs: it lives with a former state of the file, if this one is broken, and it is asked often.
+    Raises :class:`ConfigError` for a file that cannot be read at all.
     """
     name = find_config(environ) if path is None else os.fspath(path)
     if name is None:
         return None
     from ._source import read
-    from ._values import resolve_path
+    from ._values import listen_address, resolve_path
 
     source = read(name)
-    found: object = source.data
-    for key in ("sidecar", "listen", "socket"):
-        found = found.get(key) if isinstance(found, dict) else None
-    return str(resolve_path(found, source.directory)) if isinstance(found, str) and found else None
+    listen: object = source.data
+    for key in ("sidecar", "listen"):
+        listen = listen.get(key) if isinstance(listen, dict) else None
+    if not isinstance(listen, dict):
+        return None
+    found = listen.get("socket")
+    if isinstance(found, str) and found:
+        return str(resolve_path(found, source.directory))
+    try:
+        return listen_address(listen.get("http"))
+    except ValueError:
+        return None
 
 
 def _outcome(name: str, is_found_here: bool) -> Config | ConfigError:

@@ -41,8 +41,10 @@ __all__ = [
     "ExecCheck",
     "ExecHook",
     "FileConfig",
+    "HardeningConfig",
     "HttpHook",
     "ListenConfig",
+    "MetricsConfig",
     "PairCheck",
     "SidecarConfig",
     "SignalHook",
@@ -375,13 +377,51 @@ class WaitAckConfig(_Model):
 
 
 class ListenConfig(_Model):
-    """Where the sidecar answers about itself."""
+    """Where the sidecar answers about itself, and whom."""
 
     socket: ConfigPath | None = Field(
         default=None, description="Unix socket: health, metrics, status"
     )
+    monitors: list[Principal] = Field(
+        default=[],
+        description="users who may ask the socket for health and metrics, by number or name",
+    )
     http: Annotated[tuple[str, int], BeforeValidator(_values.listen_address)] | None = Field(
-        default=None, description="HOST:PORT: health and metrics alone"
+        default=None, description="ADDRESS:PORT: health and metrics alone"
+    )
+    http_network: bool = Field(
+        default=False, description="accept an address of `http` that other machines reach"
+    )
+    http_hosts: list[Annotated[str, AfterValidator(_values.host_name)]] = Field(
+        default=[], description="names by which requests may address `http`"
+    )
+    max_staleness: Seconds | None = Field(
+        default=None, description="not ready when a value has been overdue for longer"
+    )
+
+    @model_validator(mode="after")
+    def _where_it_is_asked(self) -> ListenConfig:
+        if self.monitors and self.socket is None:
+            raise ValueError("monitors without a socket; add socket, or leave them out")
+        if self.http is None:
+            if self.http_network or self.http_hosts:
+                raise ValueError(
+                    "keys of http without it; add http: 127.0.0.1:9100, or leave them out"
+                )
+        elif not self.http_network and not _values.is_loopback(self.http[0]):
+            raise ValueError(
+                "an address that other machines can reach; write 127.0.0.1 or [::1], or allow it with "
+                "http_network: true"
+            )
+        return self
+
+
+class MetricsConfig(_Model):
+    """What the metrics say of secrets."""
+
+    names: bool = Field(default=False, description="names of secrets instead of their ids")
+    key_file: ConfigPath | None = Field(
+        default=None, description="file with the key of the ids, so that they outlive a restart"
     )
 
 
@@ -413,6 +453,46 @@ class AuditConfig(_Model):
         return self
 
 
+class HardeningConfig(_Model):
+    """What the sidecar gives up at its start: all that it does not need. Each key weakens it."""
+
+    dumpable: bool = Field(
+        default=False,
+        description="let processes of the same user trace it and read its memory, and let it dump "
+        "core: for debugging",
+    )
+    no_new_privileges: bool = Field(
+        default=True, description="programs that it runs gain no privileges"
+    )
+    landlock: bool = Field(
+        default=True, description="it reaches only the files and ports that this file names"
+    )
+    seccomp: bool = Field(
+        default=True, description="system calls that no application needs are refused"
+    )
+    lock_memory: bool = Field(
+        default=True, description="its memory is never swapped out, where the limits allow that"
+    )
+    read: list[ConfigPath] = Field(
+        default=[], description="more that may be read and run, by hooks for instance"
+    )
+    write: list[ConfigPath] = Field(
+        default=[], description="more that may be written, by hooks for instance"
+    )
+    connect: list[Annotated[int, Field(ge=1, le=65535)]] = Field(
+        default=[], description="more TCP ports that may be connected to"
+    )
+
+    @model_validator(mode="after")
+    def _can_be_had(self) -> HardeningConfig:
+        if not self.no_new_privileges and (self.landlock or self.seccomp):
+            raise ValueError(
+                "the kernel takes Landlock and a filter only from who gains no privileges; "
+                "write landlock: false and seccomp: false beside no_new_privileges: false"
+            )
+        return self
+
+
 class SidecarConfig(_Model):
     """What the sidecar materializes, and whom it tells."""
 
@@ -430,6 +510,12 @@ class SidecarConfig(_Model):
         default=[], description="what to do after a generation is published"
     )
     listen: ListenConfig = Field(default=ListenConfig(), description="where to answer about itself")
+    hardening: HardeningConfig = Field(
+        default=HardeningConfig(), description="what the sidecar gives up at its start"
+    )
+    metrics: MetricsConfig = Field(
+        default=MetricsConfig(), description="what the metrics say of secrets"
+    )
     audit: AuditConfig | None = Field(default=None, description="where to write the audit log")
     on_exit: Literal["keep", "wipe"] = Field(
         default="keep", description="what becomes of the files"
@@ -485,7 +571,8 @@ class _FileSource(PydanticBaseSettingsSource):
         data = _without_empty(_source.get().data, ("stores", "secrets", "cache", "sidecar"))
         sidecar = data.get("sidecar")
         if isinstance(sidecar, dict):
-            sidecar = _without_empty(sidecar, ("files", "on_change", "listen"))
+            blocks = ("files", "on_change", "listen", "hardening", "metrics")
+            sidecar = _without_empty(sidecar, blocks)
             if isinstance(files := sidecar.get("files"), dict):
                 sidecar["files"] = {
                     name: {} if entry is None else entry for name, entry in files.items()

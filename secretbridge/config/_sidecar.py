@@ -19,8 +19,10 @@ __all__ = [
     "ExecCheck",
     "ExecHook",
     "FileConfig",
+    "HardeningConfig",
     "HttpHook",
     "ListenConfig",
+    "MetricsConfig",
     "PairCheck",
     "SidecarConfig",
     "SignalHook",
@@ -151,12 +153,53 @@ class WaitAckConfig(_Block):
 
 
 class ListenConfig(_Block):
-    """Where the sidecar answers about itself; ``http`` is a host and a port."""
+    """Where the sidecar answers about itself; ``http`` is an address and a port.
 
-    __slots__ = ("http", "socket")
+    ``monitors`` may ask the socket for health and metrics; requests over HTTP may address us by
+    ``http_hosts``. ``max_staleness`` in seconds, or None.
+    """
+
+    __slots__ = ("http", "http_hosts", "http_network", "max_staleness", "monitors", "socket")
 
     socket: Path | None
+    monitors: Sequence[int | str]
     http: tuple[str, int] | None
+    http_network: bool
+    http_hosts: Sequence[str]
+    max_staleness: float | None
+
+
+class MetricsConfig(_Block):
+    """What the metrics say of secrets: their ``names``, or ids by the key in ``key_file``."""
+
+    __slots__ = ("key_file", "names")
+
+    names: bool
+    key_file: Path | None
+
+
+class HardeningConfig(_Block):
+    """What the sidecar gives up at its start, and what it keeps besides what it needs anyway."""
+
+    __slots__ = (
+        "connect",
+        "dumpable",
+        "landlock",
+        "lock_memory",
+        "no_new_privileges",
+        "read",
+        "seccomp",
+        "write",
+    )
+
+    dumpable: bool
+    no_new_privileges: bool
+    landlock: bool
+    seccomp: bool
+    lock_memory: bool
+    read: Sequence[Path]
+    write: Sequence[Path]
+    connect: Sequence[int]
 
 
 class AuditConfig(_Block):
@@ -190,7 +233,9 @@ class SidecarConfig(_Block):
         "files",
         "grace",
         "group",
+        "hardening",
         "listen",
+        "metrics",
         "mode",
         "on_change",
         "on_exit",
@@ -204,6 +249,8 @@ class SidecarConfig(_Block):
     files: Mapping[str, FileConfig]
     on_change: Sequence[ExecHook | SignalHook | HttpHook]
     listen: ListenConfig
+    hardening: HardeningConfig
+    metrics: MetricsConfig
     audit: AuditConfig | None
     on_exit: Literal["keep", "wipe"]
     allow_unsafe_target: bool
@@ -219,8 +266,10 @@ _KINDS: dict[str, type[_Block]] = {
         ExecCheck,
         ExecHook,
         FileConfig,
+        HardeningConfig,
         HttpHook,
         ListenConfig,
+        MetricsConfig,
         PairCheck,
         SidecarConfig,
         SignalHook,

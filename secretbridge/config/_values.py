@@ -16,6 +16,8 @@ from urllib.parse import urlsplit
 __all__ = [
     "argv",
     "consumer",
+    "host_name",
+    "is_loopback",
     "listen_address",
     "local_url",
     "mode",
@@ -37,6 +39,7 @@ _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):([0-9]{1,5})")
 _CONSUMER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _PROCESS = re.compile(r"[\x21-\x2e\x30-\x7e]{1,64}")
 _SOCKET = re.compile(r"unix:(/[\x21-\x39\x3b-\x7e]{1,106})(:/[\x21-\x22\x24-\x7e]*)?")
+_HOST_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,252}[A-Za-z0-9])?")
 _SECTION = re.compile(r"[A-Za-z0-9_.-]+")
 _HIGHEST_ID = 2**32 - 2
 
@@ -171,8 +174,27 @@ def _is_loopback(host: str) -> bool:
 
 
 def listen_address(value: object) -> tuple[str, int]:
-    """Return host and port."""
+    """Return an address, in its usual spelling, and a port. ``localhost`` is 127.0.0.1."""
     found = _ADDRESS.fullmatch(value) if isinstance(value, str) else None
     if found is None or not 0 < int(found[2]) < 65536:
-        raise ValueError('no address to listen on; write HOST:PORT, for example "127.0.0.1:9100"')
-    return found[1].strip("[]"), int(found[2])
+        raise ValueError(
+            'no address to listen on; write ADDRESS:PORT, for example "127.0.0.1:9100"'
+        )
+    host = "127.0.0.1" if found[1] == "localhost" else found[1].strip("[]")
+    try:
+        return str(ip_address(host)), int(found[2])
+    except ValueError:
+        # What a name means is for others to say, and may change.
+        raise ValueError("a name where an address is needed; write it in digits") from None
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches the address ``host``."""
+    return ip_address(host).is_loopback
+
+
+def host_name(value: str) -> str:
+    """Return a name of a machine, without a port."""
+    if not _HOST_NAME.fullmatch(value):
+        raise ValueError("no name of a machine; write it without a port, as in metrics.example.com")
+    return value.lower()

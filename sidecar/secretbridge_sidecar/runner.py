@@ -12,7 +12,7 @@ import threading
 import time
 from functools import partial
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from secretbridge.config import load_config
 from secretbridge.config.apart import Reading
@@ -23,10 +23,13 @@ from .admin import AdminServer
 from .asking import Asking
 from .config_watch import ConfigWatch
 from .configuration import Reloads, watched
+from .identifiers import Identifiers
+from .listener import HttpListener
 from .log import Log
 from .render import sidecar_of
-from .routes import routes
+from .routes import for_monitors, routes
 from .setup import Setup
+from .state import state_of
 from .target import Target, tell
 from .trail import Trail, look_at
 from .wake import Wake
@@ -35,6 +38,8 @@ if TYPE_CHECKING:
     from secretbridge.config import Config, SidecarConfig
     from secretbridge.generation.layout import FileSpec
     from secretbridge.generation.writer import Published
+
+    from .hardening import Hardening
 
 __all__ = ["Sidecar"]
 
@@ -47,15 +52,21 @@ RETRY_CAP = 30.0
 """Seconds between attempts to publish what the target did not take (no space, for instance)."""
 
 
-_FIXED = ("target", "listen", "audit")
+_FIXED = ("target", "listen", "audit", "hardening")
 """Keys of the configuration that are read at the start alone."""
 
 
 class Sidecar:
     """One sidecar on one target. ``config_path`` None means the usual places."""
 
-    def __init__(self, config_path: str | None, log: Log | None = None) -> None:
+    def __init__(
+        self,
+        config_path: str | None,
+        log: Log | None = None,
+        hardening: Hardening | None = None,
+    ) -> None:
         self._path = config_path
+        self._hardening = hardening
         self._log = log or Log()
         self.trail = Trail(None, self._log)
         """Its audit log."""
@@ -71,6 +82,7 @@ class Sidecar:
         """Former configurations, whose leases are in the files that are published, and when they end."""
         self._closing: list[Asking[None]] = []
         """Brokers that are being closed: each may wait for its stores, and we wait for signals."""
+        self._identifiers: Identifiers | None = None
         self._look_at = 0.0
         self._retry = RETRY
 
@@ -97,6 +109,7 @@ class Sidecar:
     def once(self) -> Published:
         """Publish one generation and return. Raises the first error; then nothing is changed."""
         config = load_config(self._path)
+        self._confine(config)
         self.trail = Trail(sidecar_of(config).audit, self._log)
         self.trail.record("startup", reason_code="once")
         try:
@@ -133,6 +146,7 @@ class Sidecar:
             signal.signal(number, self._on_stop)
         signal.signal(signal.SIGHUP, self._on_reload)
         self._wake.by_signals()
+        self._confine(config)
         self.trail = Trail(sidecar.audit, self._log)
         tell(self._log, look_at(sidecar.audit))
         self.trail.record("startup", reason_code="run")
@@ -143,9 +157,14 @@ class Sidecar:
             self.trail.close()
 
     def _run(self, config: Config, sidecar: SidecarConfig, reading: Reading) -> None:
+        self._identifiers = Identifiers(sidecar.metrics)
         self._target = Target(config, self._log, self.trail)
+        offered = routes(self)
         try:
-            with AdminServer(sidecar.listen, routes(self), self.trail.answered) as admin:
+            with (
+                AdminServer(sidecar.listen, offered, self.trail.answered) as admin,
+                HttpListener(sidecar.listen, for_monitors(offered)),
+            ):
                 self._setup = Setup(config, self._wake.set, witness=self.trail.witness)
                 self._reloads.begin_with(config)
                 self._target.take_over(self._setup.renderer.files())
@@ -183,38 +202,28 @@ class Sidecar:
         for each in self._closing:
             each.answer()
 
-    def health(self) -> dict[str, object]:
+    def health(self) -> dict[str, Any]:
         """Return what the admin socket tells: no values, and of secrets the names only."""
         setup = self._setup
-        if setup is None:
+        if setup is None or self._identifiers is None:
             return {"ready": False, "problems": {"sidecar": "starting"}}
         problems = dict(self._problems)
-        rows = {str(row["name"]): row for row in setup.broker.status()}
-        for name in setup.names:
-            if rows[name]["state"] == "stale":
-                problems.setdefault(
-                    name, f"the last good value stays in use: {rows[name]['error']}"
-                )
-            if rows[name]["state"] == "empty" and rows[name]["error"] is None:
-                problems.setdefault(name, "its store has not answered yet")
-            if rows[name]["state"] == "expired":
-                problems.setdefault(name, "the value is too old to be relied on")
         if self._reloads.problem is not None:
             problems["configuration"] = self._reloads.problem
-        target = self._target
-        if target is not None and target.problem is not None:
-            problems["target"] = target.problem
         if self.trail.problem is not None:
             problems["audit"] = f"the audit log cannot be written: {self.trail.problem}"
-        is_expired = any(rows[name]["state"] == "expired" for name in setup.names)
+        rows = {row["name"]: row for row in setup.broker.status()}
         return {
-            "ready": target is not None and target.is_ready and not is_expired,
-            "generation": target.generation if target is not None else None,
-            "published": target.published_at if target is not None else None,
-            "problems": problems,
+            **state_of(
+                [rows[name] for name in setup.names],
+                self._target,
+                problems,
+                max_staleness=setup.sidecar.listen.max_staleness,
+                identifiers=self._identifiers,
+            ),
             "configuration": self._reloads.taken,
+            "configuration_is_current": self._reloads.is_current,
             "configuration_readings": self._reloads.readings,
-            "secrets": [rows[name] for name in setup.names],
             "audit": self.trail.status(),
         }
 
@@ -222,6 +231,10 @@ class Sidecar:
         """Return who each store takes us for. May log in; shows no credential."""
         setup = self._setup
         return [] if setup is None else setup.broker.stores()
+
+    def hardening(self) -> dict[str, object]:
+        """Return what the kernel enforces on this process, and what it does not."""
+        return {} if self._hardening is None else self._hardening.report()
 
     # The loop ------------------------------------------------------------------------------------
 
@@ -308,6 +321,7 @@ class Sidecar:
         after = self._reloads.problem
         if config is None and after is not None and after != before:
             self._log.error("configuration not taken", reason=after)
+            self.trail.record("config_change", "failure", reason_code="refused")
         return config
 
     def _read_again(self) -> bool:
@@ -320,12 +334,15 @@ class Sidecar:
         assert self._target is not None
         try:
             sidecar = sidecar_of(config)
+            identifiers = Identifiers(sidecar.metrics, self._identifiers)
             if any(getattr(sidecar, key) != getattr(old.sidecar, key) for key in _FIXED):
                 raise ConfigError(
                     f"{', '.join(f'sidecar.{key}' for key in _FIXED)} cannot change while the "
                     "sidecar runs",
                     hint="restart the sidecar",
                 )
+            if self._hardening is not None:
+                self._hardening.require(config)
             self._target.reconfigure(old.config, config)
             try:
                 new = Setup(config, self._wake.set, old, self.trail.witness)
@@ -338,6 +355,7 @@ class Sidecar:
                 self._log.error("configuration not taken", reason=reason)
                 self.trail.record("config_change", "failure", reason_code="refused")
             return False
+        self._identifiers = identifiers
         tell(self._log, config.warnings)
         self._setup = new
         self._problems = {}
@@ -345,6 +363,12 @@ class Sidecar:
         self._log.info("configuration taken", **self._reloads.accept(config))
         self.trail.record("config_change", reason_code="taken")
         return True
+
+    def _confine(self, config: Config) -> None:
+        if self._hardening is not None:
+            self._hardening.confine(config)
+            for text in self._hardening.problems:
+                self._log.warning("not enforced", what=text)
 
     def _on_stop(self, number: int, frame: FrameType | None) -> None:
         self._stop = True

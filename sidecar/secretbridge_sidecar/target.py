@@ -6,6 +6,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING
 
+from secretbridge._tally import process
 from secretbridge.errors import SecretBridgeError
 from secretbridge.generation.faults import TargetMoved
 from secretbridge.generation.writer import GenerationWriter
@@ -37,10 +38,17 @@ class Target:
         self._log = log
         self._trail = trail
         self._writer = _writer(config, log)
+        self.path = str(sidecar_of(config).target)
         self.generation: str | None = None
         self.published_at: float | None = None
         self.problem: str | None = None
         self.is_ready = False
+
+    @property
+    def sequence(self) -> int | None:
+        """The number of the generation, which counts publications into this target from 1."""
+        current = self._writer.current()
+        return None if current is None else current.sequence
 
     def take_over(self, files: Sequence[str]) -> None:
         """Let a generation that survived a restart serve, if it has all ``files``."""
@@ -70,8 +78,10 @@ class Target:
         self.problem = None
         if not published.unchanged:
             self.published_at = time.time()
+            process.add("publications", "published")
             self._log.info("published", **summary(published))
         if published.repaired:
+            process.add("repairs")
             self._log.warning("repaired what somebody else changed", files=published.repaired)
         self.generation = published.generation
         self.is_ready = True
@@ -79,6 +89,7 @@ class Target:
 
     def refuse(self, error: SecretBridgeError) -> None:
         """Note why nothing was published."""
+        process.add("publications", "failed")
         if self.problem != str(error):
             self._log.error("not published", reason=str(error))
         self.problem = str(error)
