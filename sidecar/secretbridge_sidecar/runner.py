@@ -318,6 +318,7 @@ class Sidecar:
         after = self._reloads.problem
         if config is None and after is not None and after != before:
             self._log.error("configuration not taken", reason=after)
+            self.trail.record("config_change", "failure", reason_code="refused")
         return config
 
     def _read_again(self) -> bool:
