@@ -268,6 +268,8 @@ class Sidecar:
             if self._target.publish(files, setup.config) is not None:
                 self._published()
                 return LOOK
+            if self._hardening is not None:
+                self._hardening.require_target()
         self._retry, wait = min(self._retry * 2, RETRY_CAP), self._retry
         return wait
 
