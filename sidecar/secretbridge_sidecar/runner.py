@@ -281,6 +281,8 @@ class Sidecar:
                 self._retry = RETRY
                 self._rotation.published(files, published, prepared.replaced)
                 return LOOK
+            if self._hardening is not None:
+                self._hardening.require_target()
         self._retry, wait = min(self._retry * 2, RETRY_CAP), self._retry
         return wait
 
