@@ -21,7 +21,7 @@ from .moves import Delivery, Moves, interpolated, variables_in
 from .naming import best, secret_name, unique
 from .ours import is_ours
 from .plan import Decisions, Open, Origin, Plan, PlannedFile, PlannedSecret, Question, Settings
-from .rewrite import compose, config, dotenv, kubernetes, python
+from .rewrite import compose, config, dockerfile, dotenv, kubernetes, python
 from .yaml_tree import NotEditable
 
 __all__ = ["build", "reference_for"]
@@ -32,6 +32,7 @@ REWRITERS: dict[str, Rewriter] = {
     # Compose first: it says what takes the place of the variables that services have from files.
     "compose": compose.rewrite,
     "dotenv": dotenv.rewrite,
+    "dockerfile": dockerfile.rewrite,
     "kubernetes": kubernetes.rewrite,
     "python": python.rewrite,
     "settings": python.rewrite,
@@ -345,7 +346,7 @@ class _Builder:
             return None
         text = self._raw(finding)
         only = variables_in(text)
-        if len(only) <= 1 and re.fullmatch(r"\s*\$(\w+|\{[^}]*\})\s*", text or "$X"):
+        if not only or re.fullmatch(r"\s*\$(\w+|\{[^}]*\})\s*", text):
             return found[next(iter(found))]
         return self._interpolation(finding, text, found)
 

@@ -15,7 +15,16 @@ from ..edits import Edit
 from ..finding import READER, Finding
 from ..images import Image, lookup
 from ..moves import Delivery, Moves
-from ..yaml_tree import Entry, MappingNode, NotEditable, ScalarNode, SequenceNode, YamlFile, scalar
+from ..yaml_tree import (
+    Entry,
+    MappingNode,
+    NotEditable,
+    ScalarNode,
+    SequenceNode,
+    YamlFile,
+    scalar,
+    text_of,
+)
 from ._compose_model import ComposeModel, Service, own_child
 from ._compose_parts import ServiceParts
 from ._removals import Removals
@@ -63,6 +72,7 @@ class _Rewriter:
             except NotEditable as error:
                 self.moves.block(finding, delivery, str(error), "edit this entry by hand")
         self._from_env_files()
+        self._from_images()
         self._edits += self.removals.edits()
         self._edits += self.parts.edits()
         return self._edits
@@ -366,6 +376,25 @@ class _Rewriter:
     def _conf(self, name: str, delivery: Delivery) -> Delivery:
         text = f"requirepass {{{{ {delivery.secrets[0]}|json }}}}\n"
         return Delivery(name, delivery.secrets, text)
+
+    # Variables of images that are built here ----------------------------------------------------
+
+    def _from_images(self) -> None:
+        """Give services the files whose variables their own image had in ENV."""
+        folder = posixpath.dirname(self.path)
+        for service in self.model.services.values():
+            build = own_child(service.node, "build")
+            if build is None:
+                continue
+            context = text_of(build) or text_of(own_child(build, "context")) or "."
+            name = text_of(own_child(build, "dockerfile")) or "Dockerfile"
+            path = posixpath.normpath(posixpath.join(folder, context, name))
+            for finding in self.moves.findings:
+                if finding.path != path or finding.context.get("instruction") != "ENV":
+                    continue
+                delivery = self.moves.of(finding)
+                if delivery is not None:
+                    self.parts.serve(service, delivery, None, library=True)
 
     # Variables of env_file ----------------------------------------------------------------------
 

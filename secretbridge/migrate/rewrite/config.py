@@ -90,9 +90,6 @@ def _new(
         lines += ["sidecar:", f"  target: {scalar(settings.target)}", '  mode: "0440"']
         if needs.has_sidecar or needs.pods:
             lines.append(f"  group: {_GROUP}")
-            lines.append(
-                "  # The directory belongs to another user in containers of the local store."
-            )
         lines.append("  files:")
         lines += [f"    {scalar(name)}: {text}" for name, text in files.items()]
     return ("\n".join(lines) + "\n").encode()
