@@ -12,7 +12,7 @@ would change every user of the anchor.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -30,6 +30,7 @@ __all__ = [
     "SequenceNode",
     "YamlFile",
     "child",
+    "deepest_first",
     "entries",
     "pairs",
     "scalar",
@@ -325,6 +326,22 @@ class YamlFile:
         if node.style == "'":
             return "'" + text.replace("'", "''") + "'"
         return scalar(text)
+
+
+def deepest_first(edits: Iterable[Edit]) -> list[Edit]:
+    """Return ``edits`` so that of lines that are added at one place the deeper ones come first.
+
+    The end of a block is the end of all the blocks that it is the last in, and what belongs to the
+    inner ones has to stand before what belongs to the outer ones.
+    """
+    return sorted(edits, key=lambda edit: _depth(edit.text) if edit.start == edit.end else (0, 0))
+
+
+def _depth(text: bytes) -> tuple[int, int]:
+    line = text.lstrip(b"\r\n")
+    inner = line.lstrip(b" ")
+    # An item may stand in the column of the key that it belongs to.
+    return len(inner) - len(line), 0 if inner.startswith(b"- ") else 1
 
 
 def scalar(text: str) -> str:

@@ -22,6 +22,7 @@ from ..yaml_tree import (
     ScalarNode,
     SequenceNode,
     YamlFile,
+    deepest_first,
     scalar,
     text_of,
 )
@@ -75,7 +76,7 @@ class _Rewriter:
         self._from_images()
         self._edits += self.removals.edits()
         self._edits += self.parts.edits()
-        return self._edits
+        return deepest_first(self._edits)
 
     def _rewrite(
         self, finding: Finding, entry: Entry, delivery: Delivery, done: set[tuple[int, str]]

@@ -22,6 +22,7 @@ from ..yaml_tree import (
     SequenceNode,
     YamlFile,
     child,
+    deepest_first,
     pairs,
     scalar,
     text_of,
@@ -69,7 +70,7 @@ class _Rewriter:
             except NotEditable as error:
                 for delivery in self._concerned(finding):
                     self.moves.block(finding, delivery, str(error), "edit this entry by hand")
-        return [*self._edits, *self.removals.edits(), *self._pod_edits(findings)]
+        return deepest_first([*self._edits, *self.removals.edits(), *self._pod_edits(findings)])
 
     def _pod_edits(self, findings: list[Finding]) -> list[Edit]:
         try:
