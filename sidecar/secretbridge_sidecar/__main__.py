@@ -29,7 +29,8 @@ def _run(path: str | None, as_json: bool) -> int:
 
 
 def _once(path: str | None, as_json: bool) -> int:
-    from .runner import Sidecar, summary
+    from .runner import Sidecar
+    from .target import summary
 
     published = Sidecar(path).once()
     if as_json:

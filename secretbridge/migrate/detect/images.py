@@ -6,6 +6,7 @@ Each line is from the image's own documentation.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 __all__ = ["repository", "score"]
 
@@ -54,6 +55,7 @@ def repository(image: str) -> str:
     return name.partition(":")[0].lower()
 
 
+@lru_cache(maxsize=8192)
 def score(image: str, variable: str) -> float:
     """Return how likely ``variable`` is a secret because ``image`` is what reads it; 0 if unknown."""
     name = repository(image)

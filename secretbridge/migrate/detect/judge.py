@@ -14,11 +14,21 @@ from dataclasses import dataclass, field
 
 from ..finding import CARRIER, HIGH, LITERAL, LOW, MEDIUM, READER, Reason
 from . import images, providers
+from .lists import among
 from .masks import MASK, has_mask, is_encrypted, is_reference, masked
 from .names import Named, by_name, words
 from .shapes import CLEAR, SURE, Inner, Shape, decoded, look, looks_random
 
-__all__ = ["ARGUMENT", "CONFIG", "THRESHOLD", "Place", "Verdict", "judge"]
+__all__ = [
+    "ARGUMENT",
+    "CONFIG",
+    "THRESHOLD",
+    "Place",
+    "Verdict",
+    "is_harmless",
+    "is_identifier",
+    "judge",
+]
 
 THRESHOLD = 0.5
 """From this confidence on a place is reported."""
@@ -36,6 +46,20 @@ _HARMLESS_KEYS = re.compile(
     re.IGNORECASE,
 )
 """Keys of Secrets that hold what belongs to a credential without being one."""
+_HARMLESS_LAST = among(
+    "user username users login account email host hostname port database dbname name"
+)
+_FROM_FILE = re.compile(r"['\"]?\$?\$\((?:cat|<|head|tr)\b.*")
+
+
+def is_harmless(name: str) -> bool:
+    """Whether a key belongs to a credential without being one."""
+    told = [
+        word for word in words(name) if word not in ("in", "out", "ro", "rw") and not word.isdigit()
+    ]
+    last = told[-1] if told else ""
+    glued = last.endswith(("username", "hostname", "accountname", "dbname"))
+    return glued or last in _HARMLESS_LAST or _HARMLESS_KEYS.fullmatch(name) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +130,8 @@ def _decide(place: Place, named: Named) -> Verdict | None:
         return Verdict(score - 0.05, CARRIER, LOW, "empty", reasons)
     text = masked(value, place.is_exact)
     if has_mask(text) and not text.strip(MASK + " \t\r\n'\""):
+        if place.place == ARGUMENT and _FROM_FILE.fullmatch(value):
+            return None  # it comes from a file already
         reasons.append(Reason("reference", "it takes over the value of something else"))
         return Verdict(score, CARRIER, _carried(place), "reference", reasons)
     if is_encrypted(value.strip()):
@@ -120,9 +146,9 @@ def _passed(place: Place, named: Named, score: float, reasons: list[Reason]) -> 
     """Judge a variable whose value comes from somewhere else."""
     if place.is_from_secret:
         key = by_name(place.key) if place.key else named
-        if named.family == "about" or _HARMLESS_KEYS.fullmatch(place.name):
+        if named.family == "about" or is_harmless(place.name):
             score = min(score, 0.3)
-        elif place.key and _HARMLESS_KEYS.fullmatch(place.key) and score < 0.6:
+        elif place.key and is_harmless(place.key) and score < 0.6:
             score = 0.3
         else:
             score = max(score, key.score, 0.6)
@@ -142,7 +168,7 @@ def _prior(place: Place, named: Named) -> tuple[float, list[Reason]]:
         score = known
         reasons.append(Reason("image", "the image takes a secret from this variable"))
     if place.place == _SECRET and score < 0.9:
-        if named.family == "about" or _HARMLESS_KEYS.fullmatch(place.name):
+        if named.family == "about" or is_harmless(place.name):
             score = min(score, 0.3) if named.score < 0.6 else score
         else:
             score = max(score, 0.72)
@@ -172,6 +198,8 @@ def _by_value(
     place: Place, named: Named, score: float, reasons: list[Reason], value: str, text: str
 ) -> Verdict | None:
     shape = look(text, named.family)
+    if place.is_test and (place.place == _CODE or named.score < THRESHOLD):
+        return None  # what tests make up is no secret, and there is a lot of it
     if shape.says == SURE:
         return _sure(place, named, score, reasons, value, shape)
     if shape.name == "URL with password":
@@ -189,11 +217,15 @@ def _by_value(
     if shape.name == "password hash":
         reasons.append(Reason("hash", f"{shape.text}; it must not be rotated blindly"))
         return Verdict(max(score, 0.8), LITERAL, MEDIUM, shape.name, reasons)
-    if named.family == "auth" or (named.family == "" and "auth" in words(place.name)):
+    if named.family == "auth" or words(place.name)[-1:] in (("auth",), ("users",)):
         paired = _pair(text)
         if paired is not None:
             reasons.append(Reason("pair", "a name and a password in one value"))
             return _literal(place, max(score, 0.9), reasons, shape, (paired,))
+    if place.place in (_CODE, _TREE) and _says_its_name(place.name, text):
+        return None
+    if place.place == _CODE and ("\n" in text or (named.family != "password" and " " in text)):
+        return None
     if shape.name in ("placeholder", "weak value"):
         if (score < 0.6 and place.place != _SECRET) or (
             place.place in (_CODE, _TREE) and score < 0.85
@@ -207,6 +239,14 @@ def _by_value(
     return _unknown(place, named, score, reasons, shape, text)
 
 
+def _says_its_name(name: str, value: str) -> bool:
+    """Whether a value only repeats its name, as constants and labels do."""
+    told, spoken = words(name), words(value)
+    if len(spoken) > 1 and set(spoken) <= set(told) and is_identifier(value):
+        return True
+    return name == value or (value[:1].isupper() and value.lower() == "".join(told))
+
+
 def _unknown(
     place: Place, named: Named, score: float, reasons: list[Reason], shape: Shape, text: str
 ) -> Verdict | None:
@@ -216,17 +256,17 @@ def _unknown(
         if 0.35 <= score < 0.9:
             score = min(0.92, score + 0.2)
             reasons.append(Reason("random", "the value looks drawn by lot"))
-    elif named.family == "key" and score < 0.9 and _is_identifier(value):
+    elif named.family == "key" and score < 0.9 and is_identifier(value):
         # CACHE_KEY=user_profile: a key in the other sense of the word.
         score -= 0.3
-    elif named.family == "key" and place.place in (_CODE, _TREE) and _is_identifier(value):
+    elif named.family == "key" and place.place in (_CODE, _TREE) and is_identifier(value):
         score -= 0.45 if len(value) < 24 else 0.2
     if named.family == "hash" and not looks_random(value):
         score -= 0.3
     return _literal(place, score, reasons, shape)
 
 
-def _is_identifier(value: str) -> bool:
+def is_identifier(value: str) -> bool:
     """Whether a value is made of words, as names of things are."""
     return re.fullmatch(r"[A-Za-z]+(?:[-_.:/ ][A-Za-z]+)*\d{0,2}", value) is not None
 
@@ -250,17 +290,15 @@ def _sure(
     if named.family == "about" and shape.name in ("settings with a secret", "JSON with a secret"):
         return None
     confidence = max(score, 0.95)
-    if all(_is_filler(each) for each in told):
-        reasons.append(Reason("placeholder", "the secret in it is a placeholder"))
+    fillers = {look(each, "password").name for each in told}
+    if fillers <= {"placeholder", "weak value"}:
+        code = "weak" if "weak value" in fillers else "placeholder"
+        reasons.append(Reason(code, "the secret in it is a placeholder or a weak value"))
         confidence = max(score, 0.75)
     elif all(providers.is_example(each) for each in told) and shape.name != "URL with password":
         reasons.append(Reason("placeholder", "it is the issuer's example"))
         confidence = max(score, 0.6)
     return _literal(place, confidence, reasons, shape, inner)
-
-
-def _is_filler(text: str) -> bool:
-    return look(text, "password").name in ("placeholder", "weak value")
 
 
 def _literal(

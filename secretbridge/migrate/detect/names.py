@@ -52,7 +52,7 @@ _GLUED = re.compile(
     r"privatekey|authkey|encryptionkey|signingkey|masterkey|accesskey|licensekey|pwd|pass|pw)\d*"
 )
 _NOT_GLUED = among(
-    "bypass compass trespass surpass encompass underpass overpass firebasepass oldpwd npw"
+    "bypass compass trespass surpass encompass underpass overpass firebasepass oldpwd npw sshpass"
 )
 _GLUED_FILE = re.compile(
     r"(password|passwd|passphrase|secret|token|key|credential|cert)s?"
@@ -80,7 +80,7 @@ _KEY_SECRET = among(
     "ingest ingestion sdk trial"
 )
 _KEY_OTHER = among(
-    "public pub publishable primary foreign sort partition range cache routing site sitekey "
+    "public pub metadata publishable primary foreign sort partition range cache routing site sitekey "
     "index object known registry config label context map dict header topic unique "
     "idempotency message translation feature flag lookup event project issue hot short meta "
     "row column field group bucket redis sonar queue search shard lock i18n param parameter "
@@ -117,11 +117,13 @@ _CLEARS = among(
 """As the last word, these say that a name is about a secret and not the secret."""
 
 _SWITCHES = among(
-    "allow enable disable use require requires is has show hide skip no force generate auto "
+    "allow install enable disable use require requires is has show hide skip no force generate auto "
     "min max num number should can with without enabled disabled ask prompt forgot reset "
     "update validate check verify expire expires total count used"
 )
 """As the first word, these make the name a question or a number."""
+
+_NOT_REAL = among("invalid incorrect wrong expired missing bad unknown mismatch")
 
 _URLS = among("url uri dsn datasource urls connection conn")
 _STORES = among(
@@ -156,14 +158,16 @@ _PHRASES: tuple[tuple[re.Pattern[str], float, str], ...] = tuple(
         (r"(.*_)?(otp|totp|mfa|2_fa)_(secret|seed)", 0.95, "key"),
         (r"(.*_)?license(_key|_code)?", 0.55, "key"),
         (r"(.*_)?(ansible_)?(become|sudo|ssh)_pass(word)?", 0.97, "password"),
-        (r"(.*_)?(pw|password)_?(md5|sha1|sha256|bcrypt)", 0.75, "hash"),
+        (r"(.*_)?(pw|pass|passwd|password)_?(md5|sha\d*|sha_\d+|bcrypt|argon2)", 0.75, "hash"),
         (r"mysql_pwd|pgpassword|sshpass", 0.97, "password"),
         (r"(.*_)?(smtp|basic|http|proxy|registry|admin|docker)_auth", 0.4, "auth"),
         (r"(.*_)?(basic_auth|auth)_(users?|credentials|pair)", 0.45, "auth"),
         (r"(.*_)?(tls|ssl|ssh|private|signing|server|client|host|deploy|rsa|gpg|pgp|cert)_key"
          r"(_(pem|content|data|value|raw|b64|base64|passphrase))?", 0.72, "key"),
         (r"(.*_)?auth_?token_(\w+)?secret", 0.9, "key"),
-        (r"(.*_)?private", 0.6, "key"),
+        (r"(.*_)?(vapid|rsa|ec|ssh|jwt|gpg|pgp|app|signing)_private", 0.85, "key"),
+        (r"(.*_)?google_application_credentials", 0.0, ""),
+        (r"(.*_)?allow_empty_.*|(.*_)?random_.*password", 0.05, "password"),
         (r"(.*_)?(cookie|session|jwt|token|encryption|signing)_secret_\w+", 0.9, "key"),
         (r"(.*_)?(csrf|xsrf|session|pagination|continuation|next_page|page|cancellation|syntax|"
          r"stop|pad|eos|bos|unk|mask|sep|cls|design|max|min|special|lexer|line|end|start|"
@@ -173,6 +177,13 @@ _PHRASES: tuple[tuple[re.Pattern[str], float, str], ...] = tuple(
         (r"pwd|oldpwd", 0.0, ""),
     )
 )  # fmt: skip
+
+_STEMS = re.compile(
+    r"pass|pwd|pw|secret|token|key|cred|salt|pepper|psk|pat\b|pat_|jwt|bearer|sas|dsn|datasource|pin|otp|seed|"
+    r"mnemonic|senha|contrasena|kennwort|auth|private|hook|claim|code|cookie|conn|ur[li]|license|json|"
+    r"hash|digest|phrase|keytab|role_id|docker(cfg|config)"
+)
+"""A name without any of them is settled at once."""
 
 _PUBLIC = re.compile(r"(next_public|nuxt_public|expo_public|public|storybook|plasmo_public)_.*")
 _BROWSER = re.compile(r"(vite|react_app|gatsby|vue_app|ng_app|craco)_.*")
@@ -203,6 +214,8 @@ def by_name(name: str) -> Named:
 
 def _judged(told: tuple[str, ...]) -> Named:
     joined = "_".join(told)
+    if not _STEMS.search(joined):
+        return Named(0.0, "", "the name says nothing of a secret")
     for pattern, score, family in _PHRASES:
         if pattern.fullmatch(joined):
             return Named(score, family, f"names like {joined.upper()} are known")
@@ -211,6 +224,8 @@ def _judged(told: tuple[str, ...]) -> Named:
         at -= 1
     last = told[at]
     named = _by_last(told[: at + 1], last)
+    if named.score > 0.5 and set(told[:at]) & _NOT_REAL:
+        return Named(0.1, named.family, "the name speaks of one that is not valid")
     if named.score > 0.5 and (told[0] in _SWITCHES or "random" in told) and at > 0:
         return Named(0.1, named.family, f"'{told[0]}' makes it a switch or a number")
     if named.score >= 0.5 and {"max", "min", "num"} & set(told[:at]) and last.endswith("s"):
@@ -252,7 +267,7 @@ def _by_last(told: tuple[str, ...], last: str) -> Named:
     if inner:
         # PASSWORD_ALICE, TOKEN_GITHUB, SECRET_ABC: the value decides.
         family = _FAMILIES.get(inner[-1], "key")
-        score = 0.62 if told[0] == inner[-1] or told[-2] == inner[-1] else 0.45
+        score = 0.62 if told[0] == inner[-1] else 0.48
         return Named(score, family, f"the name has '{inner[-1]}' in it")
     return Named(0.0, "", "the name says nothing of a secret")
 

@@ -60,6 +60,8 @@ _ASSIGNED = re.compile(
     r"['\"]?\]?\s*(?:=>|=|:)\s*(['\"])((?:(?!\2)[^\\]|\\.)+)\2",
     re.IGNORECASE,
 )
+_LONGEST = 1 << 16
+"""Characters of the longest text that is looked through for settings."""
 _PEM = re.compile(r"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----")
 _PUBLIC_PEM = re.compile(
     r"\s*-----BEGIN (?:CERTIFICATE|PUBLIC KEY|RSA PUBLIC KEY|CERTIFICATE REQUEST|X509 CRL|"
@@ -105,7 +107,7 @@ _CLEARING: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
          r"ed25519|ecdsa|scram-sha-\d+(?:-plus)?|ssha|crypt|plain|login|cram-md5|xoauth2|oauth2|"
          r"bearer|basic|"
          r"digest|jwt|saml|ldap|oidc|md5-crypt|sha512-crypt|sha256-crypt|blf-crypt|trust|peer"),
-        ("version", r"v?\d+\.\d+(?:\.\d+)*(?:[-+][\w.]+)?"),
+        ("version", r"[\^~]?(?:[<>=]=?\s?)?v?\d+\.\d+(?:\.\d+)*(?:[-+][\w.]+)?"),
         ("public key", r"(?:ssh-(?:rsa|ed25519|dss)|ecdsa-sha2-\S+)\s+AAAA[\s\S]*"),
         ("LDAP filter or name", r"\([&|!]?\(?[\w-]+=[\s\S]*\)|(?:(?:cn|ou|dc|uid|"
                                 r"o)=[^,]+,\s*)+\w+=[^,]+"),
@@ -128,6 +130,7 @@ _FILL = re.compile(
     r"(?:my|the|a|an|some|any|your|our|super|very|ultra|this|that|is|so|not|really)+[-_ ]"
     r"(?:.*(?:here|goes|value|placeholder)|(?:[a-z]+[-_ ]){0,4}(?:key|secret|token|password|pass|"
     r"passphrase|credential|id|string))|"
+    r"(?:insert|enter|paste|fill[-_ ]?in)[-_ ].*|"
     r"your[-_ .].*|.*[-_ ](?:goes[-_ ])?here|yours?(?:key|secret|token|password|pass)\w*|"
     r"(?:example|sample|dummy|fake|placeholder|mock|foo|bar|foobar|baz|invalid|redacted|removed|"
     r"hidden|"
@@ -198,9 +201,9 @@ def _composed(value: str) -> Shape | None:
     if "=" in value and (inner := _pairs(value)):
         return Shape("connection string", SURE, "a connection string with a password", inner)
     stripped = value.lstrip()
-    if stripped[:1] in "{[" and '"' in value:
+    if stripped[:1] in "{[" and '"' in value and len(value) <= _LONGEST:
         return _json(value)
-    if "=" in value or ":" in value:
+    if ("=" in value or ":" in value) and len(value) <= _LONGEST:
         assigned = tuple(
             Inner(found[1], found.start(3), found.end(3))
             for found in _ASSIGNED.finditer(value)
@@ -268,10 +271,12 @@ def _json(value: str) -> Shape | None:
         elif isinstance(node, list):
             todo += [(name, item) for item in node]
         elif isinstance(node, str) and node:
-            at = value.find(json.dumps(node, ensure_ascii=False)[1:-1])
             is_secret = by_name(name).score >= 0.8 and not _means_nothing(node)
-            if at >= 0 and (is_secret or _PEM.search(node)) and node.strip(MASK):
-                inner.append(Inner(name, at, at + len(json.dumps(node, ensure_ascii=False)) - 2))
+            if (is_secret or "PRIVATE KEY" in node) and node.strip(MASK):
+                written = json.dumps(node, ensure_ascii=False)[1:-1]
+                at = value.find(written)
+                if at >= 0:
+                    inner.append(Inner(name, at, at + len(written)))
     if inner:
         inner.sort(key=lambda each: each.start)
         return Shape("JSON with a secret", SURE, "JSON with a secret in it", tuple(inner))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field, replace
 
-from ..detect.judge import THRESHOLD, Place, judge
+from ..detect import places
+from ..detect.judge import THRESHOLD, Place, is_harmless, is_identifier, judge
 from ..detect.masks import masked
 from ..detect.names import by_name
 from ..detect.overrides import Overrides, remark
@@ -23,21 +23,11 @@ from ..finding import (
     Reason,
     fingerprint,
 )
-from .slot import CODE, ENVIRONMENT, Reading, Slot
+from .slot import CODE, ENVIRONMENT, TREE, Reading, Slot
 from .text import Text
 
 __all__ = ["Maybe", "findings", "promoted"]
 
-_EXAMPLE = re.compile(
-    r"(.*[._/-])?(examples?|samples?|template|tmpl|dist|defaults?|demo|docs?)([._/-].*)?",
-    re.IGNORECASE,
-)
-_TEST = re.compile(
-    r"(.*/)?(tests?|testing|__tests__|spec|specs|testdata|test_data|fixtures?|mocks?|e2e|"
-    r"conftest)(/.*|\.py)|"
-    r"(.*/)?(test_[^/]*|[^/]*_tests?|[^/]*\.(test|spec)|tests?)\.\w+",
-    re.IGNORECASE,
-)
 _SHORTEST_SHARED = 8
 """Characters below which an equal value may be chance."""
 
@@ -56,8 +46,8 @@ def findings(
     sure: list[Finding] = []
     maybe: list[Finding] = []
     counted: dict[tuple[str, str], int] = {}
-    is_example = _EXAMPLE.fullmatch(reading.path) is not None
-    is_test = _TEST.fullmatch(reading.path) is not None
+    is_example = places.is_example(reading.path)
+    is_test = places.is_test(reading.path)
     for slot in reading.slots:
         finding = _finding(slot, reading, source, key, overrides, is_example, is_test)
         if finding is None:
@@ -92,7 +82,7 @@ def _finding(
         slot.images,
         is_example,
         bool(slot.context.get("comment")),
-        is_test and slot.place == CODE,
+        is_test and slot.place in (CODE, TREE),
         slot.context.get("source") in ("secretKeyRef", "secretRef"),
         str(slot.context.get("key", "")),
         slot.parents,
@@ -187,6 +177,9 @@ def _maybe(slot: Slot, path: str, source: Text, key: bytes, is_test: bool) -> Fi
     ):
         return None
     if by_name(slot.name).family == "about" or look(value).says == CLEAR:
+        return None
+    # A database's user and name are often the same as a demo's password.
+    if is_identifier(value) or is_harmless(slot.name):
         return None
     return replace(_made(slot, path, source, key), confidence=0.0)
 

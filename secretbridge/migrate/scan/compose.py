@@ -210,7 +210,7 @@ class _Compose:
                     at = self._text.find("=", item.start, item.end) + 1
                     pairs.append((name, value, at, item.end))
         for name, value, start, end in pairs:
-            if re.search(r"(?i)password|secret|token|basicauth\.users", name):
+            if re.search(r"(?i)password$|basicauth\.users$", name):
                 slot = self._literal(name, value, start, end, "tree")
                 self._add(slot, {**context, "place": "label"})
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 
 from ..detect.names import by_name
+from .interpolation import expand_settings
 from .slot import TREE, Reading, Slot
 from .yaml_nodes import Scalar
 
@@ -17,7 +18,7 @@ __all__ = ["read_content", "read_lines"]
 _LINE = re.compile(
     r"^[ \t]*(?:export[ \t]+|set[ \t]+)?[\"']?(?P<name>[A-Za-z_][\w.\-/\[\]]*)[\"']?"
     r"(?P<sign>[ \t]*(?:=>|[=:])[ \t]*|[ \t]+)"
-    r"(?P<value>\"(?:[^\"\\\n]|\\.)*\"|'[^'\n]*'|[^\s#;,][^\n]*?)[ \t]*,?(?:[ \t]+[#;][^\n]*)?\r?$",
+    r"(?P<value>\"(?:[^\"\\\n]|\\.)*\"|'[^'\n]*'|[^\s#;,=:][^\n]*?)[ \t]*,?(?:[ \t]+[#;][^\n]*)?\r?$",
     re.MULTILINE,
 )
 _NOT_SET = frozenset("{[(|>&*!")
@@ -67,7 +68,9 @@ def read_lines(
         value = raw[1:-1] if len(raw) > 1 and raw[0] == raw[-1] and raw[0] in "'\"" else raw
         if raw[0] not in "'\"" and (("(" in raw and raw.endswith((")", ";"))) or raw.endswith("{")):
             continue  # a call, not a value
-        slot = Slot(form, name, found.start("value"), found.end("value"), place, value)
+        told = expand_settings(value)
+        slot = Slot(form, name, found.start("value"), found.end("value"), place, told.value)
+        slot.names, slot.has_default = told.names, told.uses_default
         slot.entry = (found.start("name"), found.end("value"))
         slot.context = dict(context)
         reading.slots.append(slot)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-__all__ = ["Expanded", "expand"]
+__all__ = ["Expanded", "expand", "expand_settings"]
 
 _TOKEN = re.compile(r"\$\$|\$\{|\$([A-Za-z_]\w*)")
 _INNER = re.compile(r"([A-Za-z_]\w*)(?:(:?[-?+])([\s\S]*))?\Z")
@@ -60,6 +60,18 @@ def expand(text: str, depth: int = 0) -> Expanded:
                 out.append(f"${{{inner[1]}}}")
     out.append(text[at:])
     return Expanded("".join(out), tuple(dict.fromkeys(names)), uses_default)
+
+
+_SPRING = re.compile(r"\$\{([A-Za-z_][\w.-]*):([^{}]*)\}")
+
+
+def expand_settings(text: str) -> Expanded:
+    """Return what a setting becomes that is written as Spring has it: ``${NAME:default}``."""
+    names = tuple(dict.fromkeys(name for name, _ in _SPRING.findall(text)))
+    if not names:
+        return Expanded(text, (), False)
+    told = _SPRING.sub(lambda found: found[2] or f"${{{found[1]}}}", text)
+    return Expanded(told, names, told != text and any(d for _, d in _SPRING.findall(text)))
 
 
 def _closing(text: str, at: int) -> int | None:

@@ -10,6 +10,8 @@ import re
 
 from ..detect import providers
 from ..detect.lists import among
+from ..detect.names import by_name
+from ..detect.places import is_test
 from .content import read_lines
 from .dockerfile import is_dockerfile, read_dockerfile
 from .dotenv import is_dotenv
@@ -50,8 +52,17 @@ _LITERAL = re.compile(
 _SETTING = re.compile(rb"(?:" + _STRONG + rb"|key|pw|auth)[\w.\-\]\"']*\s*(?:=>|[=:]|\s)\s*\S")
 _STEMS = (b"pass", b"pwd", b"secret", b"token", b"key", b"cred", b"dsn", b"salt")
 _LOGIN = re.compile(rb"://[^/\s:@\"']*:[^/\s@\"']+@")
-_ENVIRON = re.compile(
-    rb"environ|getenv|decouple|BaseSettings|envvar|starlette\.config|dotenv|config\(|setenv"
+_ENVIRON = (
+    *(
+        b"environ",
+        b"getenv",
+        b"decouple",
+        b"BaseSettings",
+        b"envvar",
+        b"starlette.config",
+        b"dotenv",
+    ),
+    *(b"setenv", b"import env", b"env("),
 )
 _SHELL_WORDS = re.compile(
     rb"pass|pwd|secret|token|key|cred|auth|://|env-file|source |dsn|salt|_pw|\. "
@@ -126,10 +137,10 @@ def read_file(path: str, data: bytes, form: str | None = None) -> Reading:
     if source.encoding == "latin-1" and form != "program":
         reading.problem(1, "it is not UTF-8, and was read as Latin-1", "save it as UTF-8")
     text = source.text
-    if form == "yaml" or form == "json":
+    if form == "json" and path.endswith("package.json"):
+        _package(reading, text)
+    elif form in ("yaml", "json"):
         read_yaml(reading, text)
-        if form == "json" and path.endswith("package.json"):
-            _package(reading, text)
     elif form == "dockerfile":
         read_dockerfile(reading, text)
     elif form == "python":
@@ -168,7 +179,9 @@ def _matters(form: str, path: str, data: bytes) -> bool:
     if form in ("yaml", "dockerfile", "dotenv", "unit"):
         return True
     if form == "python":
-        return _ENVIRON.search(data) is not None or _has_literal(data)
+        return any(word in data for word in _ENVIRON) or (
+            not is_test(path) and _has_literal(data, is_code=True)
+        )
     if form == "script":
         return _SHELL_WORDS.search(data.lower()) is not None
     if form == "json":
@@ -177,13 +190,24 @@ def _matters(form: str, path: str, data: bytes) -> bool:
     return _SETTING.search(low) is not None or _LOGIN.search(low) is not None
 
 
-def _has_literal(data: bytes) -> bool:
+def _has_literal(data: bytes, is_code: bool = False) -> bool:
     low = data.lower()
-    if any(word in low for word in _STEMS) and _LITERAL.search(low):
-        return True
+    if any(word in low for word in _STEMS):
+        for found in _LITERAL.finditer(low):
+            if not is_code or by_name(_name_around(data, found.start())).score >= 0.7:
+                return True
     if b"://" in data and b"@" in data and _LOGIN.search(data):
         return True
     return any(literal in data for literal in _PROVIDERS)
+
+
+def _name_around(data: bytes, at: int) -> str:
+    """Return the name that the byte ``at`` is in."""
+    first = at
+    while first and (data[first - 1 : first].isalnum() or data[first - 1] == 95):
+        first -= 1
+    found = re.compile(rb"\w+").match(data, first)
+    return found[0].decode("ascii", "replace") if found else ""
 
 
 _PROVIDERS = tuple(literal.encode() for literal in providers.LITERALS if len(literal) > 4)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from ..detect.names import by_name
 from ..finding import READER
-from .python_names import Names, collect, dotted, is_environ, literal, lookup
+from .python_names import Names, collect, dotted, every_node, is_environ, literal, lookup
 from .slot import CODE, ENVIRONMENT, Reading, Slot
 from .text import Text
 
@@ -32,8 +32,8 @@ def read_python(reading: Reading, source: Text) -> bool:
     except (ValueError, RecursionError, MemoryError):
         reading.problem(1, "the Python code cannot be parsed; its lines were searched instead")
         return False
-    nodes = list(ast.walk(tree))
-    names = collect(nodes)
+    nodes = every_node(tree)
+    names = collect(nodes, source.text)
     _Module(reading, source, names).read(nodes)
     if names.loads_dotenv:
         reading.hints.append((".env", names.loads_dotenv, {"read_by": reading.path, "near": True}))

@@ -9,6 +9,7 @@ from ..detect.lists import among
 from ..detect.names import by_name
 from .commands import assignments, in_shell
 from .content import read_lines
+from .interpolation import expand_settings
 from .kubernetes import variable
 from .slot import CONFIG, ENVIRONMENT, SECRET, TREE, Reading, Slot
 from .yaml_nodes import Mapping, Node, Scalar, Sequence
@@ -140,7 +141,8 @@ def read_tree(reading: Reading, text: str, root: Node, form: str, document: int 
             continue
         covered.add(node.start)
         slot = Slot(form, key.value, node.start, node.end, TREE)
-        slot.value = "" if node.is_null else node.value
+        told_value = expand_settings("" if node.is_null else node.value)
+        slot.value, slot.names, slot.has_default = told_value
         slot.entry, slot.parents, slot.context = (key.start, node.end), parents, told
         reading.slots.append(slot)
 
