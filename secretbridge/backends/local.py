@@ -8,7 +8,7 @@ in memory until it changes. The format is specified in ``docs/formats/embedded-s
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from . import Deadline, Outcome
+    from ._reach import Reach
 
 __all__ = [
     "Credential",
@@ -110,6 +111,16 @@ class LocalBackend(PushesChanges):
     def create(cls, store: str, options: Mapping[str, Any]) -> LocalBackend:
         """Make the client of store ``store``; no file is touched."""
         return cls(store, open_store(options))
+
+    @classmethod
+    def reach(
+        cls, options: Mapping[str, Any], locators: Iterable[str], environ: Mapping[str, str]
+    ) -> Reach:
+        """Return the store's file and that of its key."""
+        from ._reach import Reach, files_of
+
+        keys = files_of(options).values() or [str(default_key_file(environ))]
+        return Reach(credentials=keys, files=[os.path.abspath(options.get("path") or DEFAULT_PATH)])
 
     def fetch(self, requests: Sequence[DocumentId], deadline: Deadline) -> Sequence[Outcome]:
         """Return the values of one state of the store."""
