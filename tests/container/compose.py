@@ -18,7 +18,29 @@ from .engine import Docker, run
 from .images import BASE, ROOT, SIDECAR
 from .story import READ, Scene, until
 
-__all__ = ["Project"]
+__all__ = ["ASK", "HEALTHCHECK", "Project", "exported"]
+
+HEALTHCHECK = ("/opt/secretbridge/bin/secretbridge-sidecar", "healthcheck", "--json")
+
+ASK = """
+import socket
+with socket.socket(socket.AF_UNIX) as asked:
+    asked.connect("/run/secretbridge-admin/admin.sock")
+    asked.sendall(b"GET {path} HTTP/1.0\\r\\n\\r\\n")
+    while got := asked.recv(65536):
+        print(got.decode(), end="")
+"""
+
+
+def exported(docker: Docker, container: str) -> bytes:
+    """Return the whole file system of a container; what is mounted is not in it."""
+    return subprocess.run(
+        ["docker", "export", container],
+        env={**os.environ, **docker.environment},
+        stdout=subprocess.PIPE,
+        check=True,
+        timeout=120,
+    ).stdout
 
 
 class Project(Scene):
@@ -124,37 +146,16 @@ class Project(Scene):
             yield f"docker inspect of {service}", self.docker("inspect", name).encode()
             done = self.docker.ran("logs", name)
             yield f"the log of {service}", (done.stdout + done.stderr).encode()
-        health = ["/opt/secretbridge/bin/secretbridge-sidecar", "healthcheck", "--json"]
-        answer = self.docker.ran("exec", self.container("sidecar"), *health, check=False)
+        answer = self.docker.ran("exec", self.container("sidecar"), *HEALTHCHECK, check=False)
         yield "the health", (answer.stdout + answer.stderr).encode()
         for path in ("/status", "/metrics"):
             yield path, self.python("sidecar", ASK.format(path=path)).stdout.encode()
 
     def disks(self) -> Iterator[tuple[str, bytes]]:
         for service in ("sidecar", "app"):
-            yield f"the files of {service}", self.files(self.container(service))
-
-    def files(self, container: str) -> bytes:
-        """Return the whole file system of a container; what is mounted is not in it."""
-        return subprocess.run(
-            ["docker", "export", container],
-            env={**os.environ, **self.docker.environment},
-            stdout=subprocess.PIPE,
-            check=True,
-            timeout=120,
-        ).stdout
+            yield f"the files of {service}", exported(self.docker, self.container(service))
 
     def down(self) -> None:
         """Remove everything of the set-up; nothing in it is worth a gentle end."""
         self("kill", check=False)
         self("down", "--volumes", "--remove-orphans", check=False)
-
-
-ASK = """
-import socket
-with socket.socket(socket.AF_UNIX) as asked:
-    asked.connect("/run/secretbridge-admin/admin.sock")
-    asked.sendall(b"GET {path} HTTP/1.0\\r\\n\\r\\n")
-    while got := asked.recv(65536):
-        print(got.decode(), end="")
-"""

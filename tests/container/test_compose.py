@@ -126,6 +126,7 @@ def test_vault_reaches_the_application(docker: Docker, tmp_path: Path) -> None:
             project.down()
 
 
+@pytest.mark.reveals_secrets("log")  # that of the client that fills the store
 def test_aws_reaches_the_application(docker: Docker, tmp_path: Path) -> None:
     project = Aws(docker, tmp_path, "aws")
     with aws_store(tmp_path) as store:
