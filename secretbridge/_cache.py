@@ -143,6 +143,25 @@ class Cache:
             return f"did you mean {close[0]!r}?"
         return "add it under 'secrets:' in the configuration, or pass a reference"
 
+    def rename(
+        self, names: Mapping[str, Reference], policy: Policy, policies: Mapping[str, Policy]
+    ) -> None:
+        """Have these names instead of the former ones. Lock held."""
+        former, self.names = self.names, names
+        self.policy, self._policies = policy, dict(policies)
+        for id, keys in [(id, self._readers(id)) for id in self._keys]:
+            others = tuple(key for key in keys if key not in former)
+            if others:
+                self._keys[id] = others
+            else:
+                del self._keys[id]  # whoever asks by name makes it known again
+        self.hot.clear()
+
+    def wanted(self) -> set[DocumentId]:
+        """Return every document that a name or a reference in use leads to. Lock held."""
+        references = (*self.names.values(), *self._parsed.values())
+        return {reference.document for reference in references}
+
     # Documents to secrets ------------------------------------------------------------------------
 
     def collect(

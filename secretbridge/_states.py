@@ -111,6 +111,7 @@ class Entry:
     __slots__ = (
         "activity",
         "again",
+        "confirmed_at",
         "document",
         "due_at",
         "end_at",
@@ -140,6 +141,7 @@ class Entry:
         self.error: SecretBridgeError | None = None
         self.failures: int = 0
         self.fetched_at: float = 0.0
+        self.confirmed_at: float = 0.0
         self.due_at: float = 0.0
         self.renew_at: float | None = None
         self.end_at: float = 0.0
@@ -188,10 +190,8 @@ class Entry:
             self.due_at = now
 
     def _set_times(self, document: Document, jitter: float, now: float) -> None:
-        interval = self.policy.refresh
-        if document.refresh_after is not None:
-            interval = min(interval, max(document.refresh_after, 1.0))
-        self.fetched_at = now
+        interval = self._interval(document, self.policy)
+        self.fetched_at = self.confirmed_at = now
         self.renew_at = None
         lifetime = document.lease.duration if document.lease is not None else document.lifetime
         if lifetime is None:
@@ -208,6 +208,24 @@ class Entry:
         else:
             self.due_at = now + lifetime * (RENEW_AT - 0.1 * jitter)
 
+    @staticmethod
+    def _interval(document: Document, policy: Policy) -> float:
+        if document.refresh_after is None:
+            return policy.refresh
+        return min(policy.refresh, max(document.refresh_after, 1.0))
+
+    def follow(self, policy: Policy, now: float) -> None:
+        """Have another policy; what is there becomes due when that one says so."""
+        document, before = self.document, self.policy
+        self.policy = policy
+        if document is None or not self.is_plain or policy == before:
+            return  # its lease says when
+        if self.due_at > now:  # else it is known to have changed, or its store to be away
+            interval = self._interval(document, before)
+            share = (self.due_at - self.fetched_at) / interval if interval else 1.0
+            self.due_at = self.fetched_at + self._interval(document, policy) * share
+        self.end_at = self.due_at + policy.max_stale
+
     def extend(self, granted: Lease, jitter: float, now: float) -> None:
         """Take in the new terms of the lease, and decide when to renew or to replace it."""
         assert self.lease is not None
@@ -218,6 +236,7 @@ class Entry:
         self.failures = 0
         self.stale_since = None
         self.retry_at = 0.0
+        self.confirmed_at = now
         self.end_at = now + left
         self.due_at = now + left * REPLACE_AT
         self.renew_at = now + left * (RENEW_AT - 0.1 * jitter)
@@ -232,20 +251,29 @@ class Entry:
     def describe(self, now: float) -> dict[str, object]:
         """Return what people want to know; times in seconds from ``now``, no values.
 
-        ``ends_in`` and ``renew_in`` are for what is valid for a time only, such as a lease.
+        ``ends_in`` and ``renew_in`` are for what is valid for a time only, such as a lease;
+        ``confirmed`` is when the store last gave or prolonged the value, ``stale_for`` how long it
+        has been overdue because the store has failed.
         """
         document = self.document
+        state = condition(self, now)
         has_end = document is not None and (self.lease is not None or document.lifetime is not None)
         return {
-            "state": condition(self, now),
+            "state": state,
             "version": document.version if document is not None else None,
             "age": now - self.fetched_at if document is not None else None,
+            "confirmed": now - self.confirmed_at if document is not None else None,
+            "stale_for": self._stale_for(now) if state in (STALE, EXPIRED) else None,
             "due_in": self.due_at - now if document is not None else None,
             "ends_in": self.end_at - now if has_end else None,
             "renew_in": None if self.renew_at is None else self.renew_at - now,
             "activity": self.activity,
             "error": self.error.message if self.error is not None else None,
         }
+
+    def _stale_for(self, now: float) -> float:
+        since = self.due_at if self.stale_since is None else max(self.stale_since, self.due_at)
+        return max(0.0, now - since)
 
     @property
     def is_plain(self) -> bool:

@@ -22,7 +22,7 @@ from ._stores import Stores
 from .backends import Deadline
 from .engine import Engine, Policy
 from .errors import SecretBridgeError, SecretMissing
-from .events import Changed
+from .events import Changed, Unused
 from .reference import Reference
 from .secret import Secret
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
     from typing import Any, NoReturn, Self
 
+    from ._calls import Witness
     from ._changes import Changes
     from ._early import Early
     from ._handle import Handle
@@ -45,6 +46,10 @@ if TYPE_CHECKING:
     Progress = Callable[[int, int], object]
 
 __all__ = ["Broker"]
+
+
+_UNTIL_TOLD = 1e9
+"""A grace in seconds that no lease outlives."""
 
 
 def _random() -> float:
@@ -62,7 +67,10 @@ class Broker:
     still served while its store is away; ``policies`` gives single names their own. ``timeout``
     bounds every read that needs a store, in seconds. ``grace`` is how long after a rotation the
     former value counts as still accepted, and how long its lease is left alive, in seconds;
-    ``refresh_floor`` the least time between two early refreshes of one document, in seconds.
+    ``refresh_floor`` the least time between two early refreshes of one document, in seconds. With
+    ``keep_replaced`` a replaced lease lives until :meth:`give_back`, or nearly to its end.
+    ``witness`` is told of each call to a store before anybody gets its result: an audit log, for
+    instance (:class:`secretbridge.audit.LogWitness`).
     ``clock`` (monotonic seconds), ``wall`` (seconds since the epoch) and ``random`` are for tests.
 
     >>> from secretbridge.testing import FakeBackend
@@ -84,8 +92,10 @@ class Broker:
         timeout: float = 10.0,
         grace: float = 30.0,
         refresh_floor: float = 1.0,
+        keep_replaced: bool = False,
         policies: Mapping[str, Policy] | None = None,
         configured: Mapping[str, tuple[str, Mapping[str, Any]]] | None = None,
+        witness: Witness | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
         random: Callable[[], float] = _random,
@@ -95,13 +105,14 @@ class Broker:
         self._clock = clock
         former = Former(grace)
         self._driver = Driver(
-            Engine(random, grace=grace),
+            Engine(random, grace=_UNTIL_TOLD if keep_replaced else grace),
             backend=self._stores.get,
             settled=lambda ids: self._cache.forget(ids),
             notify=self._notify,
             former=former,
             clock=clock,
             timeout=timeout,
+            witness=witness,
         )
         self._cache = Cache(
             self._driver,
@@ -125,30 +136,48 @@ class Broker:
         close_at_exit(self)
 
     @classmethod
-    def from_config(cls, config: Config | str | os.PathLike[str] | None = None) -> Broker:
+    def from_config(
+        cls,
+        config: Config | str | os.PathLike[str] | None = None,
+        *,
+        store: str | None = None,
+        keep_replaced: bool = False,
+        witness: Witness | None = None,
+    ) -> Broker:
         """Make a broker from a configuration: loaded, a path, or None for the usual places.
 
-        Raises :class:`ConfigError` that lists every mistake of the file.
+        ``store``: of that store's secrets alone. ``keep_replaced`` is as for the class. Raises
+        :class:`ConfigError` that lists every mistake of the file.
         """
-        if config is None or isinstance(config, (str, os.PathLike)):
-            from .config import load_config
+        from ._configured import loaded, named
 
-            config = load_config(config)
+        config = loaded(config)
+        names, policy, policies = named(config, store)
         return cls(
-            secrets={name: entry.reference for name, entry in config.secrets.items()},
-            refresh=config.cache.refresh,
-            max_stale=config.cache.max_stale,
+            secrets=names,
+            refresh=policy.refresh,
+            max_stale=policy.max_stale,
             grace=config.cache.grace,
             refresh_floor=config.cache.refresh_floor,
-            policies={
-                name: Policy(
-                    config.cache.refresh if entry.refresh is None else entry.refresh,
-                    config.cache.max_stale if entry.max_stale is None else entry.max_stale,
-                )
-                for name, entry in config.secrets.items()
-            },
+            keep_replaced=keep_replaced,
+            policies=policies,
             configured={name: (s.backend, s.options) for name, s in config.stores.items()},
+            witness=witness,
         )
+
+    def reconfigure(
+        self, config: Config | str | os.PathLike[str] | None, *, store: str | None = None
+    ) -> Callable[[], None]:
+        """Have the names and intervals of ``config``, whose stores are those of this broker.
+
+        Documents that both have stay as they are: values, leases, calls under way. So does what no
+        name leads to any more, until the function is called that this returns: then it is forgotten,
+        and its leases are given back. ``store`` is as in :meth:`from_config`.
+        """
+        from ._configured import loaded, named
+        from ._renaming import rename
+
+        return rename(self._driver, self._cache, *named(loaded(config), store), self._clock())
 
     # Reading -------------------------------------------------------------------------------------
 
@@ -351,6 +380,21 @@ class Broker:
         """As :meth:`wait_for`, for asyncio."""
         return await self._driver.turns.arun(self._early.newer(key, version, timeout))
 
+    def replaced(self) -> list[str]:
+        """Return the ids of leases that were replaced and live on for those who still use them.
+
+        Whatever is read after this call holds none of them: they were replaced before.
+        """
+        with self._driver.lock:
+            return self._driver.engine.replaced()
+
+    def give_back(self, leases: Iterable[str]) -> None:
+        """Say that nobody uses these replaced leases any more: they are given back, in the background.
+
+        Those that have been already, or have ended, are passed over.
+        """
+        self._driver.submit(Unused(leases))
+
     @property
     def _subscribers(self) -> Subscribers:
         if self._subscribed is None:
@@ -381,8 +425,10 @@ class Broker:
         """Return for each configured name what is known without asking any store. No values.
 
         Each row has ``name``, ``reference``, ``state`` (``fresh``, ``due``, ``stale``, ``expired`` or
-        ``empty``), ``version``, ``age``, ``due_in`` and ``ends_in`` (seconds; the last one for leases
-        and certificates only), ``activity``, ``held`` (kept fresh in the background) and ``error``.
+        ``empty``), ``version``, ``age``, ``confirmed`` (since the store last gave or prolonged it),
+        ``stale_for`` (overdue because the store fails), ``due_in`` and ``ends_in`` (seconds; the last
+        one for leases and certificates only), ``activity``, ``held`` (kept fresh in the background)
+        and ``error``.
         """
         from ._status import secret_rows
 

@@ -77,6 +77,7 @@ from .events import (
     Renewed,
     Revoked,
     Tick,
+    Unused,
     Want,
 )
 
@@ -105,7 +106,8 @@ class Engine:
 
     ``random`` returns numbers in [0, 1); ``timeout`` is the time in seconds after which a call that
     was never answered counts as lost (its thread died, or the process was suspended); ``grace`` is how
-    long in seconds a replaced lease is left alive for those who still use it.
+    long in seconds a replaced lease is left alive for those who still use it, unless :class:`Unused`
+    names it before.
     """
 
     def __init__(
@@ -117,7 +119,7 @@ class Engine:
         self._retired = Retired(self._store, grace, random)
         self._entries: dict[DocumentId, Entry] = {}
         self._stores: dict[str, Store] = {}
-        self._agenda = Agenda(self._entries)
+        self.agenda = Agenda(self._entries)
 
     def add(self, id: DocumentId, policy: Policy) -> Entry:
         """Make ``id`` known. Of several policies for one document the strictest holds."""
@@ -140,8 +142,8 @@ class Engine:
     @property
     def next_wake(self) -> float | None:
         """When :class:`Tick` is needed next, or None while nothing is held or retired."""
-        times = [self._agenda.next_time(), self._retired.next_time()]
-        times += [store.next_probe() for store in self._stores.values()]
+        probes = [store.next_probe() for store in self._stores.values()]
+        times = (self.agenda.next_time(), self._retired.next_time(), *probes)
         return min((time for time in times if time is not None), default=None)
 
     def step(self, now: float, event: Event) -> list[Action]:
@@ -169,6 +171,8 @@ class Engine:
             self._changed(event.ids, now, actions)
         elif isinstance(event, Forget):
             self._forget(event.ids, now)
+        elif isinstance(event, Unused):
+            self._retired.let_go(event.leases, now)
         else:
             raise TypeError(f"unknown event {type(event).__name__}")
         return actions + self._retired.due(now)
@@ -179,6 +183,10 @@ class Engine:
         late = [(old.store, old.lease) for s in self._stores.values() for old in s.leases]
         return live + late + self._retired.leases()
 
+    def replaced(self) -> list[str]:
+        """Return the ids of the replaced leases that are left alive for those who use them."""
+        return self._retired.waiting()
+
     def is_exchanging(self) -> bool:
         """Whether a call is under way after which there may be other leases than now."""
         busy = (FETCHING, RENEWING)
@@ -187,14 +195,14 @@ class Engine:
         )
 
     def after_fork(self) -> None:
-        """Forget what was under way, and leases: the threads and the leases are the parent's."""
+        """Forget what was under way, and leases: both are the parent's."""
         self._retired = Retired(self._store, self._grace, self._random)
         for store in self._stores.values():
             store.after_fork()
         jitter = self._random()  # one draw: what is fetched together stays together
         for entry in self._entries.values():
             entry.after_fork(jitter)
-            self._agenda.put(entry)
+            self.agenda.put(entry)
 
     # Reading and holding -------------------------------------------------------------------------
 
@@ -221,7 +229,7 @@ class Engine:
             self._entries[id].holders += 1
         self._need([id for id in ids if self._is_needed(id, now)], now, actions)
         for id in ids:
-            self._agenda.put(self._entries[id])
+            self.agenda.put(self._entries[id])
 
     def _changed(self, ids: Sequence[DocumentId], now: float, actions: list[Action]) -> None:
         needed = []
@@ -272,7 +280,7 @@ class Engine:
         self._store(entry.id.store).queued.pop(entry.id, None)
         entry.move("need")
         entry.in_flight_until = now + self._timeout
-        self._agenda.put(entry)
+        self.agenda.put(entry)
 
     # Answers -------------------------------------------------------------------------------------
 
@@ -294,7 +302,7 @@ class Engine:
                 self._refused(entry, outcome, now, actions)
             else:
                 self._lost(entry, outcome, store, now)
-            self._agenda.put(entry)
+            self.agenda.put(entry)
         self._follow(store, recovered, now, actions)
 
     def _heard(self, store: Store, outcomes: Mapping[DocumentId, object], now: float) -> bool:
@@ -342,7 +350,7 @@ class Engine:
     ) -> None:
         self._store(entry.id.store).queued.pop(entry.id, None)
         entry.wait(error, retry_at, now)
-        self._agenda.put(entry)
+        self.agenda.put(entry)
 
     # The line of a store that is away --------------------------------------------------------------
 
@@ -405,7 +413,7 @@ class Engine:
                 self._renew(entry, now, actions)
             elif entry.holders and condition(entry, now) != FRESH:
                 return True
-        self._agenda.put(entry)
+        self.agenda.put(entry)
         return False
 
     # Leases --------------------------------------------------------------------------------------
@@ -432,7 +440,7 @@ class Engine:
         if entry is not None and entry.lease is not None:
             if event.lease is None or event.lease.id == entry.lease.id:
                 self._take_terms(entry, outcome, store, now)
-            self._agenda.put(entry)
+            self.agenda.put(entry)
         self._follow(store, recovered, now, actions)
         if entry is not None and entry.holders and now >= entry.due_at:
             self._need([id for id in (entry.id,) if self._is_needed(id, now)], now, actions)
@@ -463,7 +471,7 @@ class Engine:
 
     def _tick(self, now: float, actions: list[Action]) -> None:
         needed: list[DocumentId] = []
-        for entry in self._agenda.due(now):
+        for entry in self.agenda.due(now):
             is_busy = entry.activity in (FETCHING, QUEUED, RENEWING)
             if is_busy and now >= entry.in_flight_until:
                 self._abandoned(entry, now)
@@ -472,7 +480,7 @@ class Engine:
                 continue
             elif entry.is_renewal_due(now):
                 self._renew(entry, now, actions)
-            self._agenda.put(entry)
+            self.agenda.put(entry)
         for name in {id.store for id in needed}:
             needed += self._stores[name].companions(self._entries, set(needed), now)
         self._need(needed, now, actions)

@@ -36,15 +36,19 @@ from ._source import Source
 
 __all__ = [
     "AuditConfig",
+    "Consumer",
     "Document",
     "ExecCheck",
     "ExecHook",
     "FileConfig",
+    "HardeningConfig",
     "HttpHook",
     "ListenConfig",
+    "MetricsConfig",
     "PairCheck",
     "SidecarConfig",
     "SignalHook",
+    "WaitAckConfig",
 ]
 
 _source: ContextVar[Source] = ContextVar("_source")
@@ -64,7 +68,12 @@ def _path(value: object) -> Path:
 
 
 def _audit_path(value: object) -> str:
-    return "-" if value == "-" else str(_path(value))
+    if value == "-":
+        return "-"
+    if isinstance(value, str) and value.startswith("syslog:"):
+        socket = value.removeprefix("syslog:")
+        return f"syslog:{_path(socket)}" if socket else value
+    return str(_path(value))
 
 
 def _by_key(value: object) -> object:
@@ -210,6 +219,9 @@ class FileConfig(_Model):
         default=None, description="section of a my.cnf"
     )
 
+    previous: bool = Field(
+        default=False, description="keep NAME.previous while the former value is valid, too"
+    )
     checks: Annotated[list[Check], BeforeValidator(_one_or_more)] = Field(
         default=[], alias="validate", description="what may veto the file before it is published"
     )
@@ -276,21 +288,36 @@ class ExecHook(_Hook):
 
 
 class SignalHook(_Hook):
-    """Send a signal to a process after a generation is published."""
+    """Send a signal to a process after a generation is published. Exactly one names the process."""
 
     signal: Annotated[int, BeforeValidator(_values.signal)] = Field(
         description="name of the signal"
     )
-    pid_file: ConfigPath = Field(
-        description="file that holds the process id", examples=["/run/app.pid"]
+    pid_file: ConfigPath | None = Field(
+        default=None, description="file that holds the process id", examples=["/run/app.pid"]
     )
+    process: Annotated[str, AfterValidator(_values.process)] | None = Field(
+        default=None, description="name of the process, in a shared PID namespace"
+    )
+    user: Principal | None = Field(
+        default=None, description="user that the process runs as, by number or name"
+    )
+
+    @model_validator(mode="after")
+    def _one_process(self) -> SignalHook:
+        if (self.pid_file is None) == (self.process is None):
+            raise ValueError(
+                "a signal to nobody, or to two; write exactly one of pid_file: /run/app.pid and "
+                "process: NAME"
+            )
+        return self
 
 
 class HttpHook(_Hook):
     """POST to a URL after a generation is published."""
 
-    http: Annotated[str, AfterValidator(_values.url)] = Field(
-        description="URL, without credentials"
+    http: Annotated[str, AfterValidator(_values.local_url)] = Field(
+        description="URL on loopback, or unix:/SOCKET:/PATH"
     )
 
 
@@ -315,14 +342,86 @@ Hook = Annotated[
 ]
 
 
+class Consumer(_Model):
+    """A program that says which generation it uses."""
+
+    name: Annotated[str, AfterValidator(_values.consumer)] = Field(
+        description="name by which it acknowledges"
+    )
+    user: Principal | None = Field(
+        default=None, description="user that it runs as, by number or name; others are refused"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, value: object) -> object:
+        return {"name": value} if isinstance(value, str) else value
+
+
+class WaitAckConfig(_Model):
+    """Whose acknowledgement the release of a replaced credential waits for."""
+
+    consumers: list[Consumer] = Field(
+        description="programs that acknowledge, by name", examples=["[web]"]
+    )
+    timeout: Interval = Field(default=60.0, description="wait no longer than this")
+
+    @model_validator(mode="after")
+    def _some_consumers(self) -> WaitAckConfig:
+        names = [consumer.name for consumer in self.consumers]
+        if not names:
+            raise ValueError("nobody to wait for; name a consumer, or leave out wait_ack")
+        if len(set(names)) < len(names):
+            raise ValueError("a consumer is listed twice; leave one out")
+        return self
+
+
 class ListenConfig(_Model):
-    """Where the sidecar answers about itself."""
+    """Where the sidecar answers about itself, and whom."""
 
     socket: ConfigPath | None = Field(
         default=None, description="Unix socket: health, metrics, status"
     )
+    monitors: list[Principal] = Field(
+        default=[],
+        description="users who may ask the socket for health and metrics, by number or name",
+    )
     http: Annotated[tuple[str, int], BeforeValidator(_values.listen_address)] | None = Field(
-        default=None, description="HOST:PORT: health and metrics alone"
+        default=None, description="ADDRESS:PORT: health and metrics alone"
+    )
+    http_network: bool = Field(
+        default=False, description="accept an address of `http` that other machines reach"
+    )
+    http_hosts: list[Annotated[str, AfterValidator(_values.host_name)]] = Field(
+        default=[], description="names by which requests may address `http`"
+    )
+    max_staleness: Seconds | None = Field(
+        default=None, description="not ready when a value has been overdue for longer"
+    )
+
+    @model_validator(mode="after")
+    def _where_it_is_asked(self) -> ListenConfig:
+        if self.monitors and self.socket is None:
+            raise ValueError("monitors without a socket; add socket, or leave them out")
+        if self.http is None:
+            if self.http_network or self.http_hosts:
+                raise ValueError(
+                    "keys of http without it; add http: 127.0.0.1:9100, or leave them out"
+                )
+        elif not self.http_network and not _values.is_loopback(self.http[0]):
+            raise ValueError(
+                "an address that other machines can reach; write 127.0.0.1 or [::1], or allow it with "
+                "http_network: true"
+            )
+        return self
+
+
+class MetricsConfig(_Model):
+    """What the metrics say of secrets."""
+
+    names: bool = Field(default=False, description="names of secrets instead of their ids")
+    key_file: ConfigPath | None = Field(
+        default=None, description="file with the key of the ids, so that they outlive a restart"
     )
 
 
@@ -330,9 +429,68 @@ class AuditConfig(_Model):
     """The audit log: one line per event, never a value."""
 
     path: Annotated[str, BeforeValidator(_audit_path)] = Field(
-        "-", description="file, or - for standard output"
+        "-", description="file, - for standard output, or syslog: for the local syslog"
     )
-    required: bool = Field(default=False, description="do nothing that cannot be logged")
+    required: bool = Field(default=False, description="publish nothing that cannot be logged")
+    key_file: ConfigPath | None = Field(
+        default=None, description="file with the key of the log", examples=["/run/keys/audit.key"]
+    )
+    create_key: bool = Field(default=False, description="make key_file if it is not there")
+    head_file: ConfigPath | None = Field(
+        default=None, description="file that keeps the head of the chain"
+    )
+    checkpoint_events: int = Field(
+        default=1000, ge=1, le=1_000_000, description="a checkpoint after so many events"
+    )
+    checkpoint_interval: Interval = Field(
+        default=300.0, description="a checkpoint after this long, also when nothing happens"
+    )
+
+    @model_validator(mode="after")
+    def _key_is_named(self) -> AuditConfig:
+        if self.create_key and self.key_file is None:
+            raise ValueError("create_key without a key; name the file with key_file")
+        return self
+
+
+class HardeningConfig(_Model):
+    """What the sidecar gives up at its start: all that it does not need. Each key weakens it."""
+
+    dumpable: bool = Field(
+        default=False,
+        description="let processes of the same user trace it and read its memory, and let it dump "
+        "core: for debugging",
+    )
+    no_new_privileges: bool = Field(
+        default=True, description="programs that it runs gain no privileges"
+    )
+    landlock: bool = Field(
+        default=True, description="it reaches only the files and ports that this file names"
+    )
+    seccomp: bool = Field(
+        default=True, description="system calls that no application needs are refused"
+    )
+    lock_memory: bool = Field(
+        default=True, description="its memory is never swapped out, where the limits allow that"
+    )
+    read: list[ConfigPath] = Field(
+        default=[], description="more that may be read and run, by hooks for instance"
+    )
+    write: list[ConfigPath] = Field(
+        default=[], description="more that may be written, by hooks for instance"
+    )
+    connect: list[Annotated[int, Field(ge=1, le=65535)]] = Field(
+        default=[], description="more TCP ports that may be connected to"
+    )
+
+    @model_validator(mode="after")
+    def _can_be_had(self) -> HardeningConfig:
+        if not self.no_new_privileges and (self.landlock or self.seccomp):
+            raise ValueError(
+                "the kernel takes Landlock and a filter only from who gains no privileges; "
+                "write landlock: false and seccomp: false beside no_new_privileges: false"
+            )
+        return self
 
 
 class SidecarConfig(_Model):
@@ -352,12 +510,21 @@ class SidecarConfig(_Model):
         default=[], description="what to do after a generation is published"
     )
     listen: ListenConfig = Field(default=ListenConfig(), description="where to answer about itself")
+    hardening: HardeningConfig = Field(
+        default=HardeningConfig(), description="what the sidecar gives up at its start"
+    )
+    metrics: MetricsConfig = Field(
+        default=MetricsConfig(), description="what the metrics say of secrets"
+    )
     audit: AuditConfig | None = Field(default=None, description="where to write the audit log")
     on_exit: Literal["keep", "wipe"] = Field(
         default="keep", description="what becomes of the files"
     )
     allow_unsafe_target: bool = Field(
         default=False, description="warn of an unsafe target instead of refusing it"
+    )
+    wait_ack: WaitAckConfig | None = Field(
+        default=None, description="who acknowledges before a replaced credential is given back"
     )
     grace: Seconds = Field(
         default=30.0,
@@ -404,7 +571,8 @@ class _FileSource(PydanticBaseSettingsSource):
         data = _without_empty(_source.get().data, ("stores", "secrets", "cache", "sidecar"))
         sidecar = data.get("sidecar")
         if isinstance(sidecar, dict):
-            sidecar = _without_empty(sidecar, ("files", "on_change", "listen"))
+            blocks = ("files", "on_change", "listen", "hardening", "metrics")
+            sidecar = _without_empty(sidecar, blocks)
             if isinstance(files := sidecar.get("files"), dict):
                 sidecar["files"] = {
                     name: {} if entry is None else entry for name, entry in files.items()

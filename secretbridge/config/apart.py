@@ -15,6 +15,7 @@ import os
 import pickle
 import subprocess
 import sys
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -37,9 +38,13 @@ _CODE = (
 
 
 class Reading:
-    """A file that is being read; :meth:`config` waits for the outcome. None means the usual places."""
+    """A file that is being read; :meth:`config` waits for the outcome. None means the usual places.
+
+    ``begun`` is when that began, in seconds since the epoch.
+    """
 
     def __init__(self, path: str | os.PathLike[str] | None) -> None:
+        self.begun = time.time()
         self._path = None if path is None else os.fspath(path)
         self._child: subprocess.Popen[bytes] | None = None
         try:

@@ -178,6 +178,7 @@ class GenerationWriter:
         self._sequence = self.recovered.sequence
         names = found.manifest.names() if found else []
         self._tops = tuple({name.partition("/")[0] for name in names})
+        self._passing: frozenset[int] | None = None
         now = self._clock()
         waiting = sorted(self.recovered.waiting.items(), key=lambda item: -item[1])
         for name, age in waiting:
@@ -238,18 +239,24 @@ class GenerationWriter:
         if plan.is_empty and self._manifest is not None:
             damage = self._damage(self._manifest.generation, plan)
             if not damage:
-                set_passage(self._root, plan.outline.readers)
+                self._let_pass(plan.outline.readers)
                 return self._keep(self._manifest.generation, plan, wrong, repaired)
             plan.rewrite()
             repaired += damage
         if plan.outline.readers:
             require_own_list(self._root)
         name, tampered = self._publish(plan, validate)
-        set_passage(self._root, plan.outline.readers)
+        if plan.outline.readers != self._passing:
+            self._let_pass(plan.outline.readers)
         self._links.mend(wrong)
         self._links.drop_all_but(plan.outline.tops)
         self._seal()
         return Published(name, changed, plan.removed, False, dict.fromkeys(repaired + tampered))
+
+    def _let_pass(self, readers: frozenset[int]) -> None:
+        """Let ``readers`` pass through the target, whoever could before."""
+        set_passage(self._root, readers)
+        self._passing = readers
 
     def _access(self, mode: int, uid: int, gid: int) -> int:
         """Return what the readers of a file need of the directories on the way to it.
@@ -445,7 +452,7 @@ class GenerationWriter:
                     self._retired.add(self._manifest.generation, -inf)
                 self._manifest, self._picture, self._tops = None, Picture(), ()
                 self._retired.remove_all()
-                set_passage(self._root, ())
+                self._let_pass(frozenset())
             except OSError as error:
                 raise explained(error, self.target) from None
 

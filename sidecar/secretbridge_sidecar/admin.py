@@ -1,43 +1,52 @@
-"""The sidecar answers about itself on a Unix socket: ``GET /healthz``, ``/readyz`` and ``/status``.
+"""The sidecar answers about itself, and takes orders, on a Unix socket. What it answers: ``routes``.
 
 HTTP because every tool speaks it; a Unix socket because a TCP port of loopback can be reached by
 every process of the machine, and through a browser or an SSRF from outside. The kernel tells who
-connects: root, our own user, and members of the socket's group may ask.
+connects.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
 import struct
 import threading
 from contextlib import suppress
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPException
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from socketserver import ThreadingMixIn, UnixStreamServer
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from secretbridge.errors import ConfigError
+from secretbridge.generation.grants import ACCESS_LIST, encoded_list
+
+from .routes import Answer, Peer, Question, Standing, respond
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Sequence
+
     from secretbridge.config import ListenConfig
 
-__all__ = ["AdminServer", "ask"]
+    from .routes import Routes
+
+__all__ = ["AdminServer", "ask", "peer_of"]
 
 REQUEST_TIMEOUT = 5.0
 """Seconds that a client has to send its request and take the answer."""
 
+MAX_BODY = 65536
+"""Bytes that a request may bring."""
 
-class Asked(Protocol):
-    """Who knows the answers."""
+_WRITE = 2
+"""The permission that connecting to a socket takes."""
 
-    def health(self) -> dict[str, object]:
-        """Return what is ready and what is wrong."""
-
-    def stores(self) -> list[dict[str, object]]:
-        """Return who each store takes us for."""
+_SO_PEERGROUPS = 59
+"""From asm-generic/socket.h of Linux; the module ``socket`` does not name it."""
+_MOST = 1024
+"""Bytes that Python lets the kernel answer with, which are 256 groups."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -47,36 +56,37 @@ class _Handler(BaseHTTPRequestHandler):
     server: _Server
 
     def do_GET(self) -> None:
-        if not self._is_allowed():
-            self._answer(403, {"error": "this user may not ask"})
+        self._respond()
+
+    def do_POST(self) -> None:
+        self._respond()
+
+    def _respond(self) -> None:
+        peer = peer_of(self.connection, self.server.group, self.server.monitors)
+        body = self._body()
+        if body is None:
+            self._send(Answer.of(413, {"error": f"send up to {MAX_BODY} bytes, and their length"}))
             return
-        health = self.server.asked.health()
-        if self.path == "/status":
-            self._answer(200, {**health, "stores": self.server.asked.stores()})
-        elif self.path == "/healthz":
-            self._answer(200, {"alive": True})
-        elif self.path == "/readyz":
-            summary = {"ready": health["ready"], "problems": health["problems"]}
-            self._answer(200 if health["ready"] else 503, summary)
-        else:
-            self._answer(404, {"error": "ask for /healthz, /readyz or /status"})
+        path = self.path.partition("?")[0]
+        question = Question(self.command, path, peer, body)
+        answer = respond(self.server.routes, question)
+        if self.server.told is not None:
+            self.server.told(question, answer)
+        self._send(answer)
 
-    def _is_allowed(self) -> bool:
-        # SO_PEERCRED (unix(7)): pid, uid and gid of the peer as the kernel saw them at connect.
-        raw = self.connection.getsockopt(
-            socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")
-        )
-        _, uid, gid = struct.unpack("3i", raw)
-        return uid in (0, os.geteuid()) or gid == self.server.group
+    def _body(self) -> bytes | None:
+        length = self.headers.get("Content-Length", "0")
+        if self.headers.get("Transfer-Encoding") or not (length.isascii() and length.isdigit()):
+            return None
+        return self.rfile.read(int(length)) if int(length) <= MAX_BODY else None
 
-    def _answer(self, code: int, body: dict[str, object]) -> None:
-        text = json.dumps(body, default=str).encode() + b"\n"
-        self.send_response(code)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(text)))
+    def _send(self, answer: Answer) -> None:
+        self.send_response(answer.status)
+        self.send_header("Content-Type", answer.kind)
+        self.send_header("Content-Length", str(len(answer.body)))
         self.send_header("Connection", "close")
         self.end_headers()
-        self.wfile.write(text)
+        self.wfile.write(answer.body)
         self.close_connection = True
 
     def log_message(self, *_: object) -> None:
@@ -86,22 +96,60 @@ class _Handler(BaseHTTPRequestHandler):
         return "unix"
 
 
+def peer_of(connection: socket.socket, group: int, monitors: Collection[int] = ()) -> Peer:
+    """Return who is at the other end, as the kernel saw them at connect (unix(7)).
+
+    ``group``: whose members may read. A container gets such a group as a supplementary one.
+    ``monitors``: users who may ask for health and figures.
+    """
+    raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    pid, uid, gid = struct.unpack("3i", raw)
+    standing = Standing.STRANGER
+    if uid in (0, os.geteuid()):
+        standing = Standing.OPERATOR
+    elif group in (gid, *_other_groups(connection)):
+        standing = Standing.READER
+    elif uid in monitors:
+        standing = Standing.MONITOR
+    return Peer(standing, pid or None, uid, gid)  # pid 0: it lives in another PID namespace
+
+
+def _other_groups(connection: socket.socket) -> tuple[int, ...]:
+    try:
+        raw = connection.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, _MOST)
+    except OSError:  # in more groups than that
+        return ()
+    return struct.unpack(f"{len(raw) // 4}I", raw)
+
+
 class _Server(ThreadingMixIn, UnixStreamServer):
     daemon_threads = True
     request_queue_size = 16
-    asked: Asked
+    routes: Routes
+    told: Callable[[Question, Answer], object] | None
     group: int
+    monitors: Collection[int]
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that went away is no event."""
 
 
 class AdminServer:
-    """Serves what ``asked`` knows on the socket of ``listen``, or does nothing if it names none."""
+    """Answers by ``routes`` on the socket of ``listen``, or does nothing if it names none.
 
-    def __init__(self, listen: ListenConfig, asked: Asked) -> None:
+    ``told`` hears of each answer before it is sent.
+    """
+
+    def __init__(
+        self,
+        listen: ListenConfig,
+        routes: Routes,
+        told: Callable[[Question, Answer], object] | None = None,
+    ) -> None:
+        self._told = told
         self.path = str(listen.socket) if listen.socket is not None else None
-        self._asked = asked
+        self._routes = routes
+        self._monitors = sorted({_user_id(each) for each in listen.monitors})
         self._server: _Server | None = None
 
     def __enter__(self) -> Self:
@@ -119,7 +167,11 @@ class AdminServer:
             ) from None
         finally:
             os.umask(mask)
-        server.asked = self._asked
+        if self._monitors:
+            _let_in(self.path, self._monitors)
+        server.routes = self._routes
+        server.told = self._told
+        server.monitors = self._monitors
         server.group = os.stat(self.path).st_gid
         self._server = server
         threading.Thread(
@@ -132,6 +184,32 @@ class AdminServer:
             self._server.server_close()
             with suppress(OSError):
                 os.unlink(self.path)
+
+
+def _user_id(user: int | str) -> int:
+    if isinstance(user, int):
+        return user
+    import pwd
+
+    try:
+        return pwd.getpwnam(user).pw_uid
+    except KeyError:
+        raise ConfigError(
+            f"sidecar.listen.monitors: this system knows no user {user!r}",
+            hint="give the user's number, because names inside containers rarely agree",
+        ) from None
+
+
+def _let_in(path: str, users: Sequence[int]) -> None:
+    """Let ``users`` connect to the socket at ``path``, which its mode lets only its group do."""
+    try:
+        os.setxattr(path, ACCESS_LIST, encoded_list(0o660, users, _WRITE), follow_symlinks=False)
+    except OSError as error:
+        raise ConfigError(
+            f"sidecar.listen.monitors: the socket {path} cannot be opened to them "
+            f"({error.strerror})",
+            hint="put it on a tmpfs, or let them share the group of the socket",
+        ) from None
 
 
 def _remove_stale(path: str) -> None:
@@ -167,12 +245,32 @@ class _UnixConnection(HTTPConnection):
         self.sock.connect(self._path)
 
 
-def ask(path: str, question: str, timeout: float = REQUEST_TIMEOUT) -> tuple[int, dict[str, Any]]:
-    """Return status and body of ``GET question`` from the sidecar at ``path``. Raises OSError."""
-    connection = _UnixConnection(path, timeout)
+def ask(
+    address: str | tuple[str, int],
+    question: str,
+    timeout: float = REQUEST_TIMEOUT,
+    order: dict[str, object] | None = None,
+) -> tuple[int, dict[str, Any]]:
+    """Return status and body of ``GET question`` from the sidecar at ``address``.
+
+    That is the path of its socket, or what it listens on for HTTP. With ``order`` it is a ``POST`` of
+    that. Raises OSError.
+    """
+    connection: HTTPConnection
+    if isinstance(address, str):
+        connection = _UnixConnection(address, timeout)
+    else:
+        # Who listens everywhere listens on loopback too.
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address[0], address[0])  # noqa: S104
+        connection = HTTPConnection(host, address[1], timeout=timeout)
     try:
-        connection.request("GET", question)
+        if order is None:
+            connection.request("GET", question)
+        else:
+            connection.request("POST", question, json.dumps(order).encode())
         response = connection.getresponse()
-        return response.status, json.loads(response.read(1 << 20))
+        return response.status, json.loads(response.read(1 << 24))
+    except HTTPException:
+        raise OSError(errno.EPROTO, "what answers there is no sidecar") from None
     finally:
         connection.close()

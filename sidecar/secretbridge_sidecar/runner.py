@@ -12,35 +12,36 @@ import threading
 import time
 from functools import partial
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from secretbridge.broker import Broker
 from secretbridge.config import load_config
 from secretbridge.config.apart import Reading
-from secretbridge.errors import ConfigError, SecretBridgeError, SecretMissing
-from secretbridge.generation.faults import TargetMoved
+from secretbridge.errors import ConfigError, SecretBridgeError
 from secretbridge.generation.preflight import check_target
-from secretbridge.generation.writer import GenerationWriter
-from secretbridge.reference import Reference
-from secretbridge.secret import Secret
 
 from .admin import AdminServer
 from .asking import Asking
+from .config_watch import ConfigWatch
+from .configuration import Reloads, watched
+from .identifiers import Identifiers
+from .listener import HttpListener
 from .log import Log
-from .render import Renderer, sidecar_of
+from .render import sidecar_of
+from .routes import for_monitors, routes
+from .setup import Setup
+from .state import state_of
+from .target import Target, tell
+from .trail import Trail, look_at
 from .wake import Wake
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from secretbridge.config import Config, SidecarConfig
     from secretbridge.generation.layout import FileSpec
     from secretbridge.generation.writer import Published
 
-    from .contents import Contents
-    from .validate import Validator
+    from .hardening import Hardening
 
-__all__ = ["Sidecar", "summary"]
+__all__ = ["Sidecar"]
 
 LOOK = 10.0
 """Seconds after which the target is looked at although nothing has changed: somebody else may have
@@ -51,89 +52,39 @@ RETRY_CAP = 30.0
 """Seconds between attempts to publish what the target did not take (no space, for instance)."""
 
 
-class _Setup:
-    """One configuration at work: its broker and its renderer."""
-
-    def __init__(
-        self, config: Config, wake: Callable[[], object], contents: Contents | None = None
-    ) -> None:
-        self.config = config
-        self.sidecar = sidecar_of(config)
-        self.renderer = Renderer(config, contents=contents)
-        self.names = self.renderer.names()
-        self.validator = _validator(self.sidecar)
-        self.broker = Broker.from_config(config)
-        try:
-            self.broker.watch(self.names, wake)
-        except BaseException:
-            self.broker.close()
-            raise
-
-    def collect(self) -> tuple[dict[str, Secret], dict[str, SecretBridgeError]]:
-        """Return what is there, and for each name that is not there the reason."""
-        secrets: dict[str, Secret] = {}
-        problems: dict[str, SecretBridgeError] = {}
-        for name, outcome in self.broker.resolve(self.names).items():
-            if isinstance(outcome, Secret):
-                secrets[name] = outcome
-            elif not _is_allowed_to_miss(outcome):
-                problems[name] = outcome
-        return secrets, problems
-
-    def prepare(
-        self, unwanted: threading.Event | None = None
-    ) -> tuple[list[FileSpec], dict[str, SecretBridgeError]]:
-        """Return the files of a generation, fetched, rendered and validated, or what is missing.
-
-        Raises :class:`~secretbridge.errors.IntegrityError` for what cannot be rendered, or is vetoed.
-        """
-        secrets, problems = self.collect()
-        if problems:
-            return [], problems
-        files = self.renderer.render(secrets)
-        if self.validator is not None:
-            self.validator.check(files, unwanted)
-        return files, {}
-
-
-def _validator(sidecar: SidecarConfig) -> Validator | None:
-    if not any(file.checks for file in sidecar.files.values()):
-        return None
-    from .validate import Validator  # a megabyte that most have no use for
-
-    return Validator(sidecar.files)
-
-
-def _is_allowed_to_miss(outcome: SecretBridgeError) -> bool:
-    reference = outcome.reference
-    return (
-        isinstance(outcome, SecretMissing)
-        and isinstance(reference, Reference)
-        and reference.optional
-    )
+_FIXED = ("target", "listen", "audit", "hardening")
+"""Keys of the configuration that are read at the start alone."""
 
 
 class Sidecar:
     """One sidecar on one target. ``config_path`` None means the usual places."""
 
-    def __init__(self, config_path: str | None, log: Log | None = None) -> None:
+    def __init__(
+        self,
+        config_path: str | None,
+        log: Log | None = None,
+        hardening: Hardening | None = None,
+    ) -> None:
         self._path = config_path
+        self._hardening = hardening
         self._log = log or Log()
+        self.trail = Trail(None, self._log)
+        """Its audit log."""
         self._wake = Wake()
         self._stop = False
-        self._reload = False
-        self._config_problem: str | None = None
-        self._write_problem: str | None = None
+        self._reloads = Reloads(config_path, self._wake.poke)
         self._problems: dict[str, str] = {}
-        self._published_at: float | None = None
-        self._generation: str | None = None
-        self._is_ready = False
-        self._setup: _Setup | None = None
-        self._target: GenerationWriter | None = None
-        self._former: dict[_Setup, float | None] = {}
+        self._config: Config | None = None
+        """A configuration that was read while something else was being waited for."""
+        self._setup: Setup | None = None
+        self._target: Target | None = None
+        self._former: dict[Setup, float | None] = {}
         """Former configurations, whose leases are in the files that are published, and when they end."""
         self._closing: list[Asking[None]] = []
         """Brokers that are being closed: each may wait for its stores, and we wait for signals."""
+        self._identifiers: Identifiers | None = None
+        self._look_at = 0.0
+        self._retry = RETRY
 
     # Commands ------------------------------------------------------------------------------------
 
@@ -144,11 +95,12 @@ class Sidecar:
         :class:`~secretbridge.errors.UnsafeTarget` for what concerns all of them.
         """
         config = load_config(self._path)
-        setup = _Setup(config, self._wake.set)
+        setup = Setup(config, self._wake.set)
         try:
             sidecar = setup.sidecar
             found = check_target(sidecar.target, allow_unsafe=sidecar.allow_unsafe_target)
-            self._tell(config, [str(finding) for finding in found.findings])
+            findings = [*map(str, found.findings), *look_at(sidecar.audit)]
+            tell(self._log, [*config.warnings, *findings])
             _, problems = setup.prepare()
             return {name: problems.get(name) for name in setup.names}
         finally:
@@ -157,41 +109,72 @@ class Sidecar:
     def once(self) -> Published:
         """Publish one generation and return. Raises the first error; then nothing is changed."""
         config = load_config(self._path)
-        sidecar = sidecar_of(config)
-        with self._writer(config) as writer:
-            setup = _Setup(config, self._wake.set)
+        self._confine(config)
+        self.trail = Trail(sidecar_of(config).audit, self._log)
+        self.trail.record("startup", reason_code="once")
+        try:
+            return self._once(config)
+        finally:
+            self.trail.record("shutdown")
+            self.trail.close()
+
+    def _once(self, config: Config) -> Published:
+        target = Target(config, self._log, self.trail)
+        try:
+            setup = Setup(config, self._wake.set, witness=self.trail.witness)
             try:
                 files, problems = setup.prepare()
                 for error in problems.values():
                     raise error
-                published = writer.publish(files)
-                self._collect(writer)  # what a former call has replaced
+                published = target.publish_or_raise(files)
+                target.collect()  # what a former call has replaced
             finally:
                 setup.broker.close(keep_leases=True)
-            self._log.info("published", target=str(sidecar.target), **summary(published))
             return published
+        finally:
+            target.close()
 
     def run(self, reading: Reading | None = None) -> None:
         """Keep the target fresh until SIGTERM or SIGINT. Raises what makes starting impossible.
 
         ``reading`` is of the same file, begun while this module was loaded.
         """
-        config = (reading or Reading(self._path)).config()
+        reading = reading or Reading(self._path)
+        config = reading.config()
         sidecar = sidecar_of(config)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_stop)
         signal.signal(signal.SIGHUP, self._on_reload)
         self._wake.by_signals()
-        self._target = self._writer(config)
+        self._confine(config)
+        self.trail = Trail(sidecar.audit, self._log)
+        tell(self._log, look_at(sidecar.audit))
+        self.trail.record("startup", reason_code="run")
         try:
-            with AdminServer(sidecar.listen, self) as admin:
-                self._setup = _Setup(config, self._wake.set)
-                self._config_problem = "; ".join(config.warnings) or None
-                self._take_over(self._target)
+            self._run(config, sidecar, reading)
+        finally:
+            self.trail.record("shutdown")
+            self.trail.close()
+
+    def _run(self, config: Config, sidecar: SidecarConfig, reading: Reading) -> None:
+        self._identifiers = Identifiers(sidecar.metrics)
+        self._target = Target(config, self._log, self.trail)
+        offered = routes(self)
+        try:
+            with (
+                AdminServer(sidecar.listen, offered, self.trail.answered) as admin,
+                HttpListener(sidecar.listen, for_monitors(offered)),
+            ):
+                self._setup = Setup(config, self._wake.set, witness=self.trail.witness)
+                self._reloads.begin_with(config)
+                self._target.take_over(self._setup.renderer.files())
                 self._log.info("started", target=str(sidecar.target), socket=admin.path)
+                watch = ConfigWatch(watched(config), self._reloads.ask, since=reading.begun)
                 try:
-                    self._loop()
+                    watch.start()
+                    self._loop(watch)
                 finally:
+                    watch.close()
                     self._end()
         finally:
             self._target.close()
@@ -219,33 +202,29 @@ class Sidecar:
         for each in self._closing:
             each.answer()
 
-    def health(self) -> dict[str, object]:
+    def health(self) -> dict[str, Any]:
         """Return what the admin socket tells: no values, and of secrets the names only."""
         setup = self._setup
-        if setup is None:
+        if setup is None or self._identifiers is None:
             return {"ready": False, "problems": {"sidecar": "starting"}}
         problems = dict(self._problems)
-        rows = {str(row["name"]): row for row in setup.broker.status()}
-        for name in setup.names:
-            if rows[name]["state"] == "stale":
-                problems.setdefault(
-                    name, f"the last good value stays in use: {rows[name]['error']}"
-                )
-            if rows[name]["state"] == "empty" and rows[name]["error"] is None:
-                problems.setdefault(name, "its store has not answered yet")
-            if rows[name]["state"] == "expired":
-                problems.setdefault(name, "the value is too old to be relied on")
-        if self._config_problem is not None:
-            problems["configuration"] = self._config_problem
-        if self._write_problem is not None:
-            problems["target"] = self._write_problem
-        is_expired = any(rows[name]["state"] == "expired" for name in setup.names)
+        if self._reloads.problem is not None:
+            problems["configuration"] = self._reloads.problem
+        if self.trail.problem is not None:
+            problems["audit"] = f"the audit log cannot be written: {self.trail.problem}"
+        rows = {row["name"]: row for row in setup.broker.status()}
         return {
-            "ready": self._is_ready and not is_expired,
-            "generation": self._generation,
-            "published": self._published_at,
-            "problems": problems,
-            "secrets": [rows[name] for name in setup.names],
+            **state_of(
+                [rows[name] for name in setup.names],
+                self._target,
+                problems,
+                max_staleness=setup.sidecar.listen.max_staleness,
+                identifiers=self._identifiers,
+            ),
+            "configuration": self._reloads.taken,
+            "configuration_is_current": self._reloads.is_current,
+            "configuration_readings": self._reloads.readings,
+            "audit": self.trail.status(),
         }
 
     def stores(self) -> list[dict[str, object]]:
@@ -253,85 +232,66 @@ class Sidecar:
         setup = self._setup
         return [] if setup is None else setup.broker.stores()
 
+    def hardening(self) -> dict[str, object]:
+        """Return what the kernel enforces on this process, and what it does not."""
+        return {} if self._hardening is None else self._hardening.report()
+
     # The loop ------------------------------------------------------------------------------------
 
-    def _loop(self) -> None:
-        retry = RETRY
+    def _loop(self, watch: ConfigWatch) -> None:
+        assert self._target is not None
         while not self._stop:
-            self._wake.clear()
-            if self._reload:
-                self._reload = False
-                self._read_again()
-            wait = self._publish()
-            if wait:
-                retry, wait = min(retry * 2, RETRY_CAP), retry
-            else:
-                retry = RETRY
-            assert self._target is not None
-            times = (LOOK, wait, self._collect(self._target), self._part())
-            if not (self._stop or self._reload):
+            if self._read_again():
+                assert self._setup is not None
+                watch.look_at(watched(self._setup.config))
+                self._look_at = 0.0
+            if self._wake.clear() or time.monotonic() >= self._look_at:
+                self._look_at = time.monotonic() + self._look()
+            self.trail.tick()
+            times = (self._look_at - time.monotonic(), self._target.collect(), self._part())
+            if not (self._stop or self._reloads.is_waiting):
                 self._wake.wait(max(0.01, min(time for time in times if time is not None)))
 
-    def _publish(self) -> float | None:
-        """Publish what is there if it is complete. Returns 1 when it should be tried again, or None."""
+    def _look(self) -> float:
+        """Publish what is there if it is complete. Returns the seconds until the next look."""
         setup = self._setup
         assert setup is not None
         assert self._target is not None
+        try:
+            files = self._prepare(setup)
+        except SecretBridgeError as error:
+            self._note({})
+            self._target.refuse(error)
+        else:
+            if files is None:
+                return LOOK  # the broker wakes us when what is missing gets its value
+            if self._target.publish(files, setup.config) is not None:
+                self._published()
+                return LOOK
+        self._retry, wait = min(self._retry * 2, RETRY_CAP), self._retry
+        return wait
+
+    def _prepare(self, setup: Setup) -> list[FileSpec] | None:
+        """Return the files of a generation; None while one is missing, or something else is urgent."""
         unwanted = threading.Event()
         asking = Asking(partial(setup.prepare, unwanted), self._wake.poke)
-        while not (asking.is_over or self._stop or self._reload):
+        while not (asking.is_over or self._stop or self._config is not None):
             self._wake.pause()
+            self._config = self._config or self._heard()
         if self._stop or not asking.is_over:
             unwanted.set()
             if setup.validator is not None:
                 setup.validator.idle.wait(1.0)
             return None
-        try:
-            files, problems = asking.answer()
-        except SecretBridgeError as error:
-            self._note({})
-            return self._refused(error)
+        files, problems = asking.answer()
         self._note(problems)
-        if problems:
-            return None  # the broker wakes us when one of them gets its value
-        try:
-            published = self._target.publish(files)
-        except TargetMoved:
-            return self._start_over(setup)
-        except SecretBridgeError as error:
-            return self._refused(error)
-        self._write_problem = None
-        if not published.unchanged:
-            self._published_at = time.time()
-            self._log.info("published", **summary(published))
-        if published.repaired:
-            self._log.warning("repaired what somebody else changed", files=published.repaired)
-        self._generation = published.generation
-        self._is_ready = True
+        return None if problems else files
+
+    def _published(self) -> None:
+        self._retry = RETRY
         for former, ends in self._former.items():
             if ends is None:
                 self._former[former] = time.monotonic() + former.sidecar.grace
-        return None
-
-    def _refused(self, error: SecretBridgeError) -> float:
-        if self._write_problem != str(error):
-            self._log.error("not published", reason=str(error))
-        self._write_problem = str(error)
-        return RETRY
-
-    def _start_over(self, setup: _Setup) -> float:
-        """Go on with what stands in the place of the target now, if that is a safe one."""
-        self._is_ready = False
-        try:
-            fresh = self._writer(setup.config)
-        except SecretBridgeError as error:
-            return self._refused(error)
-        assert self._target is not None
-        self._target.close()
-        self._target = fresh
-        self._log.warning("target replaced by somebody else", target=fresh.target)
-        self._wake.set()
-        return RETRY
 
     def _part(self) -> float | None:
         """Give back what former configurations leased, once nobody reads it in a file any more.
@@ -345,15 +305,6 @@ class Sidecar:
         self._closing = [each for each in self._closing if not each.is_over]
         return min((ends - now for ends in self._former.values() if ends is not None), default=None)
 
-    def _collect(self, writer: GenerationWriter) -> float | None:
-        """Remove old generations. Returns the seconds until there is more to do, or None."""
-        collected = writer.collect()
-        if collected.forced:
-            self._log.warning("removed while somebody reads it", generations=collected.forced)
-        if collected.failed:
-            self._log.error("not removed", generations=collected.failed)
-        return None if collected.due is None else max(0.0, collected.due - time.monotonic())
-
     def _note(self, problems: dict[str, SecretBridgeError]) -> None:
         shown = {name: str(error) for name, error in problems.items()}
         for name, text in shown.items():
@@ -363,70 +314,63 @@ class Sidecar:
             self._log.info("secret available again", name=name)
         self._problems = shown
 
-    def _take_over(self, writer: GenerationWriter) -> None:
-        """A generation that survived a restart serves until the stores have answered."""
-        assert self._setup is not None
-        current = writer.current()
-        if current is None:
-            return
-        if set(current.names()) == set(self._setup.renderer.files()):
-            self._is_ready = True
-            self._generation = current.generation
-            self._log.info("took over", generation=current.generation)
+    def _heard(self) -> Config | None:
+        """Return another configuration if one was read. Never waits."""
+        before = self._reloads.problem
+        config = self._reloads.take()
+        after = self._reloads.problem
+        if config is None and after is not None and after != before:
+            self._log.error("configuration not taken", reason=after)
+        return config
 
-    def _read_again(self) -> None:
-        """Take the configuration as it is now; a broken one changes nothing."""
+    def _read_again(self) -> bool:
+        """Take the configuration as it is now, if that is another one; a broken one changes nothing."""
+        config, self._config = self._config or self._heard(), None
+        if config is None:
+            return False
         old = self._setup
         assert old is not None
+        assert self._target is not None
         try:
-            config = Reading(self._path).config()
-            self._tell(config, [])
-            new = _Setup(config, self._wake.set, old.renderer.contents)
-            if new.sidecar.target != old.sidecar.target or new.sidecar.listen != old.sidecar.listen:
-                new.broker.close()
+            sidecar = sidecar_of(config)
+            identifiers = Identifiers(sidecar.metrics, self._identifiers)
+            if any(getattr(sidecar, key) != getattr(old.sidecar, key) for key in _FIXED):
                 raise ConfigError(
-                    "sidecar.target and sidecar.listen cannot change while the sidecar runs",
+                    f"{', '.join(f'sidecar.{key}' for key in _FIXED)} cannot change while the "
+                    "sidecar runs",
                     hint="restart the sidecar",
                 )
+            if self._hardening is not None:
+                self._hardening.require(config)
+            self._target.reconfigure(old.config, config)
+            try:
+                new = Setup(config, self._wake.set, old, self.trail.witness)
+            except BaseException:
+                self._target.reconfigure(config, old.config)
+                raise
         except SecretBridgeError as error:
-            self._config_problem = str(error)
-            self._log.error("configuration not taken", reason=str(error))
-            return
-        self._config_problem = "; ".join(config.warnings) or None
+            reason = self._reloads.refuse(error)
+            if reason is not None:
+                self._log.error("configuration not taken", reason=reason)
+                self.trail.record("config_change", "failure", reason_code="refused")
+            return False
+        self._identifiers = identifiers
+        tell(self._log, config.warnings)
         self._setup = new
         self._problems = {}
         self._former[old] = None
-        self._log.info("configuration taken", secrets=len(new.names))
+        self._log.info("configuration taken", **self._reloads.accept(config))
+        self.trail.record("config_change", reason_code="taken")
+        return True
 
-    # Small things --------------------------------------------------------------------------------
-
-    def _writer(self, config: Config) -> GenerationWriter:
-        sidecar = sidecar_of(config)
-        renderer = Renderer(config)
-        writer = GenerationWriter(
-            sidecar.target,
-            grace=sidecar.grace,
-            group=renderer.group,
-            allow_unsafe=sidecar.allow_unsafe_target,
-        )
-        self._tell(config, [str(finding) for finding in writer.preflight.findings])
-        return writer
-
-    def _tell(self, config: Config, findings: list[str]) -> None:
-        for text in (*config.warnings, *findings):
-            self._log.warning("worth changing", what=text)
+    def _confine(self, config: Config) -> None:
+        if self._hardening is not None:
+            self._hardening.confine(config)
+            for text in self._hardening.problems:
+                self._log.warning("not enforced", what=text)
 
     def _on_stop(self, number: int, frame: FrameType | None) -> None:
         self._stop = True
 
     def _on_reload(self, number: int, frame: FrameType | None) -> None:
-        self._reload = True
-
-
-def summary(published: Published) -> dict[str, object]:
-    """Return what a publication did, by names alone."""
-    return {
-        "generation": published.generation,
-        "changed": list(published.changed),
-        "removed": list(published.removed),
-    }
+        self._reloads.ask()

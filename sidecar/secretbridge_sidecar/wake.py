@@ -41,10 +41,14 @@ class Wake:
         with suppress(OSError):  # full: it is poked; closed: nobody waits any more
             os.write(self._write, b"\0")
 
-    def clear(self) -> None:
-        """Forget what was set until now."""
-        self._is_set = False  # first: what is set from here on shall not be forgotten
+    def clear(self) -> bool:
+        """Forget what was set until now, and say whether it was."""
+        was_set, self._is_set = (
+            self._is_set,
+            False,
+        )  # first: what is set from here on is not forgotten
         self._drain()
+        return was_set
 
     def wait(self, seconds: float | None = None) -> None:
         """Return when it is set, at the latest after ``seconds``; it stays set until cleared."""

@@ -45,6 +45,7 @@ class Here:
 
     def __init__(self, path: str) -> None:
         self._path = path
+        self.begun = time.time()
 
     def config(self) -> Config:
         return load_config(self._path)

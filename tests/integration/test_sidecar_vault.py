@@ -23,13 +23,14 @@ def server():
         yield server
 
 
-def configure(place, server, secrets, rules, address=None, **sidecar):
+def configure(place, server, secrets, rules, address=None, options=None, **sidecar):
     """Let ``place`` read ``secrets`` by AppRole, with a role that has ``rules``."""
     server.policy("app", rules)
     role_id = write_private(place.root / "role", server.approle("app", ["app"]))
     secret_id = write_private(place.root / "secret", server.secret_id("app"))
     auth = {"method": "approle", "role_id_file": str(role_id), "secret_id_file": str(secret_id)}
-    stores = {"vault": {"backend": "vault", "address": address or server.address, "auth": auth}}
+    store = {"backend": "vault", "address": address or server.address, "auth": auth}
+    stores = {"vault": {**store, **(options or {})}}
     place.configure(secrets=secrets, stores=stores, refresh="1h", **sidecar)
 
 
@@ -99,6 +100,7 @@ def test_it_wipes_at_once_and_ends_within_two_seconds_though_its_leases_cannot_b
     """Twice the time was taken when the configuration had been read again shortly before."""
     locator = server.dynamic_role(ttl=600, max_ttl=6000)
     user = {"user": f"vault:{locator}#username"}
+    options = iter(({}, {"timeout": 5}))
     with Gate(server.address) as gate:
         for secrets in (user, {**user, "same": f"vault:{locator}#username"}):
             configure(
@@ -107,6 +109,7 @@ def test_it_wipes_at_once_and_ends_within_two_seconds_though_its_leases_cannot_b
                 secrets,
                 {"database/creds/*": ["read"], **REVOKING},
                 address=gate.address,
+                options=next(options),
                 on_exit="wipe",
             )
             if not place.running:
@@ -148,7 +151,7 @@ def test_user_and_password_in_two_files_are_of_one_lease(place, server):
     assert len(alive(server)) == 1
 
 
-def test_a_reloaded_configuration_ends_no_credential_that_is_still_in_a_file(place, server):
+def test_a_store_that_is_changed_ends_no_credential_that_is_still_in_a_file(place, server):
     locator = server.dynamic_role(ttl=600, max_ttl=6000)
     rules = {"database/creds/*": ["read"], "kv/data/app": ["read"], **REVOKING}
     server.put("kv/app", {"password": "x"})
@@ -167,7 +170,8 @@ def test_a_reloaded_configuration_ends_no_credential_that_is_still_in_a_file(pla
         return answered
 
     server.core.answer = answer
-    configure(place, server, {**user, "other": "vault:kv/app#password"}, rules, grace="1s")
+    others = {**user, "other": "vault:kv/app#password"}
+    configure(place, server, others, rules, grace="1s", options={"timeout": 5})
     os.kill(process.pid, signal.SIGHUP)
     place.wait(lambda: "other" in os.listdir(place.target))
     assert place.read("user") != first

@@ -1,0 +1,91 @@
+"""One configuration at work: its brokers, its renderer and its checks."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from secretbridge.errors import SecretBridgeError, SecretMissing
+from secretbridge.reference import Reference
+from secretbridge.secret import Secret
+
+from .brokers import Brokers
+from .render import Renderer, sidecar_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from secretbridge.audit import LogWitness
+    from secretbridge.config import Config, SidecarConfig
+    from secretbridge.generation.layout import FileSpec
+
+    from .validate import Validator
+
+__all__ = ["Setup"]
+
+
+class Setup:
+    """One configuration at work.
+
+    ``former`` is the one before, whose brokers of unchanged stores go over to this one; what else it
+    has is closed with its own :attr:`broker`. Raises :class:`ConfigError`; then it is as it was.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        wake: Callable[[], object],
+        former: Setup | None = None,
+        witness: LogWitness | None = None,
+    ) -> None:
+        self.config = config
+        self.sidecar = sidecar_of(config)
+        contents = None if former is None else former.renderer.contents
+        self.renderer: Renderer = Renderer(config, contents=contents)
+        self.names = self.renderer.names()
+        self.validator = _validator(self.sidecar)
+        brokers = None if former is None else former.broker
+        self.broker: Brokers = Brokers(config, self.names, wake, brokers, witness)
+
+    def collect(self) -> tuple[dict[str, Secret], dict[str, SecretBridgeError]]:
+        """Return what is there, and for each name that is not there the reason."""
+        secrets: dict[str, Secret] = {}
+        problems: dict[str, SecretBridgeError] = {}
+        for name, outcome in self.broker.resolve(self.names).items():
+            if isinstance(outcome, Secret):
+                secrets[name] = outcome
+            elif not _is_allowed_to_miss(outcome):
+                problems[name] = outcome
+        return secrets, problems
+
+    def prepare(
+        self, unwanted: threading.Event | None = None
+    ) -> tuple[list[FileSpec], dict[str, SecretBridgeError]]:
+        """Return the files of a generation, fetched, rendered and validated, or what is missing.
+
+        Raises :class:`~secretbridge.errors.IntegrityError` for what cannot be rendered, or is vetoed.
+        """
+        secrets, problems = self.collect()
+        if problems:
+            return [], problems
+        files = self.renderer.render(secrets)
+        if self.validator is not None:
+            self.validator.check(files, unwanted)
+        return files, {}
+
+
+def _validator(sidecar: SidecarConfig) -> Validator | None:
+    if not any(file.checks for file in sidecar.files.values()):
+        return None
+    from .validate import Validator  # a megabyte that most have no use for
+
+    return Validator(sidecar.files)
+
+
+def _is_allowed_to_miss(outcome: SecretBridgeError) -> bool:
+    reference = outcome.reference
+    return (
+        isinstance(outcome, SecretMissing)
+        and isinstance(reference, Reference)
+        and reference.optional
+    )
