@@ -7,7 +7,9 @@ configuration; 3 missing or denied; 4 a store, or the sidecar, is unavailable; 5
 from __future__ import annotations
 
 import json
+import os
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from secretbridge.cli import Parser, guard
@@ -20,20 +22,28 @@ __all__ = ["main"]
 
 
 def _run(parsed: Namespace) -> int:
+    from .hardening import Hardening
+
+    hardening = Hardening()
+    hardening.begin()
     from secretbridge.config.apart import Reading
 
     reading = Reading(parsed.config)  # which takes as long as loading the rest
     from .runner import Sidecar
 
-    Sidecar(parsed.config).run(reading)
+    Sidecar(parsed.config, hardening=hardening).run(reading)
     return 0
 
 
 def _once(parsed: Namespace) -> int:
+    from .hardening import Hardening
+
+    hardening = Hardening()
+    hardening.begin()
     from .runner import Sidecar
     from .target import summary
 
-    published = Sidecar(parsed.config).once()
+    published = Sidecar(parsed.config, hardening=hardening).once()
     if parsed.json:
         print(json.dumps(summary(published)))
     return 0
@@ -103,6 +113,19 @@ _COMMANDS: dict[str, tuple[Callable[[Namespace], int], str]] = {
 }
 
 
+def _restart() -> None:
+    """Begin anew with an allocator that wipes what is freed, unless the environment names one.
+
+    Somebody who sets ``PYTHONMALLOC`` has decided about that, and it shows in the status.
+    """
+    if "PYTHONMALLOC" in os.environ:
+        return
+    from secretbridge.harden import wipe_on_free
+
+    with suppress(OSError):  # then the status says that nothing is wiped
+        wipe_on_free()
+
+
 def _parser() -> Parser:
     parser = Parser(
         prog="secretbridge-sidecar",
@@ -141,8 +164,10 @@ def _act(arguments: Sequence[str]) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code."""
+    """Run the command and return its exit code. Without ``argv`` this is the program itself."""
     arguments = sys.argv[1:] if argv is None else list(argv)
+    if argv is None and not {"run", "once"}.isdisjoint(arguments):
+        _restart()
     return guard(lambda: _act(arguments), "--json" in arguments)
 
 

@@ -14,7 +14,6 @@ from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from secretbridge._tally import process
 from secretbridge.config import load_config
 from secretbridge.config.apart import Reading
 from secretbridge.errors import ConfigError, SecretBridgeError
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
     from secretbridge.config import Config, SidecarConfig
     from secretbridge.generation.writer import Published
 
+    from .hardening import Hardening
     from .setup import Prepared
 
 __all__ = ["Sidecar"]
@@ -53,15 +53,21 @@ RETRY_CAP = 30.0
 """Seconds between attempts to publish what the target did not take (no space, for instance)."""
 
 
-_FIXED = ("target", "listen", "audit")
+_FIXED = ("target", "listen", "audit", "hardening")
 """Keys of the configuration that are read at the start alone."""
 
 
 class Sidecar:
     """One sidecar on one target. ``config_path`` None means the usual places."""
 
-    def __init__(self, config_path: str | None, log: Log | None = None) -> None:
+    def __init__(
+        self,
+        config_path: str | None,
+        log: Log | None = None,
+        hardening: Hardening | None = None,
+    ) -> None:
         self._path = config_path
+        self._hardening = hardening
         self._log = log or Log()
         self.trail = Trail(None, self._log)
         """Its audit log."""
@@ -101,6 +107,7 @@ class Sidecar:
     def once(self) -> Published:
         """Publish one generation and return. Raises the first error; then nothing is changed."""
         config = load_config(self._path)
+        self._confine(config)
         self.trail = Trail(sidecar_of(config).audit, self._log)
         self.trail.record("startup", reason_code="once")
         try:
@@ -137,6 +144,7 @@ class Sidecar:
             signal.signal(number, self._on_stop)
         signal.signal(signal.SIGHUP, self._on_reload)
         self._wake.by_signals()
+        self._confine(config)
         self.trail = Trail(sidecar.audit, self._log)
         tell(self._log, look_at(sidecar.audit))
         self.trail.record("startup", reason_code="run")
@@ -208,6 +216,7 @@ class Sidecar:
             ),
             **rotation.health(),
             "configuration": self._reloads.taken,
+            "configuration_is_current": self._reloads.is_current,
             "configuration_readings": self._reloads.readings,
             "audit": self.trail.status(),
         }
@@ -216,6 +225,10 @@ class Sidecar:
         """Return who each store takes us for. May log in; shows no credential."""
         setup = self._setup
         return [] if setup is None else setup.broker.stores()
+
+    def hardening(self) -> dict[str, object]:
+        """Return what the kernel enforces on this process, and what it does not."""
+        return {} if self._hardening is None else self._hardening.report()
 
     # The loop ------------------------------------------------------------------------------------
 
@@ -319,6 +332,8 @@ class Sidecar:
                     "sidecar runs",
                     hint="restart the sidecar",
                 )
+            if self._hardening is not None:
+                self._hardening.require(config)
             self._target.reconfigure(old.config, config)
             try:
                 new = Setup(config, self._wake.set, old, self.trail.witness)
@@ -328,11 +343,9 @@ class Sidecar:
         except SecretBridgeError as error:
             reason = self._reloads.refuse(error)
             if reason is not None:
-                process.add("config_reloads", "refused")
                 self._log.error("configuration not taken", reason=reason)
                 self.trail.record("config_change", "failure", reason_code="refused")
             return False
-        process.add("config_reloads", "taken")
         self._identifiers = identifiers
         tell(self._log, config.warnings)
         self._setup = new
@@ -341,6 +354,12 @@ class Sidecar:
         self._log.info("configuration taken", **self._reloads.accept(config))
         self.trail.record("config_change", reason_code="taken")
         return True
+
+    def _confine(self, config: Config) -> None:
+        if self._hardening is not None:
+            self._hardening.confine(config)
+            for text in self._hardening.problems:
+                self._log.warning("not enforced", what=text)
 
     def _on_stop(self, number: int, frame: FrameType | None) -> None:
         self._stop = True
