@@ -275,11 +275,11 @@ class Sidecar:
             if prepared is None:
                 # The broker wakes us when what is missing gets its value.
                 return 0.0 if self._rotation.orders.are_there() else LOOK
-            files = prepared.files
-            published = self._target.publish(self._rotation.beside(files), setup.config)
+            files = self._rotation.beside(prepared.files)
+            published = self._target.publish(files, setup.config)
             if published is not None:
                 self._retry = RETRY
-                self._rotation.published(files, published, prepared.replaced)
+                self._rotation.published(prepared, published)
                 return LOOK
             if self._hardening is not None:
                 self._hardening.require_target()

@@ -14,7 +14,7 @@ from .brokers import Brokers
 from .render import Renderer, sidecar_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from secretbridge.audit import LogWitness
     from secretbridge.config import Config, SidecarConfig
@@ -30,12 +30,13 @@ class Prepared(NamedTuple):
     """The files of a generation, or by name what is missing for one.
 
     ``replaced`` are the leases that were replaced before anything was read, so none of these files
-    has anything of them.
+    has anything of them. ``secrets`` are what the files are made of.
     """
 
     files: list[FileSpec]
     problems: dict[str, SecretBridgeError]
     replaced: frozenset[ReplacedLease]
+    secrets: Mapping[str, Secret]
 
 
 class Setup:
@@ -81,11 +82,11 @@ class Setup:
         replaced = self.broker.replaced()  # first, or one could be in what is collected
         secrets, problems = self.collect()
         if problems:
-            return Prepared([], problems, replaced)
+            return Prepared([], problems, replaced, {})
         files = self.renderer.render(secrets)
         if self.validator is not None:
             self.validator.check(files, unwanted)
-        return Prepared(files, {}, replaced)
+        return Prepared(files, {}, replaced, secrets)
 
 
 def _refuse_untrusted_programs(config: Config, sidecar: SidecarConfig) -> None:
