@@ -128,8 +128,8 @@ def test_every_example_works(place: Path) -> None:
     (place / "secrets" / "api_key").write_text("key of an interface")
     begin = time.monotonic()
     for page, command in EXAMPLES:
-        if command == "secretbridge demo":
-            continue  # its own tests run it
+        if command == "secretbridge demo" or "migrate apply" in command:
+            continue  # their own tests run them
         status, output = run(command, place)
         # These look for what is wrong: 1 says that there is something.
         well = (0, 1) if {"doctor", "migrate"} & set(command.split()) else (0,)
