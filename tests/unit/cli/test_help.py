@@ -131,7 +131,9 @@ def test_every_example_works(place: Path) -> None:
         if command == "secretbridge demo":
             continue  # its own tests run it
         status, output = run(command, place)
-        assert status == 0, f"{page}: {command}\n{output}"
+        # These look for what is wrong: 1 says that there is something.
+        well = (0, 1) if {"doctor", "migrate"} & set(command.split()) else (0,)
+        assert status in well, f"{page}: {command}\n{output}"
         assert "Traceback" not in output
     assert time.monotonic() - begin < 100
 
