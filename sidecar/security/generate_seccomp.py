@@ -1,12 +1,13 @@
 """Makes ``seccomp.json``, the profile for containers of the sidecar, from what its tests make it do.
 
     python sidecar/security/generate_seccomp.py            trace the tests, and write both files
-    python sidecar/security/generate_seccomp.py --again    write the profile from the traces that are there
+    python sidecar/security/generate_seccomp.py --again    write the profile from those traces again
 
 Every sidecar of the integration tests runs under ``strace``: all formats, file, embedded, Vault and AWS
 stores, TLS, reloading, hooks and checks, signals, being killed. ``traced.json`` says how often each
 system call was made, and by which tests; it is the origin of the list. What the list has beside that
-stands below, each group with its reason.
+stands below, each group with its reason. What the sidecar has refused to itself is not on it, though
+tests try that too.
 
 The profile has the form that Docker, Podman and containerd take (the OCI runtime specification names
 the same actions). Whatever is not on the list fails with EPERM.
@@ -23,6 +24,8 @@ import sys
 import tempfile
 from collections import Counter
 from pathlib import Path
+
+from secretbridge._seccomp import REFUSED
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -90,6 +93,7 @@ def _counted(text: str) -> Counter[str]:
 
 def profile(traced: set[str]) -> dict[str, object]:
     """Return the profile that allows ``traced`` and what stands beside it."""
+    traced = traced - set(REFUSED)  # a test's intruder made them, in vain
     groups = [("made by the sidecar in its own tests", sorted(traced))]
     seen = set(traced)
     for reason, text in BESIDE.items():
