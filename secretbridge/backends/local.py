@@ -142,6 +142,16 @@ class LocalBackend(PushesChanges):
             for found in self._find(requests, deadline)
         ]
 
+    def put_new(self, locator: str, value: bytes, deadline: Deadline) -> str:
+        """Store a secret where there is none and return its version. Raises :class:`Occupied`."""
+        deadline.remaining()
+        return str(self._file.add(locator, value))
+
+    def withdraw(self, locator: str, version: str, deadline: Deadline) -> bool:
+        """Remove a secret whose latest version is ``version``; return whether it was."""
+        deadline.remaining()
+        return self._file.withdraw(locator, int(version))
+
     def renew(self, lease: Lease, deadline: Deadline) -> Lease:
         """The embedded store gives no leases."""
         raise SecretExpired(

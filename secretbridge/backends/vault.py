@@ -32,7 +32,7 @@ from ._vault_leases import Leases
 from ._vault_login import DEFAULT_TOKEN_FILE, Login, file_option
 from ._vault_methods import SERVICE_ACCOUNT, login
 from ._vault_read import Reader
-from ._vault_write import VersionChanged, write
+from ._vault_write import VersionChanged, put_new, withdraw, write
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -235,6 +235,19 @@ class VaultBackend:
         """
         return self._own_errors(
             lambda call: write(locator, fields, cas, call, self._reader), deadline
+        )
+
+    def put_new(self, locator: str, value: bytes, deadline: Deadline) -> str:
+        """Store a secret with the one field ``value`` where there is none; return its version.
+
+        Raises :class:`Occupied` where there is one.
+        """
+        return self._own_errors(lambda call: put_new(locator, value, call, self._reader), deadline)
+
+    def withdraw(self, locator: str, version: str, deadline: Deadline) -> bool:
+        """Remove a secret whose current version is ``version``; return whether it was."""
+        return self._own_errors(
+            lambda call: withdraw(locator, version, call, self._reader), deadline
         )
 
     def identity(self, deadline: Deadline) -> Identity:

@@ -60,7 +60,11 @@ EDGES = 3
 LIBRARIES: dict[str, tuple[str, ...]] = {
     # A library's types end at the module that imports it, so that it can be replaced there alone.
     "hvac": ("secretbridge.backends._vault_hvac",),
-    "requests": ("secretbridge.backends._vault_hvac", "secretbridge.adapters._requests"),
+    "requests": (
+        "secretbridge.backends._vault_hvac",
+        "secretbridge.adapters._requests",
+        "secretbridge_sidecar.otlp",
+    ),
     "botocore": (
         "secretbridge.backends._aws_botocore",
         "secretbridge.backends._aws_prepared",
@@ -71,16 +75,21 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
         "secretbridge.backends.local",
         "secretbridge.backends._local",
         "secretbridge.backends._vault_certificate",
+        "secretbridge.migrate.journal",
         "secretbridge_sidecar.formats.pkcs12",
         "secretbridge_sidecar.validate",
     ),
     "yaml": (
         "secretbridge.config._yaml_source",
+        "secretbridge.migrate.yaml_tree",
+        "secretbridge.migrate.scan.yaml_nodes",
         "secretbridge_sidecar.formats.yaml_mapping",
     ),
+    "libcst": ("secretbridge.migrate.rewrite._python_sites",),
     "tomli_w": ("secretbridge_sidecar.formats.toml_table",),
     "jinja2": ("secretbridge_sidecar.templates",),
     "prometheus_client": ("secretbridge_sidecar.metrics",),
+    "opentelemetry": ("secretbridge_sidecar.otlp",),
     "javaproperties": ("secretbridge_sidecar.formats.properties",),
     # The configuration, and the model that each backend has of its own keys.
     "pydantic": (
