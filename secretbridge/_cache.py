@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     Outcome = Secret | SecretBridgeError
     Target = tuple[Reference, DocumentId]
 
-__all__ = ["Cache"]
+__all__ = ["Cache", "values"]
 
 _MAX_KNOWN = 100_000
 """Known documents at most: what an application builds at run time must not grow without end."""
@@ -311,11 +311,8 @@ def _closed() -> ConfigError:
     return ConfigError("this broker is closed", hint="keep it open as long as it is used")
 
 
-def values_of(outcomes: Mapping[str, Secret | SecretBridgeError]) -> dict[str, Secret]:
-    """Return the secrets of ``outcomes`` without the optional ones that are missing.
-
-    Raises the first other error.
-    """
+def values(outcomes: Mapping[str, Secret | SecretBridgeError]) -> dict[str, Secret]:
+    """Return the secrets; leave out what may be missing. Raises the first other error."""
     found: dict[str, Secret] = {}
     for key, outcome in outcomes.items():
         if isinstance(outcome, Secret):

@@ -32,6 +32,7 @@ from .routes import for_monitors, routes
 from .setup import Setup
 from .state import state_of
 from .target import Target, tell
+from .telemetry import telemetry
 from .trail import Trail, look_at
 from .wake import Wake
 
@@ -53,7 +54,7 @@ RETRY_CAP = 30.0
 """Seconds between attempts to publish what the target did not take (no space, for instance)."""
 
 
-_FIXED = ("target", "listen", "audit", "hardening")
+_FIXED = ("target", "listen", "audit", "hardening", "telemetry")
 """Keys of the configuration that are read at the start alone."""
 
 
@@ -162,6 +163,7 @@ class Sidecar:
             with (
                 AdminServer(sidecar.listen, offered, self.trail.answered) as admin,
                 HttpListener(sidecar.listen, for_monitors(offered)),
+                telemetry(sidecar.telemetry, self._log, self._identify),
             ):
                 self._setup = Setup(config, self._wake.set, witness=self.trail.witness)
                 self._rotation = Rotation(self._setup, self._target, self._log, self._wake)
@@ -194,6 +196,10 @@ class Sidecar:
             self._rotation.close(keep_leases=keeps)
             self._wake.close()
             self._log.info("stopped", on_exit=self._setup.sidecar.on_exit)
+
+    def _identify(self, name: str) -> str:
+        assert self._identifiers is not None
+        return self._identifiers.of(name)
 
     def health(self) -> dict[str, Any]:
         """Return what the admin socket tells: no values, and of secrets the names only."""
@@ -275,6 +281,8 @@ class Sidecar:
                 self._retry = RETRY
                 self._rotation.published(prepared, published)
                 return LOOK
+            if self._hardening is not None:
+                self._hardening.require_target()
         self._retry, wait = min(self._retry * 2, RETRY_CAP), self._retry
         return wait
 
@@ -312,6 +320,7 @@ class Sidecar:
         after = self._reloads.problem
         if config is None and after is not None and after != before:
             self._log.error("configuration not taken", reason=after)
+            self.trail.record("config_change", "failure", reason_code="refused")
         return config
 
     def _read_again(self) -> bool:

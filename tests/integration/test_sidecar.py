@@ -474,10 +474,3 @@ def test_wrong_usage_is_exit_2_and_repeats_nothing_that_may_be_a_secret(place, a
     )
     assert result.returncode == 2
     assert CANARY not in result.stderr
-
-
-def test_what_this_version_cannot_do_is_refused_and_not_left_out(place):
-    place.configure(audit={"path": "-"})
-    result = place.call("once")
-    assert result.returncode == 2
-    assert "sidecar.audit" in result.stderr

@@ -15,9 +15,20 @@ from ..edits import Edit
 from ..finding import READER, Finding
 from ..images import Image, lookup
 from ..moves import Delivery, Moves
-from ..yaml_tree import MappingNode, NotEditable, ScalarNode, SequenceNode, YamlFile, scalar
-from ._compose_model import ComposeModel, Entry, Service, entry_at, own_child
+from ..yaml_tree import (
+    Entry,
+    MappingNode,
+    NotEditable,
+    ScalarNode,
+    SequenceNode,
+    YamlFile,
+    deepest_first,
+    scalar,
+    text_of,
+)
+from ._compose_model import ComposeModel, Service, own_child
 from ._compose_parts import ServiceParts
+from ._removals import Removals
 
 __all__ = ["rewrite"]
 
@@ -47,13 +58,13 @@ class _Rewriter:
         self.model = model
         self.moves = moves
         self.parts = ServiceParts(path, file, model, moves)
-        self._removed: dict[int, list[Entry]] = {}
+        self.removals = Removals(file)
         self._edits: list[Edit] = []
 
     def edits(self, findings: list[Finding]) -> list[Edit]:
         done: set[tuple[int, str]] = set()
         for finding in sorted(findings, key=lambda each: each.start):
-            entry = entry_at(self.file, finding.start)
+            entry = self.file.entry_at(finding.start)
             delivery = self.moves.of(finding) or self.moves.of_variable(self.path, finding.name)
             if entry is None or delivery is None:
                 continue
@@ -62,9 +73,10 @@ class _Rewriter:
             except NotEditable as error:
                 self.moves.block(finding, delivery, str(error), "edit this entry by hand")
         self._from_env_files()
-        self._edits += self._removals()
+        self._from_images()
+        self._edits += self.removals.edits()
         self._edits += self.parts.edits()
-        return self._edits
+        return deepest_first(self._edits)
 
     def _rewrite(
         self, finding: Finding, entry: Entry, delivery: Delivery, done: set[tuple[int, str]]
@@ -107,7 +119,7 @@ class _Rewriter:
             if image is not None and image.way == "shim":
                 self._shim(finding, service, image, lines)
         if lines is None:
-            self._removed.setdefault(id(entry.container), []).append(entry)
+            self.removals.add(entry)
         else:
             self._replace(entry, lines)
 
@@ -251,61 +263,6 @@ class _Rewriter:
             else scalar(value)
         )
 
-    def _removals(self) -> list[Edit]:
-        made = []
-        for gone in self._removed.values():
-            container = gone[0].container
-            if len({id(entry.value) for entry in gone}) >= len(container.value):
-                made += self._emptied(container, gone)
-                continue
-            for entry in gone:
-                if entry.key is not None:
-                    assert isinstance(container, MappingNode)
-                    made.append(self.file.remove_pair(container, entry.key))
-                else:
-                    assert isinstance(container, SequenceNode)
-                    made.append(self.file.remove_item(container, entry.value))
-        return made
-
-    def _emptied(self, container: MappingNode | SequenceNode, gone: list[Entry]) -> list[Edit]:
-        """Remove a container of which nothing is left, with its key: nothing is no mapping."""
-        parent = self._parent(container)
-        empty = "{}" if isinstance(container, MappingNode) else "[]"
-        if parent is None or container.flow_style or self._is_shared(container):
-            start, end = self.file.span(container)
-            return [Edit(start, end, empty.encode())]
-        key = parent.key
-        assert key is not None
-        edits = []
-        for entry in gone:
-            if entry.key is not None:
-                assert isinstance(container, MappingNode)
-                edits.append(self.file.remove_pair(container, entry.key))
-            else:
-                assert isinstance(container, SequenceNode)
-                edits.append(self.file.remove_item(container, entry.value))
-        colon = self.file.text.index(":", self.file.end(key)) + 1
-        edits.append(self.file.remove(key.start_mark.index, colon))
-        return edits
-
-    def _parent(self, container: MappingNode | SequenceNode) -> Entry | None:
-        from ._compose_model import entries
-
-        for entry in entries(self.model.root):
-            if (
-                entry.value is container
-                and entry.key is not None
-                and not self.file.is_alias(entry.key, container)
-            ):
-                return entry
-        return None
-
-    def _is_shared(self, container: MappingNode | SequenceNode) -> bool:
-        parent = self._parent(container)
-        if parent is None or parent.key is None:
-            return True
-        return "&" in self.file.text[self.file.end(parent.key) : container.start_mark.index]
-
     # Build arguments ----------------------------------------------------------------------------
 
     def _build_argument(
@@ -317,7 +274,7 @@ class _Rewriter:
             if not isinstance(build, MappingNode):
                 raise NotEditable("the build has no mapping of its own")
             self.parts.build_secret(service, build, finding.name, delivery)
-        self._removed.setdefault(id(entry.container), []).append(entry)
+        self.removals.add(entry)
 
     # Commands and health checks -----------------------------------------------------------------
 
@@ -412,7 +369,7 @@ class _Rewriter:
                 )
             else:
                 return False
-            self._edits.append(self.file.remove_item(container, items[at + 1]))
+            self._edits.append(self.file.remove_entry(Entry(container, None, items[at + 1], ())))
         for service in users:
             self.parts.serve(service, conf, lookup(service.image)[0], library=False)
         return True
@@ -420,6 +377,25 @@ class _Rewriter:
     def _conf(self, name: str, delivery: Delivery) -> Delivery:
         text = f"requirepass {{{{ {delivery.secrets[0]}|json }}}}\n"
         return Delivery(name, delivery.secrets, text)
+
+    # Variables of images that are built here ----------------------------------------------------
+
+    def _from_images(self) -> None:
+        """Give services the files whose variables their own image had in ENV."""
+        folder = posixpath.dirname(self.path)
+        for service in self.model.services.values():
+            build = own_child(service.node, "build")
+            if build is None:
+                continue
+            context = text_of(build) or text_of(own_child(build, "context")) or "."
+            name = text_of(own_child(build, "dockerfile")) or "Dockerfile"
+            path = posixpath.normpath(posixpath.join(folder, context, name))
+            for finding in self.moves.findings:
+                if finding.path != path or finding.context.get("instruction") != "ENV":
+                    continue
+                delivery = self.moves.of(finding)
+                if delivery is not None:
+                    self.parts.serve(service, delivery, None, library=True)
 
     # Variables of env_file ----------------------------------------------------------------------
 

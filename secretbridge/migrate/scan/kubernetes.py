@@ -191,9 +191,11 @@ def variable(form: str, item: Mapping) -> Slot | None:
         if not kind and isinstance(source, Mapping):
             return None  # fieldRef and resourceFieldRef hold no secret
         slot = Slot(form, name.value, item.start, item.end, ENVIRONMENT, kind=CARRIER)
+        for key, node in item.pairs:
+            if key.value == "valueFrom":
+                slot.start, slot.end = key.start, node.end
         inner = reference.get(kind) if kind else None
         if isinstance(inner, Mapping):
-            slot.start, slot.end = inner.start, inner.end
             slot.context = {
                 "source": kind,
                 "object_name": inner.text("name"),

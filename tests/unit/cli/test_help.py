@@ -131,7 +131,9 @@ def test_every_example_works(place: Path) -> None:
         if command == "secretbridge demo":
             continue  # its own tests run it
         status, output = run(command, place)
-        assert status == 0, f"{page}: {command}\n{output}"
+        # What a doctor finds depends on the machine.
+        well = (0, 1) if " doctor" in command else (0,)
+        assert status in well, f"{page}: {command}\n{output}"
         assert "Traceback" not in output
     assert time.monotonic() - begin < 100
 
