@@ -63,7 +63,6 @@ def place() -> Iterator[Path]:
         (path / "secrets" / "db").write_text("correct horse")
         (path / "secretbridge.yaml").write_text(
             "stores:\n  file: {roots: [secrets]}\nsecrets:\n  db_password: file:db\n"
-            "sidecar: {target: files, audit: {path: audit.log}}\n"
         )
         with open_log(str(path / "audit.log")) as log:
             log.record("startup", outcome="success")
