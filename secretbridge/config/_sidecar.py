@@ -19,12 +19,14 @@ __all__ = [
     "ExecCheck",
     "ExecHook",
     "FileConfig",
+    "HardeningConfig",
     "HttpHook",
     "ListenConfig",
     "MetricsConfig",
     "PairCheck",
     "SidecarConfig",
     "SignalHook",
+    "TelemetryConfig",
     "WaitAckConfig",
     "taken",
 ]
@@ -177,6 +179,39 @@ class MetricsConfig(_Block):
     key_file: Path | None
 
 
+class TelemetryConfig(_Block):
+    """A collector of OpenTelemetry that gets spans and log records."""
+
+    __slots__ = ("endpoint", "service_name")
+
+    endpoint: str
+    service_name: str
+
+
+class HardeningConfig(_Block):
+    """What the sidecar gives up at its start, and what it keeps besides what it needs anyway."""
+
+    __slots__ = (
+        "connect",
+        "dumpable",
+        "landlock",
+        "lock_memory",
+        "no_new_privileges",
+        "read",
+        "seccomp",
+        "write",
+    )
+
+    dumpable: bool
+    no_new_privileges: bool
+    landlock: bool
+    seccomp: bool
+    lock_memory: bool
+    read: Sequence[Path]
+    write: Sequence[Path]
+    connect: Sequence[int]
+
+
 class AuditConfig(_Block):
     """The audit log: one line per event, never a value. ``checkpoint_interval`` in seconds."""
 
@@ -208,12 +243,14 @@ class SidecarConfig(_Block):
         "files",
         "grace",
         "group",
+        "hardening",
         "listen",
         "metrics",
         "mode",
         "on_change",
         "on_exit",
         "target",
+        "telemetry",
         "wait_ack",
     )
 
@@ -223,7 +260,9 @@ class SidecarConfig(_Block):
     files: Mapping[str, FileConfig]
     on_change: Sequence[ExecHook | SignalHook | HttpHook]
     listen: ListenConfig
+    hardening: HardeningConfig
     metrics: MetricsConfig
+    telemetry: TelemetryConfig | None
     audit: AuditConfig | None
     on_exit: Literal["keep", "wipe"]
     allow_unsafe_target: bool
@@ -239,12 +278,14 @@ _KINDS: dict[str, type[_Block]] = {
         ExecCheck,
         ExecHook,
         FileConfig,
+        HardeningConfig,
         HttpHook,
         ListenConfig,
         MetricsConfig,
         PairCheck,
         SidecarConfig,
         SignalHook,
+        TelemetryConfig,
         WaitAckConfig,
     )
 }

@@ -17,6 +17,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from secretbridge_sidecar.admin import ask
+from tests.servers.collector import OtlpCollector, attributes
 from tests.servers.gate import Gate
 from tests.servers.vault import VaultServer
 
@@ -164,31 +165,60 @@ def test_a_monitor_may_ask_the_socket_for_figures_and_for_nothing_else(place):
     place.root.chmod(0o711)
     place.configure(listen={"socket": str(place.socket), "monitors": [12345]})
     place.start()
-    asking = (
-        "import json, socket, sys\n"
-        "for path in ('/healthz', '/readyz', '/metrics', '/status'):\n"
-        "    with socket.socket(socket.AF_UNIX) as s:\n"
-        "        s.settimeout(20)\n"
-        f"        s.connect({str(place.socket)!r})\n"
-        "        s.sendall(b'GET %s HTTP/1.0\\r\\n\\r\\n' % path.encode())\n"
-        "        print(s.recv(65536).split(b' ')[1].decode())\n"
-    )
 
     def asked_by(user):
-        return subprocess.run(
-            ["/usr/bin/env", "python3", "-c", asking],
-            user=user,
-            group=user,
-            extra_groups=[],
-            cwd="/",
-            env={"PATH": "/usr/bin:/bin"},
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=False,
-        )
+        read, write = os.pipe()
+        child = os.fork()
+        if child == 0:
+            try:
+                os.setgroups([])
+                os.setresgid(user, user, user)
+                os.setresuid(user, user, user)
+                for path in ("/healthz", "/readyz", "/metrics", "/status"):
+                    status, _ = told(place.socket, path)
+                    os.write(write, f"{status} ".encode())
+            finally:
+                os._exit(0)
+        os.close(write)
+        with os.fdopen(read) as pipe:
+            answers = pipe.read().split()
+        os.waitpid(child, 0)
+        return answers
 
-    assert asked_by(12345).stdout.split() == ["200", "200", "200", "403"]
-    stranger = asked_by(12346)
-    assert stranger.returncode != 0
-    assert "PermissionError" in stranger.stderr
+    assert asked_by(12345) == ["200", "200", "200", "403"]
+    assert asked_by(12346) == ["PermissionError"] * 4
+
+
+def told(path, question):
+    """Return the status of HTTP and the text of the answer, or the name of the error."""
+    try:
+        with socket.socket(socket.AF_UNIX) as asking:
+            asking.settimeout(20)
+            asking.connect(str(path))
+            asking.sendall(f"GET {question} HTTP/1.0\r\n\r\n".encode())
+            answer = asking.recv(65536).decode()
+    except OSError as error:
+        return type(error).__name__, ""
+    return answer.split(" ")[1], answer
+
+
+def test_a_collector_gets_what_a_rotation_did_and_no_name(place):
+    with OtlpCollector() as collector:
+        place.configure(telemetry={"endpoint": collector.address})
+        process = place.start()
+        place.put("db_password", f"{CANARY}-2")
+        place.wait(lambda: place.read("db_password") == f"{CANARY}-2")
+        names = {row["id"] for row in place.status()["secrets"]}
+        (place.source / "api.json").unlink()
+        place.wait(lambda: "api_token" in place.problems())
+        process.terminate()
+        assert process.wait(20) == 0
+        place.wait(lambda: {s.name for s in collector.spans()} >= {"secretbridge.publish"})
+    publications = [s for s in collector.spans() if s.name == "secretbridge.publish"]
+    assert [attributes(s.attributes)["secretbridge.changed"] for s in publications] == [2, 1]
+    assert {s.status.code for s in collector.spans() if s.name == "secretbridge.refresh"} == {0, 2}
+    told = {r.body.string_value: attributes(r.attributes) for r in collector.records()}
+    assert told["published"]["secretbridge.changed.count"] == 1
+    assert told["secret not available"]["secretbridge.secret"] in names
+    words = (CANARY, "db_password", "api_token", "file:", str(place.root))
+    assert not [w for w in words for _, body in collector.got if w.encode() in body]

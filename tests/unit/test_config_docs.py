@@ -46,7 +46,9 @@ def is_model(annotation: Any) -> bool:
         ("`sidecar.on_change`", [_models.ExecHook, _models.SignalHook, _models.HttpHook]),
         ("`sidecar.wait_ack`", [_models.WaitAckConfig]),
         ("`sidecar.listen`", [_models.ListenConfig]),
+        ("`sidecar.hardening`", [_models.HardeningConfig]),
         ("`sidecar.metrics`", [_models.MetricsConfig]),
+        ("`sidecar.telemetry`", [_models.TelemetryConfig]),
         ("`sidecar.audit`", [_models.AuditConfig]),
     ],
 )
