@@ -21,6 +21,7 @@ from .moves import Delivery, Moves, interpolated, variables_in
 from .naming import best, secret_name, unique
 from .ours import is_ours
 from .plan import Decisions, Open, Origin, Plan, PlannedFile, PlannedSecret, Question, Settings
+from .readers import python_readers
 from .rewrite import compose, config, dockerfile, dotenv, kubernetes, python
 from .yaml_tree import NotEditable
 
@@ -91,6 +92,7 @@ class _Builder:
         self._group()
         self._name()
         self._deliver()
+        self._find_readers()
         left: frozenset[str] = frozenset(
             group.name for key, group in self.groups.items() if not self._moves(key, group)
         )
@@ -398,6 +400,16 @@ class _Builder:
         if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
             text = text[1:-1]
         return text
+
+    def _find_readers(self) -> None:
+        """Look for code that reads what the scan could not know to be a secret."""
+        read = {f.name for f in self.findings if f.form in ("python", "settings")}
+        names = {variable for _, variable in self.by_variable} - read
+        if not names:
+            return
+        for finding, content in python_readers(self.tree.root, names):
+            self.findings.append(finding)
+            self.contents[finding.path] = content
 
     # Files --------------------------------------------------------------------------------------
 

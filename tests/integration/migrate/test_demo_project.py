@@ -178,7 +178,7 @@ def test_verify_sees_a_server_that_exports_what_it_reads_from_a_file(stage: Stag
     compose = stage.project / "docker-compose.yml"
     place = stage.target / "postgres_password"
     # The convention of the image by itself, without the way around it.
-    text = re.sub(r"POSTGRES_INITDB_ARGS: .*\n", "", compose.read_text())
+    text = re.sub(r" *POSTGRES_INITDB_ARGS: .*\n", "", compose.read_text())
     compose.write_text(
         text.replace("POSTGRES_PASSWORD_FILE: /etc/hostname", f"POSTGRES_PASSWORD_FILE: {place}")
     )
