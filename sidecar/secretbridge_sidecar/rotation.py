@@ -120,10 +120,12 @@ class Rotation:
 
     def step(self) -> float | None:
         """Do what is due. Returns the seconds until there is more to do, or None."""
-        for handover in self._handovers.finished():
-            self._release(handover)
+        times = [self._notifier.run_due()]
+        if self.frozen is None:  # else somebody may want to go back to what would be released
+            for handover in self._handovers.finished():
+                self._release(handover)
+            times.append(self._handovers.next_time())
         self._closing = [each for each in self._closing if not each.is_over]
-        times = (self._handovers.next_time(), self._notifier.run_due())
         return min((seconds for seconds in times if seconds is not None), default=None)
 
     def _release(self, handover: Handover) -> None:

@@ -26,7 +26,8 @@ from .configuration import Reloads, watched
 from .identifiers import Identifiers
 from .listener import HttpListener
 from .log import Log
-from .render import sidecar_of
+from .place import make_target
+from .render import Renderer, sidecar_of
 from .rotation import Rotation
 from .routes import for_monitors, routes
 from .setup import Setup
@@ -118,6 +119,7 @@ class Sidecar:
             self.trail.close()
 
     def _once(self, config: Config) -> Published:
+        make_target(sidecar_of(config).target, Renderer(config).group)
         target = Target(config, self._log, self.trail)
         try:
             setup = Setup(config, self._wake.set, witness=self.trail.witness)
@@ -145,6 +147,7 @@ class Sidecar:
             signal.signal(number, self._on_stop)
         signal.signal(signal.SIGHUP, self._on_reload)
         self._wake.by_signals()
+        make_target(sidecar.target, Renderer(config).group)  # while its parent may be written to
         self._confine(config)
         self.trail = Trail(sidecar.audit, self._log)
         tell(self._log, look_at(sidecar.audit))

@@ -183,8 +183,9 @@ def looking_often(place, monkeypatch):
     usual = place.command
 
     def command(*arguments):
-        python, _, _, *rest = usual(*arguments)
-        return [python, "-c", LOOKING_OFTEN, *rest]
+        parts = usual(*arguments)
+        module = parts.index("-m")
+        return [*parts[:module], "-c", LOOKING_OFTEN, *parts[module + 2 :]]
 
     monkeypatch.setattr(place, "command", command)
     return place

@@ -90,7 +90,8 @@ _KEY_OTHER = among(
 )
 
 _CLEARS = among(
-    "field fields input selector element regexp css xpath file files filename path paths dir "
+    "chars characters charset alphabet field fields input selector element regexp css xpath "
+    "file files filename path paths dir "
     "directory folder location name names user users "
     "username email mail id ids arn alias url uri urls uris host hosts hostname port ports "
     "address addr endpoint endpoints issuer audience aud iss scheme type types kind version "

@@ -10,7 +10,7 @@ becomes of a hook, what was published stays.
 
 from __future__ import annotations
 
-import random
+import os
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -71,6 +71,11 @@ def title(hook: Hook) -> str:
     return f"http {hook.http.partition('?')[0]}"
 
 
+def _random() -> float:
+    # The module `random` takes half a megabyte.
+    return int.from_bytes(os.urandom(7), "big") / (1 << 56)
+
+
 class _Line:
     """One hook, and the news that wait for it."""
 
@@ -105,7 +110,7 @@ class Notifier:
         *,
         deliver: Deliver = deliver,
         clock: Callable[[], float] = time.monotonic,
-        random: Callable[[], float] = random.random,
+        random: Callable[[], float] = _random,
     ) -> None:
         self._lock = threading.Lock()
         self._lines = [_Line(hook) for hook in hooks]
