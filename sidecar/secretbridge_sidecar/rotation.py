@@ -251,7 +251,11 @@ class Rotation:
 
         ``keep_leases``: what is published is used on, so what it holds has to stay valid.
         """
-        brokers = {setup.broker: False for setup in self._handovers.interrupt()}
+        brokers = {
+            setup.broker: keep_leases and self._handovers.is_waited_for(handover)
+            for handover in self._handovers.going_on()
+            for setup in handover.unwanted.setups
+        }
         brokers |= {setup.broker: keep_leases for setup in (*self._former, self._setup)}
         end = time.monotonic() + _LAST
         # All at once, because each may wait for its stores as long as there is time at all.

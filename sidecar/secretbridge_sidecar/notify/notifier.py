@@ -55,7 +55,7 @@ def deliver(hook: Hook, news: News, unwanted: threading.Event) -> str:
         return ""
     from .http_hook import post
 
-    post(hook, news)
+    post(hook, news, unwanted)
     return ""
 
 
