@@ -41,10 +41,13 @@ __all__ = [
     "ExecHook",
     "FileConfig",
     "HttpHook",
+    "KmsKey",
+    "LastKnownGoodConfig",
     "ListenConfig",
     "PairCheck",
     "SidecarConfig",
     "SignalHook",
+    "StateConfig",
 ]
 
 _source: ContextVar[Source] = ContextVar("_source")
@@ -335,6 +338,47 @@ class AuditConfig(_Model):
     required: bool = Field(default=False, description="do nothing that cannot be logged")
 
 
+class StateConfig(_Model):
+    """What a restart takes over beside the generation that is on the target."""
+
+    take_over: bool = Field(default=True, description="go on with the leases of the sidecar before")
+    keep_login: bool = Field(
+        default=False, description="keep its logins too, on which its leases hang"
+    )
+
+
+class KmsKey(_Model):
+    """A key of AWS KMS that encrypts the key of a file."""
+
+    key_id: str = Field(min_length=1, description="id, ARN or alias/NAME of the key")
+    region: str | None = Field(default=None, description="its region")
+    endpoint_url: Annotated[str, AfterValidator(_values.url)] | None = Field(
+        default=None, description="where KMS is, other than at the region's own address"
+    )
+
+
+class LastKnownGoodConfig(_Model):
+    """What was last good, sealed on a disk, for a start at which the stores cannot be reached."""
+
+    path: ConfigPath = Field(description="the sealed file; its directory must exist")
+    key_file: ConfigPath | None = Field(default=None, description="file with the key, 32 bytes")
+    credential: str | None = Field(
+        default=None, min_length=1, description="credential of systemd with the key"
+    )
+    kms: KmsKey | None = Field(default=None, description="key of AWS KMS that protects the key")
+
+    @model_validator(mode="after")
+    def _one_key(self) -> LastKnownGoodConfig:
+        given = [key for key in ("key_file", "credential", "kms") if getattr(self, key) is not None]
+        if len(given) != 1:
+            raise ValueError(
+                "not one key; write exactly one of the keys key_file, credential and kms"
+            )
+        if self.credential is not None and "/" in self.credential:
+            raise ValueError("no name of a credential; write its name, as in LoadCredential=NAME")
+        return self
+
+
 class SidecarConfig(_Model):
     """What the sidecar materializes, and whom it tells."""
 
@@ -353,6 +397,12 @@ class SidecarConfig(_Model):
     )
     listen: ListenConfig = Field(default=ListenConfig(), description="where to answer about itself")
     audit: AuditConfig | None = Field(default=None, description="where to write the audit log")
+    state: StateConfig = Field(
+        default=StateConfig(), description="what a restart takes over beside the files"
+    )
+    last_known_good: LastKnownGoodConfig | None = Field(
+        default=None, description="where to keep what was last good, sealed, off by default"
+    )
     on_exit: Literal["keep", "wipe"] = Field(
         default="keep", description="what becomes of the files"
     )
@@ -404,7 +454,7 @@ class _FileSource(PydanticBaseSettingsSource):
         data = _without_empty(_source.get().data, ("stores", "secrets", "cache", "sidecar"))
         sidecar = data.get("sidecar")
         if isinstance(sidecar, dict):
-            sidecar = _without_empty(sidecar, ("files", "on_change", "listen"))
+            sidecar = _without_empty(sidecar, ("files", "on_change", "listen", "state"))
             if isinstance(files := sidecar.get("files"), dict):
                 sidecar["files"] = {
                     name: {} if entry is None else entry for name, entry in files.items()

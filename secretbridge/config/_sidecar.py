@@ -19,10 +19,13 @@ __all__ = [
     "ExecHook",
     "FileConfig",
     "HttpHook",
+    "KmsKey",
+    "LastKnownGoodConfig",
     "ListenConfig",
     "PairCheck",
     "SidecarConfig",
     "SignalHook",
+    "StateConfig",
     "taken",
 ]
 
@@ -141,6 +144,36 @@ class AuditConfig(_Block):
     required: bool
 
 
+class StateConfig(_Block):
+    """What a restart takes over beside the generation: leases, and the logins that they hang on."""
+
+    __slots__ = ("keep_login", "take_over")
+
+    take_over: bool
+    keep_login: bool
+
+
+class KmsKey(_Block):
+    """A key of AWS KMS."""
+
+    __slots__ = ("endpoint_url", "key_id", "region")
+
+    key_id: str
+    region: str | None
+    endpoint_url: str | None
+
+
+class LastKnownGoodConfig(_Block):
+    """Where to keep what was last good, sealed. One of the last three is set."""
+
+    __slots__ = ("credential", "key_file", "kms", "path")
+
+    path: Path
+    key_file: Path | None
+    credential: str | None
+    kms: KmsKey | None
+
+
 class SidecarConfig(_Block):
     """What the sidecar materializes, and whom it tells. ``grace`` in seconds."""
 
@@ -150,10 +183,12 @@ class SidecarConfig(_Block):
         "files",
         "grace",
         "group",
+        "last_known_good",
         "listen",
         "mode",
         "on_change",
         "on_exit",
+        "state",
         "target",
     )
 
@@ -164,6 +199,8 @@ class SidecarConfig(_Block):
     on_change: Sequence[ExecHook | SignalHook | HttpHook]
     listen: ListenConfig
     audit: AuditConfig | None
+    state: StateConfig
+    last_known_good: LastKnownGoodConfig | None
     on_exit: Literal["keep", "wipe"]
     allow_unsafe_target: bool
     grace: float
@@ -177,10 +214,13 @@ _KINDS: dict[str, type[_Block]] = {
         ExecHook,
         FileConfig,
         HttpHook,
+        KmsKey,
+        LastKnownGoodConfig,
         ListenConfig,
         PairCheck,
         SidecarConfig,
         SignalHook,
+        StateConfig,
     )
 }
 

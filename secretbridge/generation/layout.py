@@ -6,6 +6,7 @@
     TARGET/..gen-5f1c0a.../app.ini, tls/key     its files
     TARGET/..gen-5f1c0a.../..manifest           what it consists of; written last, removed first
     TARGET/..tmp-...                            a link on its way to its place
+    TARGET/..state                              what a sidecar keeps for the next one, for it alone
 
 This is the layout of a Kubernetes volume, so whatever watches one (for a rename onto ``..data``)
 works here. Names that begin with ``..`` are reserved for it; a secret's file can have none of them.
@@ -28,6 +29,7 @@ __all__ = [
     "MAX_DEPTH",
     "MAX_NAME",
     "MAX_PATH",
+    "STATE_DIRECTORY",
     "TEMPORARY_PREFIX",
     "FileSpec",
     "is_generation",
@@ -38,6 +40,8 @@ DATA_LINK = "..data"
 GENERATION_PREFIX = "..gen-"
 TEMPORARY_PREFIX = "..tmp-"
 MANIFEST = "..manifest"
+STATE_DIRECTORY = "..state"
+"""What a sidecar keeps for the next one; no reader can enter it."""
 
 MAX_NAME = 255
 """Longest component of a name, in bytes: NAME_MAX of Linux."""

@@ -408,6 +408,11 @@ class GenerationWriter:
         except OSError:
             pass  # without a seal, every link is read before every publication
 
+    def fileno(self) -> int:
+        """Return the descriptor of the target, which goes on belonging to the writer."""
+        self._require_open()
+        return self._root
+
     def current(self) -> Manifest | None:
         """Return the manifest of the published generation, or None when there is none."""
         return self._manifest

@@ -55,7 +55,8 @@ class _Part:
 class Brokers:
     """The brokers of one configuration. ``names`` are kept fresh, ``wake`` is called when one changes.
 
-    ``former`` are those of the configuration before. Raises :class:`ConfigError` for a store that
+    ``former`` are those of the configuration before. ``begin`` is called with each store and its new
+    broker before anything is fetched. Raises :class:`ConfigError` for a store that
     cannot be used; then ``former`` is as it was.
     """
 
@@ -65,6 +66,7 @@ class Brokers:
         names: Iterable[str],
         wake: Callable[[], object],
         former: Brokers | None = None,
+        begin: Callable[[str, Broker], object] = lambda store, broker: None,
     ) -> None:
         wanted: dict[str, list[str]] = {}
         for name in names:
@@ -82,6 +84,7 @@ class Brokers:
             for store in wanted.keys() - set(kept):
                 part = _Part(keys[store], Broker.from_config(config, store=store))
                 self._parts[store] = part
+                begin(store, part.broker)
                 part.watch(wanted[store], wake)
         except BaseException:
             self.close()

@@ -27,6 +27,7 @@ from .log import Log
 from .render import sidecar_of
 from .routes import routes
 from .setup import Setup
+from .takeover import TakeOver
 from .target import Target, tell
 from .wake import Wake
 
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from secretbridge.config import Config
     from secretbridge.generation.layout import FileSpec
     from secretbridge.generation.writer import Published
+
+    from .known_good import KnownGood
 
 __all__ = ["Sidecar"]
 
@@ -60,6 +63,8 @@ class Sidecar:
         """A configuration that was read while something else was being waited for."""
         self._setup: Setup | None = None
         self._target: Target | None = None
+        self._state: TakeOver | None = None
+        self._known_good: KnownGood | None = None
         self._former: dict[Setup, float | None] = {}
         """Former configurations, whose leases are in the files that are published, and when they end."""
         self._closing: list[Asking[None]] = []
@@ -91,11 +96,14 @@ class Sidecar:
         config = load_config(self._path)
         target = Target(config, self._log)
         try:
-            setup = Setup(config, self._wake.set)
+            state = TakeOver(target, self._log)
+            state.find(config)
+            setup = Setup(config, self._wake.set, begin=partial(state.begin, config))
             try:
                 files, problems = setup.prepare()
                 for error in problems.values():
                     raise error
+                state.keep(config, setup.broker)
                 published = target.publish_or_raise(files)
                 target.collect()  # what a former call has replaced
             finally:
@@ -118,8 +126,12 @@ class Sidecar:
         self._wake.by_signals()
         self._target = Target(config, self._log)
         try:
+            self._state = TakeOver(self._target, self._log)
+            self._state.find(config)
+            self._known_good = self._sealed(config)
             with AdminServer(sidecar.listen, routes(self)) as admin:
-                self._setup = Setup(config, self._wake.set)
+                begin = partial(self._state.begin, config)
+                self._setup = Setup(config, self._wake.set, begin=begin)
                 self._reloads.begin_with(config)
                 self._target.take_over(self._setup.renderer.files())
                 self._log.info("started", target=str(sidecar.target), socket=admin.path)
@@ -136,12 +148,16 @@ class Sidecar:
     def _end(self) -> None:
         assert self._setup is not None
         assert self._target is not None
+        assert self._state is not None
         # Files that stay are used on, so what they hold has to stay valid too.
         keeps = self._setup.sidecar.on_exit == "keep"
         brokers = {former.broker: keeps and ends is None for former, ends in self._former.items()}
         brokers[self._setup.broker] = keeps
         try:
-            if not keeps:
+            if keeps:
+                self._state.keep(self._setup.config, self._setup.broker)
+            else:
+                self._state.forget()
                 self._target.wipe()  # first: it waits for nobody
         finally:
             # All at once, because each may wait for its stores as long as there is time at all.
@@ -177,6 +193,15 @@ class Sidecar:
         target = self._target
         if target is not None and target.problem is not None:
             problems["target"] = target.problem
+        if self._state is not None and self._state.problem is not None:
+            problems["state"] = self._state.problem
+        known_good = self._known_good
+        if known_good is not None:
+            if known_good.problem is not None:
+                problems["last_known_good"] = known_good.problem
+            if known_good.used is not None and any(r["state"] == "stale" for r in rows.values()):
+                since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(known_good.used))
+                problems["last_known_good"] = f"in use, as it was written at {since}"
         is_expired = any(rows[name]["state"] == "expired" for name in setup.names)
         return {
             "ready": target is not None and target.is_ready and not is_expired,
@@ -213,6 +238,7 @@ class Sidecar:
         setup = self._setup
         assert setup is not None
         assert self._target is not None
+        assert self._state is not None
         try:
             files = self._prepare(setup)
         except SecretBridgeError as error:
@@ -221,6 +247,9 @@ class Sidecar:
         else:
             if files is None:
                 return LOOK  # the broker wakes us when what is missing gets its value
+            self._state.keep(setup.config, setup.broker)  # before, so that it is never behind
+            if self._known_good is not None:
+                self._known_good.keep(setup.config, setup.broker)
             if self._target.publish(files, setup.config) is not None:
                 self._published()
                 return LOOK
@@ -230,7 +259,9 @@ class Sidecar:
     def _prepare(self, setup: Setup) -> list[FileSpec] | None:
         """Return the files of a generation; None while one is missing, or something else is urgent."""
         unwanted = threading.Event()
-        asking = Asking(partial(setup.prepare, unwanted), self._wake.poke)
+        # Only at a start: later, what was fetched is there, or the files are.
+        known_good = None if self._target is None or self._target.is_ready else self._known_good
+        asking = Asking(partial(setup.prepare, unwanted, known_good), self._wake.poke)
         while not (asking.is_over or self._stop or self._config is not None):
             self._wake.pause()
             self._config = self._config or self._heard()
@@ -306,11 +337,21 @@ class Sidecar:
                 self._log.error("configuration not taken", reason=reason)
             return False
         tell(self._log, config.warnings)
+        if old.sidecar.last_known_good != new.sidecar.last_known_good:
+            self._known_good = self._sealed(config)
         self._setup = new
         self._problems = {}
         self._former[old] = None
         self._log.info("configuration taken", **self._reloads.accept(config))
         return True
+
+    def _sealed(self, config: Config) -> KnownGood | None:
+        found = sidecar_of(config).last_known_good
+        if found is None:
+            return None
+        from .known_good import KnownGood  # most have no use for it
+
+        return KnownGood(found, self._log, self._wake.poke)
 
     def _on_stop(self, number: int, frame: FrameType | None) -> None:
         self._stop = True

@@ -15,9 +15,11 @@ from .render import Renderer, sidecar_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from secretbridge.broker import Broker
     from secretbridge.config import Config, SidecarConfig
     from secretbridge.generation.layout import FileSpec
 
+    from .known_good import KnownGood
     from .validate import Validator
 
 __all__ = ["Setup"]
@@ -27,11 +29,16 @@ class Setup:
     """One configuration at work.
 
     ``former`` is the one before, whose brokers of unchanged stores go over to this one; what else it
-    has is closed with its own :attr:`broker`. Raises :class:`ConfigError`; then it is as it was.
+    has is closed with its own :attr:`broker`. ``begin`` is as in :class:`Brokers`. Raises
+    :class:`ConfigError`; then the former one is as it was.
     """
 
     def __init__(
-        self, config: Config, wake: Callable[[], object], former: Setup | None = None
+        self,
+        config: Config,
+        wake: Callable[[], object],
+        former: Setup | None = None,
+        begin: Callable[[str, Broker], object] = lambda store, broker: None,
     ) -> None:
         self.config = config
         self.sidecar = sidecar_of(config)
@@ -40,7 +47,7 @@ class Setup:
         self.names = self.renderer.names()
         self.validator = _validator(self.sidecar)
         brokers = None if former is None else former.broker
-        self.broker: Brokers = Brokers(config, self.names, wake, brokers)
+        self.broker: Brokers = Brokers(config, self.names, wake, brokers, begin)
 
     def collect(self) -> tuple[dict[str, Secret], dict[str, SecretBridgeError]]:
         """Return what is there, and for each name that is not there the reason."""
@@ -54,13 +61,16 @@ class Setup:
         return secrets, problems
 
     def prepare(
-        self, unwanted: threading.Event | None = None
+        self, unwanted: threading.Event | None = None, known_good: KnownGood | None = None
     ) -> tuple[list[FileSpec], dict[str, SecretBridgeError]]:
         """Return the files of a generation, fetched, rendered and validated, or what is missing.
 
-        Raises :class:`~secretbridge.errors.IntegrityError` for what cannot be rendered, or is vetoed.
+        ``known_good`` is where to look when stores cannot be reached. Raises
+        :class:`~secretbridge.errors.IntegrityError` for what cannot be rendered, or is vetoed.
         """
         secrets, problems = self.collect()
+        if known_good is not None and known_good.use(self.config, self.broker, problems):
+            secrets, problems = self.collect()
         if problems:
             return [], problems
         files = self.renderer.render(secrets)

@@ -39,6 +39,16 @@ class Target:
         self.problem: str | None = None
         self.is_ready = False
 
+    def fileno(self) -> int:
+        """Return the descriptor of the target directory."""
+        return self._writer.fileno()
+
+    @property
+    def sequence(self) -> int:
+        """How many generations there have been up to the published one; 0 while there is none."""
+        current = self._writer.current()
+        return 0 if current is None else current.sequence
+
     def take_over(self, files: Sequence[str]) -> None:
         """Let a generation that survived a restart serve, if it has all ``files``."""
         current = self._writer.current()

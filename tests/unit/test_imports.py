@@ -37,7 +37,7 @@ LAYERS = (
     "secretbridge._landlock secretbridge.redact secretbridge._fingerprints secretbridge._forms",
     "secretbridge.broker secretbridge._cache secretbridge._calls secretbridge._changes "
     "secretbridge._configured secretbridge._driver secretbridge._early secretbridge._exit "
-    "secretbridge._fork "
+    "secretbridge._fork secretbridge.holdings "
     "secretbridge._former secretbridge._handle secretbridge._log secretbridge._imports "
     "secretbridge._moments secretbridge._news secretbridge._prefetch "
     "secretbridge._probing secretbridge._renaming secretbridge._snapshot secretbridge._spawn "
@@ -62,6 +62,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "botocore": (
         "secretbridge.backends._aws_botocore",
         "secretbridge.backends._aws_prepared",
+        "secretbridge.backends._aws_kms",
         "secretbridge.adapters._botocore",
     ),
     "watchfiles": ("secretbridge._watchfiles_hub",),
@@ -70,6 +71,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
         "secretbridge.backends._local",
         "secretbridge.backends._vault_certificate",
         "secretbridge_sidecar.formats.pkcs12",
+        "secretbridge_sidecar.sealed",
         "secretbridge_sidecar.validate",
     ),
     "yaml": (
