@@ -11,7 +11,13 @@ from ._announce import announce
 from ._fork import ensure_own_process
 from .document import Document, select_held
 from .engine import FRESH, STALE, Policy, condition
-from .errors import ConfigError, DeadlineExceeded, SecretBridgeError, SecretExpired
+from .errors import (
+    ConfigError,
+    DeadlineExceeded,
+    SecretBridgeError,
+    SecretExpired,
+    SecretMissing,
+)
 from .reference import Reference
 from .secret import Secret
 
@@ -28,7 +34,7 @@ if TYPE_CHECKING:
     Outcome = Secret | SecretBridgeError
     Target = tuple[Reference, DocumentId]
 
-__all__ = ["Cache"]
+__all__ = ["Cache", "present"]
 
 _MAX_KNOWN = 100_000
 """Known documents at most: what an application builds at run time must not grow without end."""
@@ -299,6 +305,21 @@ class Cache:
     def _readers(self, id: DocumentId) -> tuple[str, ...]:
         found = self._keys.get(id, ())
         return (found,) if isinstance(found, str) else found
+
+
+def present(outcomes: Mapping[str, Outcome]) -> dict[str, Secret]:
+    """Return what is there; raise the first error, but for what is optional and missing."""
+    found: dict[str, Secret] = {}
+    for key, outcome in outcomes.items():
+        if isinstance(outcome, Secret):
+            found[key] = outcome
+        elif not (
+            isinstance(outcome, SecretMissing)
+            and isinstance(outcome.reference, Reference)
+            and outcome.reference.optional
+        ):
+            raise outcome
+    return found
 
 
 def _closed() -> ConfigError:

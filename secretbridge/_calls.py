@@ -10,6 +10,7 @@ from __future__ import annotations
 from ._log import report
 from ._probing import look_up
 from ._spawn import start_thread
+from ._tally import process
 from .backends import Deadline, failed, unexpected
 from .document import MAX_SIZE, Document
 from .errors import IntegrityError, SecretBridgeError, SecretTooLarge
@@ -19,9 +20,29 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _thread import LockType as Lock
     from collections.abc import Callable, Mapping, Sequence
+    from typing import Protocol
 
     from .backends import Backend
+    from .document import Lease
     from .reference import DocumentId
+
+    class Witness(Protocol):
+        """Who is told of each call to a store before anybody gets its result. Raises nothing."""
+
+        def fetched(
+            self,
+            ids: Sequence[DocumentId],
+            outcomes: Sequence[Document | SecretBridgeError],
+            before: Mapping[DocumentId, Document | None],
+            seconds: float,
+        ) -> object:
+            """A fetch ended; ``before`` is what was known of ``ids``."""
+
+        def revoked(
+            self, store: str, lease: Lease, error: SecretBridgeError | None, seconds: float
+        ) -> object:
+            """A lease was given back, or could not be."""
+
 
 __all__ = ["Calls"]
 
@@ -48,7 +69,9 @@ class Calls:
         lock: Lock,
         clock: Callable[[], float],
         timeout: float,
+        witness: Witness | None = None,
     ) -> None:
+        self._witness = witness
         self._backend = backend
         self._finish = finish
         self._cached = cached
@@ -115,9 +138,14 @@ class Calls:
     def _fetch(self, action: Fetch) -> None:
         error: SecretBridgeError = unexpected(KeyboardInterrupt(), "the call")
         outcomes: Sequence[Document | SecretBridgeError] = failed(action.ids, error)
+        began = self._clock()
         try:
             outcomes = self._call(action)
         finally:
+            elapsed = self._clock() - began
+            process.observe("refresh_duration", elapsed, action.ids[0].scheme)
+            if self._witness is not None:
+                self._tell_fetched(self._witness, action.ids, outcomes, elapsed)
             # Also when the reader's thread is interrupted: others wait for this answer.
             self._finish(Fetched(action.store, zip(action.ids, outcomes, strict=True)))
 
@@ -157,14 +185,39 @@ class Calls:
     def _revoke(self, action: Revoke) -> None:
         error: SecretBridgeError | None = None
         try:
-            backend = self._backend(action.store, "")
-            backend.revoke(action.lease, self._deadline(action.patience))
+            error = self.give_back(action.store, action.lease, self._deadline(action.patience))
+        finally:
+            self._finish(Revoked(action.lease, error))
+
+    def give_back(self, store: str, lease: Lease, deadline: Deadline) -> SecretBridgeError | None:
+        """Give ``lease`` back; return why the store may still have it, or None."""
+        error: SecretBridgeError | None = None
+        began = self._clock()
+        try:
+            deadline.remaining()  # raises when it is over
+            self._backend(store, "").revoke(lease, deadline)
         except SecretBridgeError as caught:
             error = caught.about(None)
         except Exception as caught:  # noqa: BLE001 - the store ends the lease by itself at its time
             error = unexpected(caught, "giving a lease back")
-        finally:
-            self._finish(Revoked(action.lease, error))
+        if self._witness is not None:
+            try:
+                self._witness.revoked(store, lease, error, self._clock() - began)
+            except Exception as failure:  # noqa: BLE001 - as of a fetch
+                report(f"the witness failed ({type(failure).__name__})", is_fault=True)
+        return error
+
+    def _tell_fetched(
+        self,
+        witness: Witness,
+        ids: Sequence[DocumentId],
+        outcomes: Sequence[Document | SecretBridgeError],
+        seconds: float,
+    ) -> None:
+        try:
+            witness.fetched(ids, outcomes, self._cached(ids), seconds)
+        except Exception as failure:  # noqa: BLE001 - who waits for the value must get it
+            report(f"the witness failed ({type(failure).__name__})", is_fault=True)
 
     def _deadline(self, patience: float | None) -> Deadline:
         seconds = self._timeout if patience is None else min(patience, self._timeout)

@@ -10,10 +10,12 @@ from __future__ import annotations
 from _thread import allocate_lock, get_ident
 
 from ._calls import Calls
+from ._counting import count_answers, count_retries
 from ._fork import REST_SECONDS
 from ._log import report
 from ._spawn import start_thread
 from ._states import DUE, FETCHING, FRESH, QUEUED, STALE, condition
+from ._tally import process
 from ._turns import Turns
 from .engine import Engine, Entry
 from .errors import SecretBridgeError
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from threading import Thread
 
+    from ._calls import Witness
     from ._former import Former
     from ._news import News
     from .backends import Backend, Deadline
@@ -56,7 +59,7 @@ class Driver:
     ``backend`` returns the client of a store by name and scheme. ``settled`` is called under the lock
     with the ids that a call has just ended for; ``notify`` without it, with the ids whose value has
     changed or is gone, by the thread that the call ran in. ``former`` is told what was replaced.
-    ``timeout`` bounds every call to a store, in seconds.
+    ``timeout`` bounds every call to a store, in seconds; ``witness`` is told of each.
     """
 
     def __init__(
@@ -69,6 +72,7 @@ class Driver:
         former: Former,
         clock: Callable[[], float],
         timeout: float,
+        witness: Witness | None = None,
     ) -> None:
         self.engine = engine
         self.lock = allocate_lock()
@@ -80,7 +84,13 @@ class Driver:
         self._former = former
         self._clock = clock
         self._calls = Calls(
-            backend, self._finish, self._cached, lock=self.lock, clock=clock, timeout=timeout
+            backend,
+            self._finish,
+            self._cached,
+            lock=self.lock,
+            clock=clock,
+            timeout=timeout,
+            witness=witness,
         )
         self._news: News | None = None
         self._wake = Turns(self.lock)
@@ -236,10 +246,12 @@ class Driver:
         with self.lock:
             now = self._clock()
             before = [(id, *self._held(id)) for id in ids]
+            count_retries(id for id in ids if self._has_failed(id))
             self._step(event)
             changed = [
                 id for id, document, end_at in before if self._replaced(id, document, end_at, now)
             ]
+            count_answers(event, changed)
             self._former.expire(now)
             self._settled(ids)
             self.turns.move()
@@ -250,6 +262,10 @@ class Driver:
     def _held(self, id: DocumentId) -> tuple[Document | None, float]:
         entry = self.engine.entry(id)
         return (None, 0.0) if entry is None else (entry.document, entry.end_at)
+
+    def _has_failed(self, id: DocumentId) -> bool:
+        entry = self.engine.entry(id)
+        return entry is not None and entry.failures > 0
 
     def _replaced(self, id: DocumentId, before: Document | None, end_at: float, now: float) -> bool:
         """Whether readers of ``id`` now get something else; then keep the former. Lock held."""
@@ -358,13 +374,8 @@ class Driver:
             return
         away: set[str] = set()
         for store, lease in leases:
-            if store in away:
-                continue
-            try:
-                deadline.remaining()
-                self._backend(store, "").revoke(lease, deadline)
-            except Exception:  # noqa: BLE001 - whatever it is, nobody can do anything about it now
-                away.add(store)
+            if store not in away and self._calls.give_back(store, lease, deadline) is not None:
+                away.add(store)  # whatever it is, nobody can do anything about it now
 
     # Fork ----------------------------------------------------------------------------------------
 
@@ -380,6 +391,7 @@ class Driver:
     def after_fork_in_child(self) -> None:
         """Start over with fresh locks; threads exist in the parent only."""
         self.lock = allocate_lock()
+        process.start_over()
         self.turns = Turns(self.lock)
         self._wake = Turns(self.lock)
         self._calls.start_over(self.lock)

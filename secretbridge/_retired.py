@@ -22,18 +22,20 @@ __all__ = ["OldLease", "Retired"]
 class OldLease:
     """A lease of ``store`` that nothing uses any more and that ends by itself at ``end``."""
 
-    __slots__ = ("end", "failures", "lease", "store")
+    __slots__ = ("end", "failures", "lease", "place", "store")
 
     def __init__(self, store: str, lease: Lease, end: float) -> None:
         self.store = store
         self.lease = lease
         self.end = end
         self.failures = 0
+        self.place = 0
 
 
 class Retired:
     """Replaced leases of all stores. ``grace``: seconds that each lives on for those who use it.
 
+    :meth:`let_go` ends it before. None lives on until it ends by itself.
     ``store`` returns how a store is; ``random`` returns numbers in [0, 1).
     """
 
@@ -58,6 +60,17 @@ class Retired:
             self._put(OldLease(entry.id.store, entry.lease, entry.end_at), now + grace)
             entry.lease = entry.renew_at = None
 
+    def waiting(self) -> list[str]:
+        """Return the ids of those that still live on for whoever uses them."""
+        return [old.lease.id for _, place, old in self._heap if place == old.place]
+
+    def let_go(self, ids: Iterable[str], now: float) -> None:
+        """Give those of ``ids`` back now that still wait."""
+        wanted = set(ids)
+        for old in [old for _, place, old in self._heap if place == old.place]:
+            if old.lease.id in wanted:
+                self._put(old, now)
+
     def next_time(self) -> float | None:
         """When the next one is to be given back, or None."""
         return self._heap[0][0] if self._heap else None
@@ -66,7 +79,9 @@ class Retired:
         """Return the calls to make now; each is to be answered."""
         calls = []
         while self._heap and self._heap[0][0] <= now:
-            old = heappop(self._heap)[2]
+            _, place, old = heappop(self._heap)
+            if place != old.place:
+                continue  # it was put to another time
             store = self._store(old.store)
             if store.lets(old.lease.id):
                 calls.append(self._going_now(old, None))
@@ -111,7 +126,8 @@ class Retired:
 
     def leases(self) -> list[tuple[str, Lease]]:
         """Return those that were not given back yet, with their stores."""
-        old = [old for _, _, old in self._heap] + list(self._going.values())
+        old = [old for _, place, old in self._heap if place == old.place]
+        old += self._going.values()
         return [(each.store, each.lease) for each in old]
 
     def _going_now(self, old: OldLease, patience: float | None) -> Revoke:
@@ -120,4 +136,5 @@ class Retired:
 
     def _put(self, old: OldLease, at: float) -> None:
         self._sequence += 1
+        old.place = self._sequence
         heappush(self._heap, (at, self._sequence, old))

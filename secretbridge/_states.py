@@ -111,6 +111,7 @@ class Entry:
     __slots__ = (
         "activity",
         "again",
+        "confirmed_at",
         "document",
         "due_at",
         "end_at",
@@ -140,6 +141,7 @@ class Entry:
         self.error: SecretBridgeError | None = None
         self.failures: int = 0
         self.fetched_at: float = 0.0
+        self.confirmed_at: float = 0.0
         self.due_at: float = 0.0
         self.renew_at: float | None = None
         self.end_at: float = 0.0
@@ -215,7 +217,7 @@ class Entry:
 
     def _set_times(self, document: Document, jitter: float, now: float) -> None:
         interval = self._interval(document, self.policy)
-        self.fetched_at = now
+        self.fetched_at = self.confirmed_at = now
         self.renew_at = None
         lifetime = document.lease.duration if document.lease is not None else document.lifetime
         if lifetime is None:
@@ -260,6 +262,7 @@ class Entry:
         self.failures = 0
         self.stale_since = None
         self.retry_at = 0.0
+        self.confirmed_at = now
         self.end_at = now + left
         self.due_at = now + left * REPLACE_AT
         self.renew_at = now + left * (RENEW_AT - 0.1 * jitter)
@@ -274,20 +277,29 @@ class Entry:
     def describe(self, now: float) -> dict[str, object]:
         """Return what people want to know; times in seconds from ``now``, no values.
 
-        ``ends_in`` and ``renew_in`` are for what is valid for a time only, such as a lease.
+        ``ends_in`` and ``renew_in`` are for what is valid for a time only, such as a lease;
+        ``confirmed`` is when the store last gave or prolonged the value, ``stale_for`` how long it
+        has been overdue because the store has failed.
         """
         document = self.document
+        state = condition(self, now)
         has_end = document is not None and (self.lease is not None or document.lifetime is not None)
         return {
-            "state": condition(self, now),
+            "state": state,
             "version": document.version if document is not None else None,
             "age": now - self.fetched_at if document is not None else None,
+            "confirmed": now - self.confirmed_at if document is not None else None,
+            "stale_for": self._stale_for(now) if state in (STALE, EXPIRED) else None,
             "due_in": self.due_at - now if document is not None else None,
             "ends_in": self.end_at - now if has_end else None,
             "renew_in": None if self.renew_at is None else self.renew_at - now,
             "activity": self.activity,
             "error": self.error.message if self.error is not None else None,
         }
+
+    def _stale_for(self, now: float) -> float:
+        since = self.due_at if self.stale_since is None else max(self.stale_since, self.due_at)
+        return max(0.0, now - since)
 
     @property
     def is_plain(self) -> bool:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import time
 
-from ._cache import Cache
+from ._cache import Cache, present
 from ._driver import Driver
 from ._exit import close, close_at_exit
 from ._fork import ensure_own_process, watch_forks
@@ -21,8 +21,8 @@ from ._former import Former
 from ._stores import Stores
 from .backends import Deadline
 from .engine import Engine, Policy
-from .errors import SecretBridgeError, SecretMissing
-from .events import Changed
+from .errors import SecretBridgeError
+from .events import Changed, Unused
 from .reference import Reference
 from .secret import Secret
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
     from typing import Any, NoReturn, Self
 
+    from ._calls import Witness
     from ._changes import Changes
     from ._early import Early
     from ._handle import Handle
@@ -45,6 +46,10 @@ if TYPE_CHECKING:
     Progress = Callable[[int, int], object]
 
 __all__ = ["Broker"]
+
+
+_UNTIL_TOLD = 1e9
+"""A grace in seconds that no lease outlives."""
 
 
 def _random() -> float:
@@ -62,7 +67,10 @@ class Broker:
     still served while its store is away; ``policies`` gives single names their own. ``timeout``
     bounds every read that needs a store, in seconds. ``grace`` is how long after a rotation the
     former value counts as still accepted, and how long its lease is left alive, in seconds;
-    ``refresh_floor`` the least time between two early refreshes of one document, in seconds.
+    ``refresh_floor`` the least time between two early refreshes of one document, in seconds. With
+    ``keep_replaced`` a replaced lease lives until :meth:`give_back`, or nearly to its end.
+    ``witness`` is told of each call to a store before anybody gets its result: an audit log, for
+    instance (:class:`secretbridge.audit.LogWitness`).
     ``clock`` (monotonic seconds), ``wall`` (seconds since the epoch) and ``random`` are for tests.
 
     >>> from secretbridge.testing import FakeBackend
@@ -84,8 +92,10 @@ class Broker:
         timeout: float = 10.0,
         grace: float = 30.0,
         refresh_floor: float = 1.0,
+        keep_replaced: bool = False,
         policies: Mapping[str, Policy] | None = None,
         configured: Mapping[str, tuple[str, Mapping[str, Any]]] | None = None,
+        witness: Witness | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
         random: Callable[[], float] = _random,
@@ -95,13 +105,14 @@ class Broker:
         self._clock = clock
         former = Former(grace)
         self._driver = Driver(
-            Engine(random, grace=grace),
+            Engine(random, grace=_UNTIL_TOLD if keep_replaced else grace),
             backend=self._stores.get,
             settled=lambda ids: self._cache.forget(ids),
             notify=self._notify,
             former=former,
             clock=clock,
             timeout=timeout,
+            witness=witness,
         )
         self._cache = Cache(
             self._driver,
@@ -126,12 +137,17 @@ class Broker:
 
     @classmethod
     def from_config(
-        cls, config: Config | str | os.PathLike[str] | None = None, *, store: str | None = None
+        cls,
+        config: Config | str | os.PathLike[str] | None = None,
+        *,
+        store: str | None = None,
+        keep_replaced: bool = False,
+        witness: Witness | None = None,
     ) -> Broker:
         """Make a broker from a configuration: loaded, a path, or None for the usual places.
 
-        ``store``: of that store's secrets alone. Raises :class:`ConfigError` that lists every mistake
-        of the file.
+        ``store``: of that store's secrets alone. ``keep_replaced`` is as for the class. Raises
+        :class:`ConfigError` that lists every mistake of the file.
         """
         from ._configured import loaded, named
 
@@ -143,8 +159,10 @@ class Broker:
             max_stale=policy.max_stale,
             grace=config.cache.grace,
             refresh_floor=config.cache.refresh_floor,
+            keep_replaced=keep_replaced,
             policies=policies,
             configured={name: (s.backend, s.options) for name, s in config.stores.items()},
+            witness=witness,
         )
 
     def reconfigure(
@@ -185,7 +203,7 @@ class Broker:
 
         A missing secret whose reference says ``optional`` is left out. Raises the first other error.
         """
-        return _values(self.resolve(keys))
+        return present(self.resolve(keys))
 
     async def aget(self, key: str) -> Secret:
         """As :meth:`get`, for asyncio: a cached value without a thread, else without blocking."""
@@ -199,7 +217,7 @@ class Broker:
 
     async def aget_many(self, keys: Iterable[str]) -> dict[str, Secret]:
         """As :meth:`get_many`, for asyncio."""
-        return _values(await self.aresolve(keys))
+        return present(await self.aresolve(keys))
 
     def resolve(self, keys: Iterable[str]) -> dict[str, Secret | SecretBridgeError]:
         """Return for each key its secret or the error that explains why there is none."""
@@ -224,7 +242,7 @@ class Broker:
         outcomes: dict[str, Secret | SecretBridgeError] = {}
         for part in rounds(self._cache, keys, progress, outcomes):
             outcomes |= self.resolve(part)
-        _values(outcomes)
+        present(outcomes)
 
     async def aprefetch(
         self, keys: Iterable[str] | None = None, progress: Progress | None = None
@@ -235,7 +253,7 @@ class Broker:
         outcomes: dict[str, Secret | SecretBridgeError] = {}
         for part in rounds(self._cache, keys, progress, outcomes):
             outcomes |= await self.aresolve(part)
-        _values(outcomes)
+        present(outcomes)
 
     def snapshot(self, keys: Iterable[str] | None = None) -> Snapshot:
         """Return ``keys`` (default: every configured name) as they are together at one moment.
@@ -247,7 +265,7 @@ class Broker:
 
         keys = list(self._cache.names if keys is None else keys)
         self.resolve(keys)
-        return Snapshot(_values(self._driver.turns.run(self._moments().of(keys))))
+        return Snapshot(present(self._driver.turns.run(self._moments().of(keys))))
 
     async def asnapshot(self, keys: Iterable[str] | None = None) -> Snapshot:
         """As :meth:`snapshot`, for asyncio."""
@@ -255,7 +273,7 @@ class Broker:
 
         keys = list(self._cache.names if keys is None else keys)
         await self.aresolve(keys)
-        return Snapshot(_values(await self._driver.turns.arun(self._moments().of(keys))))
+        return Snapshot(present(await self._driver.turns.arun(self._moments().of(keys))))
 
     def _moments(self) -> Moments:
         from ._moments import Moments
@@ -362,6 +380,21 @@ class Broker:
         """As :meth:`wait_for`, for asyncio."""
         return await self._driver.turns.arun(self._early.newer(key, version, timeout))
 
+    def replaced(self) -> list[str]:
+        """Return the ids of leases that were replaced and live on for those who still use them.
+
+        Whatever is read after this call holds none of them: they were replaced before.
+        """
+        with self._driver.lock:
+            return self._driver.engine.replaced()
+
+    def give_back(self, leases: Iterable[str]) -> None:
+        """Say that nobody uses these replaced leases any more: they are given back, in the background.
+
+        Those that have been already, or have ended, are passed over.
+        """
+        self._driver.submit(Unused(leases))
+
     @property
     def _subscribers(self) -> Subscribers:
         if self._subscribed is None:
@@ -392,8 +425,10 @@ class Broker:
         """Return for each configured name what is known without asking any store. No values.
 
         Each row has ``name``, ``reference``, ``state`` (``fresh``, ``due``, ``stale``, ``expired`` or
-        ``empty``), ``version``, ``age``, ``due_in`` and ``ends_in`` (seconds; the last one for leases
-        and certificates only), ``activity``, ``held`` (kept fresh in the background) and ``error``.
+        ``empty``), ``version``, ``age``, ``confirmed`` (since the store last gave or prolonged it),
+        ``stale_for`` (overdue because the store fails), ``due_in`` and ``ends_in`` (seconds; the last
+        one for leases and certificates only), ``activity``, ``held`` (kept fresh in the background)
+        and ``error``.
         """
         from ._status import secret_rows
 
@@ -459,17 +494,3 @@ class Broker:
         self._driver.after_fork_in_child()
         if self._subscribed is not None:
             self._subscribed.after_fork_in_child()
-
-
-def _values(outcomes: Mapping[str, Secret | SecretBridgeError]) -> dict[str, Secret]:
-    found: dict[str, Secret] = {}
-    for key, outcome in outcomes.items():
-        if isinstance(outcome, Secret):
-            found[key] = outcome
-        elif not (
-            isinstance(outcome, SecretMissing)
-            and isinstance(outcome.reference, Reference)
-            and outcome.reference.optional
-        ):
-            raise outcome
-    return found

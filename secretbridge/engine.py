@@ -77,6 +77,7 @@ from .events import (
     Renewed,
     Revoked,
     Tick,
+    Unused,
     Want,
 )
 
@@ -105,7 +106,8 @@ class Engine:
 
     ``random`` returns numbers in [0, 1); ``timeout`` is the time in seconds after which a call that
     was never answered counts as lost (its thread died, or the process was suspended); ``grace`` is how
-    long in seconds a replaced lease is left alive for those who still use it.
+    long in seconds a replaced lease is left alive for those who still use it, unless :class:`Unused`
+    names it before.
     """
 
     def __init__(
@@ -169,6 +171,8 @@ class Engine:
             self._changed(event.ids, now, actions)
         elif isinstance(event, Forget):
             self._forget(event.ids, now)
+        elif isinstance(event, Unused):
+            self._retired.let_go(event.leases, now)
         else:
             raise TypeError(f"unknown event {type(event).__name__}")
         return actions + self._retired.due(now)
@@ -178,6 +182,10 @@ class Engine:
         live = [(e.id.store, e.lease) for e in self._entries.values() if e.lease is not None]
         late = [(old.store, old.lease) for s in self._stores.values() for old in s.leases]
         return live + late + self._retired.leases()
+
+    def replaced(self) -> list[str]:
+        """Return the ids of the replaced leases that are left alive for those who use them."""
+        return self._retired.waiting()
 
     def is_exchanging(self) -> bool:
         """Whether a call is under way after which there may be other leases than now."""

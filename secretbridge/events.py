@@ -27,6 +27,7 @@ __all__ = [
     "Revoke",
     "Revoked",
     "Tick",
+    "Unused",
     "Want",
 ]
 
@@ -124,6 +125,17 @@ class Revoked(Event):
     def __init__(self, lease: Lease, error: SecretBridgeError | None = None) -> None:
         assign(self, "lease", lease)
         assign(self, "error", error)
+
+
+class Unused(Event):
+    """Nobody uses the replaced leases with these ids any more."""
+
+    __slots__ = ("leases",)
+
+    leases: tuple[str, ...]
+
+    def __init__(self, leases: Iterable[str]) -> None:
+        assign(self, "leases", tuple(leases))
 
 
 class Tick(Event):

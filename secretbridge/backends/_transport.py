@@ -28,6 +28,7 @@ from contextlib import suppress
 from json import JSONDecoder
 from typing import Any
 
+from .._tally import process
 from ..document import json_span
 from ..errors import (
     BackendUnavailable,
@@ -142,7 +143,9 @@ class Transport:
             answer = self._exchange(payload, limit, method != "HEAD", only_reads, is_fresh)
         except (OSError, ProtocolError, DeadlineExceeded) as error:
             failure = self._named(error)
+            _count("timeout" if isinstance(failure, DeadlineExceeded) else "none")
         else:
+            _count(str(answer.status))
             if answer.status < 300 or answer.status >= 400:
                 return answer
             failure = self._redirected(answer.status)
@@ -163,7 +166,9 @@ class Transport:
             answer = self._converse(sock, payload, limit, has_body=True, may_switch=True)
         except (OSError, ProtocolError, DeadlineExceeded) as error:
             failure = self._named(error)
+            _count("timeout" if isinstance(failure, DeadlineExceeded) else "none")
         else:
+            _count(str(answer.status))
             if answer.status == 101:
                 return answer, sock
             if answer.status < 300 or answer.status >= 400:
@@ -327,6 +332,10 @@ class Transport:
         assert isinstance(error, OSError)
         reason, hint = _reason(error, name)
         return BackendUnavailable(reason, hint=hint)
+
+
+def _count(code: str) -> None:
+    process.add("backend_requests", code)
 
 
 class _ClosedEarly(ProtocolError):

@@ -36,6 +36,7 @@ COMMANDS = {
     "check": "look up every configured secret and report what fails",
     "status": "show how fresh everything is, and who the stores take us for",
     "local": "manage the embedded encrypted store",
+    "audit": "verify an audit log, or look up what stands in it for a name or a value",
     "completion": "print what makes a shell complete commands, options and names",
 }
 """The subcommands, each in the module of its name, and what they do in a line."""

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 
-__all__ = ["Formatter", "examples", "seconds"]
+__all__ = ["HIDDEN", "Formatter", "examples", "seconds"]
+
+HIDDEN = argparse.SUPPRESS
+"""The help of an argument that is there to be refused: a value given on the command line."""
 
 _TITLE = "examples:"
 

@@ -20,7 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..backends._local.format import Argon2
 
-__all__ = ["KeyFileOrPrompt", "KeyFileToMake", "new_passphrase", "read_value"]
+__all__ = ["KeyFileOrPrompt", "KeyFileToMake", "ask", "new_passphrase", "read_value"]
 
 
 class KeyFileOrPrompt(KeyFile):
@@ -33,7 +33,7 @@ class KeyFileOrPrompt(KeyFile):
         if argon2 is None or not _is_terminal():
             return super().master(argon2)
         if self._passphrase is None:
-            self._passphrase = Passphrase(_ask("passphrase: "))
+            self._passphrase = Passphrase(ask("passphrase: "))
         return self._passphrase.master(argon2)
 
 
@@ -87,13 +87,14 @@ def _is_terminal() -> bool:
 
 
 def _ask_twice(prompt: str, again: str) -> str:
-    typed = _ask(prompt)
-    if typed != _ask(again):
+    typed = ask(prompt)
+    if typed != ask(again):
         raise ConfigError("the two do not match", hint="nothing was changed; try again")
     return typed
 
 
-def _ask(prompt: str) -> str:
+def ask(prompt: str) -> str:
+    """Return what is typed at a prompt that does not show it."""
     with warnings.catch_warnings():
         # Where the echo cannot be switched off, getpass warns and reads on: refuse instead.
         warnings.simplefilter("error", GetPassWarning)

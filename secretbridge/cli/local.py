@@ -6,7 +6,7 @@ import os
 import time
 
 from . import output
-from ._help import examples
+from ._help import HIDDEN, examples
 from ._local_opening import key_path, open_store, plain_locator, store_options, usage_error
 
 TYPE_CHECKING = False
@@ -78,7 +78,7 @@ def register(subparsers: argparse._SubParsersAction[Any]) -> None:
         "showing it. A value is never taken from the command line.",
     )
     setter.add_argument("locator", metavar="LOCATOR")
-    setter.add_argument("refused", nargs="*", help=_hidden())
+    setter.add_argument("refused", nargs="*", help=HIDDEN)
     getter = action("get", "show a secret's version and age, or reveal it")
     getter.add_argument("locator", metavar="LOCATOR")
     getter.add_argument("--version", type=int, metavar="N", help="this version, not the latest")
@@ -121,12 +121,6 @@ def run(args: argparse.Namespace) -> int:
         "import": _import,
     }
     return actions[args.action](args)
-
-
-def _hidden() -> str:
-    import argparse
-
-    return argparse.SUPPRESS
 
 
 def _add_store_options(parser: argparse.ArgumentParser) -> None:

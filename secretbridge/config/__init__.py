@@ -22,6 +22,7 @@ from .._value import Value, assign
 from ..errors import ConfigError
 from ._sidecar import (
     AuditConfig,
+    Consumer,
     ExecCheck,
     ExecHook,
     FileConfig,
@@ -29,10 +30,12 @@ from ._sidecar import (
     KmsKey,
     LastKnownGoodConfig,
     ListenConfig,
+    MetricsConfig,
     PairCheck,
     SidecarConfig,
     SignalHook,
     StateConfig,
+    WaitAckConfig,
     taken,
 )
 
@@ -50,6 +53,7 @@ __all__ = [
     "AuditConfig",
     "CacheConfig",
     "Config",
+    "Consumer",
     "ExecCheck",
     "ExecHook",
     "FileConfig",
@@ -57,13 +61,15 @@ __all__ = [
     "KmsKey",
     "LastKnownGoodConfig",
     "ListenConfig",
+    "MetricsConfig",
     "PairCheck",
     "SecretConfig",
     "SidecarConfig",
     "SignalHook",
     "StateConfig",
     "StoreConfig",
-    "admin_socket",
+    "WaitAckConfig",
+    "admin_address",
     "find_config",
     "load_config",
 ]
@@ -191,25 +197,34 @@ def load_config(
     return outcome
 
 
-def admin_socket(
+def admin_address(
     path: str | os.PathLike[str] | None = None, *, environ: Mapping[str, str] = os.environ
-) -> str | None:
-    """Return ``sidecar.listen.socket`` of a configuration, whatever else is wrong with it, or None.
+) -> str | tuple[str, int] | None:
+    """Return where a sidecar is asked, whatever else is wrong with its configuration, or None.
 
-    For those who ask a sidecar that runs: it lives with a former state of the file, if this one is
-    broken, and it is asked often. Raises :class:`ConfigError` for a file that cannot be read at all.
+    That is its socket, or else the address and port of its HTTP. For those who ask a sidecar that
+    runs: it lives with a former state of the file, if this one is broken, and it is asked often.
+    Raises :class:`ConfigError` for a file that cannot be read at all.
     """
     name = find_config(environ) if path is None else os.fspath(path)
     if name is None:
         return None
     from ._source import read
-    from ._values import resolve_path
+    from ._values import listen_address, resolve_path
 
     source = read(name)
-    found: object = source.data
-    for key in ("sidecar", "listen", "socket"):
-        found = found.get(key) if isinstance(found, dict) else None
-    return str(resolve_path(found, source.directory)) if isinstance(found, str) and found else None
+    listen: object = source.data
+    for key in ("sidecar", "listen"):
+        listen = listen.get(key) if isinstance(listen, dict) else None
+    if not isinstance(listen, dict):
+        return None
+    found = listen.get("socket")
+    if isinstance(found, str) and found:
+        return str(resolve_path(found, source.directory))
+    try:
+        return listen_address(listen.get("http"))
+    except ValueError:
+        return None
 
 
 def _outcome(name: str, is_found_here: bool) -> Config | ConfigError:
@@ -277,14 +292,14 @@ def _refuse_untrusted(source: Source, document: Document, is_found_here: bool) -
         return ()
     cause, remedy = problem
     sidecar = document.sidecar
-    programs: list[object] = []
+    why = "it was found in the working directory" if is_found_here else None
     if sidecar is not None:
-        programs += sidecar.on_change
-        for file in sidecar.files.values():
-            programs += file.checks
-    runs = any(hasattr(entry, "exec") for entry in programs)
-    if runs or is_found_here:
-        why = "it runs programs" if runs else "it was found in the working directory"
+        programs = [check for file in sidecar.files.values() for check in file.checks]
+        if any(hasattr(entry, "exec") for entry in (*sidecar.on_change, *programs)):
+            why = "it runs programs"
+        elif sidecar.on_change:
+            why = "it sends signals or requests"  # to whatever process or server it names
+    if why is not None:
         message = f"{source.name}: {cause}, and {why}"
         raise ConfigError(message, problems=(f"{message}; {remedy}",), hint=remedy)
     return (f"{source.name}: {cause}; {remedy}",)

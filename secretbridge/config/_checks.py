@@ -282,11 +282,29 @@ def check_files(source: Source, mistakes: list[Mistake]) -> None:
         _check_content(source, mistakes, path, name, {} if entry is None else entry, known)
         if isinstance(entry, dict):
             _check_pairs(source, mistakes, (*path, "validate"), entry.get("validate"), files)
+    _check_previous(source, mistakes, files)
     hooks = sidecar.get("on_change")
     for index, hook in enumerate(hooks if isinstance(hooks, list) else ()):
         if isinstance(hook, dict):
             place: Place = ("sidecar", "on_change", index, "files")
             _check_names(source, mistakes, place, hook.get("files"), files, "file")
+
+
+def _check_previous(source: Source, mistakes: list[Mistake], files: Mapping[str, Any]) -> None:
+    """Refuse a file at the place of another one's former content."""
+    for name, entry in files.items():
+        if isinstance(entry, dict) and entry.get("previous") is True:
+            taken = f"{name}.previous".casefold()
+            for other in files:
+                if taken not in (folded := other.casefold(), folded.partition("/")[0]):
+                    continue
+                mistakes.append(
+                    source.mistake(
+                        ("sidecar", "files", other),
+                        f"the former content of {name!r} has this name",
+                        "rename this file, or leave out previous there",
+                    )
+                )
 
 
 def _check_content(

@@ -8,15 +8,11 @@ because a misspelt key would otherwise leave a safety option at its default with
 
 from __future__ import annotations
 
-from contextvars import ContextVar
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Discriminator,
     Field,
     Tag,
@@ -31,11 +27,25 @@ from pydantic_settings import (
 )
 
 from . import _values
+from ._check_models import Check, ExecCheck, PairCheck, one_or_more
 from ._formats import PRIVATE, problem_of
+from ._kept_models import KmsKey, LastKnownGoodConfig, StateConfig
+from ._parts import (
+    ConfigPath,
+    Interval,
+    Mode,
+    Principal,
+    Seconds,
+)
+from ._parts import Model as _Model
+from ._parts import audit_path as _audit_path
+from ._parts import by_key as _by_key
+from ._parts import current as _source
 from ._source import Source
 
 __all__ = [
     "AuditConfig",
+    "Consumer",
     "Document",
     "ExecCheck",
     "ExecHook",
@@ -44,54 +54,13 @@ __all__ = [
     "KmsKey",
     "LastKnownGoodConfig",
     "ListenConfig",
+    "MetricsConfig",
     "PairCheck",
     "SidecarConfig",
     "SignalHook",
     "StateConfig",
+    "WaitAckConfig",
 ]
-
-_source: ContextVar[Source] = ContextVar("_source")
-# pydantic-settings builds a model without a validation context.
-
-
-def _wrong_kind(wanted: str) -> PydanticCustomError:
-    return PydanticCustomError(wanted, "of another kind")
-
-
-def _path(value: object) -> Path:
-    if not isinstance(value, str):
-        raise _wrong_kind("string_type")
-    if not value or not value.isprintable():
-        raise ValueError("no path; write the path of a file or directory")
-    return _values.resolve_path(value, _source.get().directory)
-
-
-def _audit_path(value: object) -> str:
-    return "-" if value == "-" else str(_path(value))
-
-
-def _by_key(value: object) -> object:
-    """Return secrets by their key in the file: in a list, each is its own key."""
-    if isinstance(value, list) and all(isinstance(name, str) for name in value):
-        if len(set(value)) < len(value):
-            raise ValueError("a secret is listed twice; leave one out")
-        return {name: name for name in value}
-    if not isinstance(value, dict):
-        raise PydanticCustomError(
-            "secretbridge_names", "no names of secrets; write [NAME, NAME] or {KEY: NAME}"
-        )
-    return value
-
-
-Seconds = Annotated[float, BeforeValidator(_values.seconds)]
-Interval = Annotated[Seconds, AfterValidator(_values.not_zero)]
-Mode = Annotated[int, BeforeValidator(_values.mode)]
-Principal = Annotated[int | str, BeforeValidator(_values.principal)]
-ConfigPath = Annotated[Path, BeforeValidator(_path)]
-
-
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
 
 
 class SecretEntry(_Model):
@@ -129,39 +98,6 @@ class CacheEntry(_Model):
     refresh_floor: Seconds = Field(
         default=1.0, description="least time between two early refreshes of one document"
     )
-
-
-class ExecCheck(_Model):
-    """Ask a program whether a file may be published. It gets the content on standard input."""
-
-    exec: Annotated[list[str], AfterValidator(_values.argv)] = Field(
-        description="program (absolute path) and its arguments"
-    )
-    timeout: Interval = Field(default=10.0, description="end it after this long, as a veto")
-
-
-class PairCheck(_Model):
-    """Hold a file with a private key against another with its certificate, or the other way round."""
-
-    key_matches_certificate: str = Field(description="name of the file with the other half")
-
-
-def _kind_of_check(value: object) -> str:
-    if not isinstance(value, dict):
-        return "named check"
-    return "pair check" if "key_matches_certificate" in value else "exec check"
-
-
-def _one_or_more(value: object) -> object:
-    return value if isinstance(value, list) else [value]
-
-
-Check = Annotated[
-    Annotated[Literal["key_matches_certificate", "json"], Tag("named check")]
-    | Annotated[ExecCheck, Tag("exec check")]
-    | Annotated[PairCheck, Tag("pair check")],
-    Discriminator(_kind_of_check),
-]
 
 
 class FileConfig(_Model):
@@ -213,7 +149,10 @@ class FileConfig(_Model):
         default=None, description="section of a my.cnf"
     )
 
-    checks: Annotated[list[Check], BeforeValidator(_one_or_more)] = Field(
+    previous: bool = Field(
+        default=False, description="keep NAME.previous while the former value is valid, too"
+    )
+    checks: Annotated[list[Check], BeforeValidator(one_or_more)] = Field(
         default=[], alias="validate", description="what may veto the file before it is published"
     )
 
@@ -279,21 +218,36 @@ class ExecHook(_Hook):
 
 
 class SignalHook(_Hook):
-    """Send a signal to a process after a generation is published."""
+    """Send a signal to a process after a generation is published. Exactly one names the process."""
 
     signal: Annotated[int, BeforeValidator(_values.signal)] = Field(
         description="name of the signal"
     )
-    pid_file: ConfigPath = Field(
-        description="file that holds the process id", examples=["/run/app.pid"]
+    pid_file: ConfigPath | None = Field(
+        default=None, description="file that holds the process id", examples=["/run/app.pid"]
     )
+    process: Annotated[str, AfterValidator(_values.process)] | None = Field(
+        default=None, description="name of the process, in a shared PID namespace"
+    )
+    user: Principal | None = Field(
+        default=None, description="user that the process runs as, by number or name"
+    )
+
+    @model_validator(mode="after")
+    def _one_process(self) -> SignalHook:
+        if (self.pid_file is None) == (self.process is None):
+            raise ValueError(
+                "a signal to nobody, or to two; write exactly one of pid_file: /run/app.pid and "
+                "process: NAME"
+            )
+        return self
 
 
 class HttpHook(_Hook):
     """POST to a URL after a generation is published."""
 
-    http: Annotated[str, AfterValidator(_values.url)] = Field(
-        description="URL, without credentials"
+    http: Annotated[str, AfterValidator(_values.local_url)] = Field(
+        description="URL on loopback, or unix:/SOCKET:/PATH"
     )
 
 
@@ -318,14 +272,86 @@ Hook = Annotated[
 ]
 
 
+class Consumer(_Model):
+    """A program that says which generation it uses."""
+
+    name: Annotated[str, AfterValidator(_values.consumer)] = Field(
+        description="name by which it acknowledges"
+    )
+    user: Principal | None = Field(
+        default=None, description="user that it runs as, by number or name; others are refused"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, value: object) -> object:
+        return {"name": value} if isinstance(value, str) else value
+
+
+class WaitAckConfig(_Model):
+    """Whose acknowledgement the release of a replaced credential waits for."""
+
+    consumers: list[Consumer] = Field(
+        description="programs that acknowledge, by name", examples=["[web]"]
+    )
+    timeout: Interval = Field(default=60.0, description="wait no longer than this")
+
+    @model_validator(mode="after")
+    def _some_consumers(self) -> WaitAckConfig:
+        names = [consumer.name for consumer in self.consumers]
+        if not names:
+            raise ValueError("nobody to wait for; name a consumer, or leave out wait_ack")
+        if len(set(names)) < len(names):
+            raise ValueError("a consumer is listed twice; leave one out")
+        return self
+
+
 class ListenConfig(_Model):
-    """Where the sidecar answers about itself."""
+    """Where the sidecar answers about itself, and whom."""
 
     socket: ConfigPath | None = Field(
         default=None, description="Unix socket: health, metrics, status"
     )
+    monitors: list[Principal] = Field(
+        default=[],
+        description="users who may ask the socket for health and metrics, by number or name",
+    )
     http: Annotated[tuple[str, int], BeforeValidator(_values.listen_address)] | None = Field(
-        default=None, description="HOST:PORT: health and metrics alone"
+        default=None, description="ADDRESS:PORT: health and metrics alone"
+    )
+    http_network: bool = Field(
+        default=False, description="accept an address of `http` that other machines reach"
+    )
+    http_hosts: list[Annotated[str, AfterValidator(_values.host_name)]] = Field(
+        default=[], description="names by which requests may address `http`"
+    )
+    max_staleness: Seconds | None = Field(
+        default=None, description="not ready when a value has been overdue for longer"
+    )
+
+    @model_validator(mode="after")
+    def _where_it_is_asked(self) -> ListenConfig:
+        if self.monitors and self.socket is None:
+            raise ValueError("monitors without a socket; add socket, or leave them out")
+        if self.http is None:
+            if self.http_network or self.http_hosts:
+                raise ValueError(
+                    "keys of http without it; add http: 127.0.0.1:9100, or leave them out"
+                )
+        elif not self.http_network and not _values.is_loopback(self.http[0]):
+            raise ValueError(
+                "an address that other machines can reach; write 127.0.0.1 or [::1], or allow it with "
+                "http_network: true"
+            )
+        return self
+
+
+class MetricsConfig(_Model):
+    """What the metrics say of secrets."""
+
+    names: bool = Field(default=False, description="names of secrets instead of their ids")
+    key_file: ConfigPath | None = Field(
+        default=None, description="file with the key of the ids, so that they outlive a restart"
     )
 
 
@@ -333,49 +359,27 @@ class AuditConfig(_Model):
     """The audit log: one line per event, never a value."""
 
     path: Annotated[str, BeforeValidator(_audit_path)] = Field(
-        "-", description="file, or - for standard output"
+        "-", description="file, - for standard output, or syslog: for the local syslog"
     )
-    required: bool = Field(default=False, description="do nothing that cannot be logged")
-
-
-class StateConfig(_Model):
-    """What a restart takes over beside the generation that is on the target."""
-
-    take_over: bool = Field(default=True, description="go on with the leases of the sidecar before")
-    keep_login: bool = Field(
-        default=False, description="keep its logins too, on which its leases hang"
+    required: bool = Field(default=False, description="publish nothing that cannot be logged")
+    key_file: ConfigPath | None = Field(
+        default=None, description="file with the key of the log", examples=["/run/keys/audit.key"]
     )
-
-
-class KmsKey(_Model):
-    """A key of AWS KMS that encrypts the key of a file."""
-
-    key_id: str = Field(min_length=1, description="id, ARN or alias/NAME of the key")
-    region: str | None = Field(default=None, description="its region")
-    endpoint_url: Annotated[str, AfterValidator(_values.url)] | None = Field(
-        default=None, description="where KMS is, other than at the region's own address"
+    create_key: bool = Field(default=False, description="make key_file if it is not there")
+    head_file: ConfigPath | None = Field(
+        default=None, description="file that keeps the head of the chain"
     )
-
-
-class LastKnownGoodConfig(_Model):
-    """What was last good, sealed on a disk, for a start at which the stores cannot be reached."""
-
-    path: ConfigPath = Field(description="the sealed file; its directory must exist")
-    key_file: ConfigPath | None = Field(default=None, description="file with the key, 32 bytes")
-    credential: str | None = Field(
-        default=None, min_length=1, description="credential of systemd with the key"
+    checkpoint_events: int = Field(
+        default=1000, ge=1, le=1_000_000, description="a checkpoint after so many events"
     )
-    kms: KmsKey | None = Field(default=None, description="key of AWS KMS that protects the key")
+    checkpoint_interval: Interval = Field(
+        default=300.0, description="a checkpoint after this long, also when nothing happens"
+    )
 
     @model_validator(mode="after")
-    def _one_key(self) -> LastKnownGoodConfig:
-        given = [key for key in ("key_file", "credential", "kms") if getattr(self, key) is not None]
-        if len(given) != 1:
-            raise ValueError(
-                "not one key; write exactly one of the keys key_file, credential and kms"
-            )
-        if self.credential is not None and "/" in self.credential:
-            raise ValueError("no name of a credential; write its name, as in LoadCredential=NAME")
+    def _key_is_named(self) -> AuditConfig:
+        if self.create_key and self.key_file is None:
+            raise ValueError("create_key without a key; name the file with key_file")
         return self
 
 
@@ -396,6 +400,9 @@ class SidecarConfig(_Model):
         default=[], description="what to do after a generation is published"
     )
     listen: ListenConfig = Field(default=ListenConfig(), description="where to answer about itself")
+    metrics: MetricsConfig = Field(
+        default=MetricsConfig(), description="what the metrics say of secrets"
+    )
     audit: AuditConfig | None = Field(default=None, description="where to write the audit log")
     state: StateConfig = Field(
         default=StateConfig(), description="what a restart takes over beside the files"
@@ -408,6 +415,9 @@ class SidecarConfig(_Model):
     )
     allow_unsafe_target: bool = Field(
         default=False, description="warn of an unsafe target instead of refusing it"
+    )
+    wait_ack: WaitAckConfig | None = Field(
+        default=None, description="who acknowledges before a replaced credential is given back"
     )
     grace: Seconds = Field(
         default=30.0,
@@ -454,7 +464,8 @@ class _FileSource(PydanticBaseSettingsSource):
         data = _without_empty(_source.get().data, ("stores", "secrets", "cache", "sidecar"))
         sidecar = data.get("sidecar")
         if isinstance(sidecar, dict):
-            sidecar = _without_empty(sidecar, ("files", "on_change", "listen", "state"))
+            blocks = ("files", "on_change", "listen", "metrics", "state")
+            sidecar = _without_empty(sidecar, blocks)
             if isinstance(files := sidecar.get("files"), dict):
                 sidecar["files"] = {
                     name: {} if entry is None else entry for name, entry in files.items()

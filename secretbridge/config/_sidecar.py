@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AuditConfig",
+    "Consumer",
     "ExecCheck",
     "ExecHook",
     "FileConfig",
@@ -22,10 +23,12 @@ __all__ = [
     "KmsKey",
     "LastKnownGoodConfig",
     "ListenConfig",
+    "MetricsConfig",
     "PairCheck",
     "SidecarConfig",
     "SignalHook",
     "StateConfig",
+    "WaitAckConfig",
     "taken",
 ]
 
@@ -44,7 +47,7 @@ class FileConfig(_Block):
     Exactly one of ``secret``, ``template``, ``concat`` and ``secrets`` is set, and ``mode`` and
     ``group`` have the sidecar's values where the file has none of its own. ``secrets`` are those of
     ``format`` by their key in the file, and ``values`` the constants there. ``checks`` may veto it
-    (``validate`` in the file).
+    (``validate`` in the file). ``previous`` asks for a file with its former content, too.
     """
 
     __slots__ = (
@@ -55,6 +58,7 @@ class FileConfig(_Block):
         "group",
         "mode",
         "owner",
+        "previous",
         "readers",
         "secret",
         "secrets",
@@ -73,6 +77,7 @@ class FileConfig(_Block):
     format: str | None
     secrets: Mapping[str, str]
     values: Mapping[str, str]
+    previous: bool
     dialect: str | None
     section: str | None
     checks: Sequence[str | ExecCheck | PairCheck]
@@ -106,12 +111,17 @@ class ExecHook(_Block):
 
 
 class SignalHook(_Block):
-    """Send a signal to a process after a generation is published. ``timeout`` in seconds."""
+    """Send a signal to a process after a generation is published. ``timeout`` in seconds.
 
-    __slots__ = ("files", "pid_file", "signal", "timeout")
+    The process is named by one of ``pid_file`` and ``process``; ``user`` is whose it has to be.
+    """
+
+    __slots__ = ("files", "pid_file", "process", "signal", "timeout", "user")
 
     signal: int
-    pid_file: Path
+    pid_file: Path | None
+    process: str | None
+    user: int | str | None
     files: list[str] | None
     timeout: float
 
@@ -126,22 +136,70 @@ class HttpHook(_Block):
     timeout: float
 
 
-class ListenConfig(_Block):
-    """Where the sidecar answers about itself; ``http`` is a host and a port."""
+class Consumer(_Block):
+    """A program that says which generation it uses; ``user``: who alone may say it, if not None."""
 
-    __slots__ = ("http", "socket")
+    __slots__ = ("name", "user")
+
+    name: str
+    user: int | str | None
+
+
+class WaitAckConfig(_Block):
+    """Whose acknowledgement the release of a replaced credential waits for, and how many seconds."""
+
+    __slots__ = ("consumers", "timeout")
+
+    consumers: Sequence[Consumer]
+    timeout: float
+
+
+class ListenConfig(_Block):
+    """Where the sidecar answers about itself; ``http`` is an address and a port.
+
+    ``monitors`` may ask the socket for health and metrics; requests over HTTP may address us by
+    ``http_hosts``. ``max_staleness`` in seconds, or None.
+    """
+
+    __slots__ = ("http", "http_hosts", "http_network", "max_staleness", "monitors", "socket")
 
     socket: Path | None
+    monitors: Sequence[int | str]
     http: tuple[str, int] | None
+    http_network: bool
+    http_hosts: Sequence[str]
+    max_staleness: float | None
+
+
+class MetricsConfig(_Block):
+    """What the metrics say of secrets: their ``names``, or ids by the key in ``key_file``."""
+
+    __slots__ = ("key_file", "names")
+
+    names: bool
+    key_file: Path | None
 
 
 class AuditConfig(_Block):
-    """The audit log: one line per event, never a value."""
+    """The audit log: one line per event, never a value. ``checkpoint_interval`` in seconds."""
 
-    __slots__ = ("path", "required")
+    __slots__ = (
+        "checkpoint_events",
+        "checkpoint_interval",
+        "create_key",
+        "head_file",
+        "key_file",
+        "path",
+        "required",
+    )
 
     path: str
     required: bool
+    key_file: Path | None
+    create_key: bool
+    head_file: Path | None
+    checkpoint_events: int
+    checkpoint_interval: float
 
 
 class StateConfig(_Block):
@@ -185,11 +243,13 @@ class SidecarConfig(_Block):
         "group",
         "last_known_good",
         "listen",
+        "metrics",
         "mode",
         "on_change",
         "on_exit",
         "state",
         "target",
+        "wait_ack",
     )
 
     target: Path
@@ -198,11 +258,13 @@ class SidecarConfig(_Block):
     files: Mapping[str, FileConfig]
     on_change: Sequence[ExecHook | SignalHook | HttpHook]
     listen: ListenConfig
+    metrics: MetricsConfig
     audit: AuditConfig | None
     state: StateConfig
     last_known_good: LastKnownGoodConfig | None
     on_exit: Literal["keep", "wipe"]
     allow_unsafe_target: bool
+    wait_ack: WaitAckConfig | None
     grace: float
 
 
@@ -210,6 +272,7 @@ _KINDS: dict[str, type[_Block]] = {
     kind.__name__: kind
     for kind in (
         AuditConfig,
+        Consumer,
         ExecCheck,
         ExecHook,
         FileConfig,
@@ -217,10 +280,12 @@ _KINDS: dict[str, type[_Block]] = {
         KmsKey,
         LastKnownGoodConfig,
         ListenConfig,
+        MetricsConfig,
         PairCheck,
         SidecarConfig,
         SignalHook,
         StateConfig,
+        WaitAckConfig,
     )
 }
 

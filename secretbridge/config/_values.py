@@ -9,20 +9,26 @@ from __future__ import annotations
 import os
 import re
 import signal as signals
+from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
 __all__ = [
     "argv",
+    "consumer",
+    "host_name",
+    "is_loopback",
     "listen_address",
+    "local_url",
     "mode",
     "not_zero",
     "principal",
+    "process",
     "resolve_path",
     "seconds",
     "section",
+    "service_url",
     "signal",
-    "url",
 ]
 
 _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?) ?(ms|s|m|h|d)")
@@ -31,6 +37,10 @@ _LONGEST = 10 * 365 * 86400.0
 _MODE = re.compile(r"(?:0o?)?[0-7]{3}")
 _PRINCIPAL = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}\$?")
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):([0-9]{1,5})")
+_CONSUMER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_PROCESS = re.compile(r"[\x21-\x2e\x30-\x7e]{1,64}")
+_SOCKET = re.compile(r"unix:(/[\x21-\x39\x3b-\x7e]{1,106})(:/[\x21-\x22\x24-\x7e]*)?")
+_HOST_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,252}[A-Za-z0-9])?")
 _SECTION = re.compile(r"[A-Za-z0-9_.-]+")
 _HIGHEST_ID = 2**32 - 2
 
@@ -120,24 +130,87 @@ def argv(value: list[str]) -> list[str]:
     return value
 
 
-def url(value: str) -> str:
-    """Return an http or https URL without credentials."""
+def process(value: str) -> str:
+    """Return the name of a process, as ``ps -o comm`` shows it."""
+    if not _PROCESS.fullmatch(value):
+        raise ValueError("no name of a process; write the name of its program, without directories")
+    return value
+
+
+def consumer(value: str) -> str:
+    """Return the name by which a program acknowledges."""
+    if not _CONSUMER.fullmatch(value):
+        raise ValueError("no name of a consumer; use up to 64 letters, digits, '_', '.' and '-'")
+    return value
+
+
+def local_url(value: str) -> str:
+    """Return the address of a web server on this machine: loopback, or a Unix socket."""
+    remedy = "write http://127.0.0.1:PORT/PATH, or unix:/run/app.sock:/PATH"
+    if value.startswith("unix:"):
+        if not _SOCKET.fullmatch(value):
+            raise ValueError(f"no address of a Unix socket; {remedy}")
+        return value
     try:
         parts = urlsplit(value)
-        has_host = parts.scheme in ("http", "https") and bool(parts.hostname)
-        has_host = has_host and (parts.port is None or parts.port > 0)
+        host, port = parts.hostname or "", parts.port
     except ValueError:
-        has_host = False
-    else:
-        if has_host and parts.username is None and value.isascii() and value.isprintable():
-            return value
-    cause = "a URL that holds a user name" if has_host else "no URL of a web server"
-    raise ValueError(f"{cause}; write http://HOST:PORT/PATH or https://HOST/PATH")
+        raise ValueError(f"no URL of a web server; {remedy}") from None
+    if parts.username is not None:
+        raise ValueError(f"a URL that holds a user name; {remedy}")
+    is_plain = value.isascii() and value.isprintable() and " " not in value and "#" not in value
+    if parts.scheme != "http" or not is_plain or port == 0:
+        raise ValueError(f"no URL of a web server that is asked without TLS; {remedy}")
+    if not _is_loopback(host):
+        # From anywhere else somebody could answer, or listen; and a name could lead anywhere.
+        raise ValueError(f"a web server on another machine; {remedy}, or use exec")
+    return value
+
+
+def service_url(value: str) -> str:
+    """Return the address of a service: with TLS, or on this machine, and without credentials."""
+    try:
+        parts = urlsplit(value)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        host, port = "", 0
+    is_known = bool(host) and port != 0 and value.isascii() and value.isprintable()
+    if not is_known or parts.username is not None:
+        raise ValueError("no address of a service; write https://HOST")
+    if parts.scheme != "https" and not (parts.scheme == "http" and _is_loopback(host)):
+        raise ValueError("an address without TLS; write https://HOST")
+    return value
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def listen_address(value: object) -> tuple[str, int]:
-    """Return host and port."""
+    """Return an address, in its usual spelling, and a port. ``localhost`` is 127.0.0.1."""
     found = _ADDRESS.fullmatch(value) if isinstance(value, str) else None
     if found is None or not 0 < int(found[2]) < 65536:
-        raise ValueError('no address to listen on; write HOST:PORT, for example "127.0.0.1:9100"')
-    return found[1].strip("[]"), int(found[2])
+        raise ValueError(
+            'no address to listen on; write ADDRESS:PORT, for example "127.0.0.1:9100"'
+        )
+    host = "127.0.0.1" if found[1] == "localhost" else found[1].strip("[]")
+    try:
+        return str(ip_address(host)), int(found[2])
+    except ValueError:
+        # What a name means is for others to say, and may change.
+        raise ValueError("a name where an address is needed; write it in digits") from None
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches the address ``host``."""
+    return ip_address(host).is_loopback
+
+
+def host_name(value: str) -> str:
+    """Return a name of a machine, without a port."""
+    if not _HOST_NAME.fullmatch(value):
+        raise ValueError("no name of a machine; write it without a port, as in metrics.example.com")
+    return value.lower()

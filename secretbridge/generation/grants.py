@@ -24,9 +24,19 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-__all__ = ["decoded_list", "encoded_list", "grant", "granted", "require_own_list", "set_passage"]
+__all__ = [
+    "ACCESS_LIST",
+    "decoded_list",
+    "encoded_list",
+    "grant",
+    "granted",
+    "require_own_list",
+    "set_passage",
+]
 
-_NAME = "system.posix_acl_access"
+ACCESS_LIST = "system.posix_acl_access"
+"""The extended attribute that holds a list."""
+
 _VERSION = (2).to_bytes(4, "little")
 _ENTRY = Struct("<HHI")
 _OWNER, _USER, _GROUP, _NAMED_GROUP, _MASK, _OTHER = 0x01, 0x02, 0x04, 0x08, 0x10, 0x20
@@ -60,7 +70,7 @@ def decoded_list(acl: bytes, permissions: int = _READ) -> tuple[int, tuple[int, 
 def grant(file: int, mode: int, readers: Sequence[int]) -> None:
     """Let ``readers`` read the open ``file``, whose mode is ``mode``. Raises :class:`OSError`."""
     try:
-        os.setxattr(file, _NAME, encoded_list(mode, readers))
+        os.setxattr(file, ACCESS_LIST, encoded_list(mode, readers))
     except OSError as error:
         if error.errno == EOPNOTSUPP:
             raise UnsafeTarget(
@@ -73,7 +83,7 @@ def grant(file: int, mode: int, readers: Sequence[int]) -> None:
 def granted(file: int) -> bytes | None:
     """Return the access control list of an open file or directory, or None."""
     try:
-        return os.getxattr(file, _NAME)
+        return os.getxattr(file, ACCESS_LIST)
     except OSError as error:
         if error.errno in (ENODATA, EOPNOTSUPP):
             return None
@@ -107,8 +117,8 @@ def set_passage(directory: int, users: Collection[int]) -> None:
     if wanted == known:
         return
     if wanted:
-        os.setxattr(directory, _NAME, encoded_list(mode, wanted, _SEARCH))
+        os.setxattr(directory, ACCESS_LIST, encoded_list(mode, wanted, _SEARCH))
         return
     special = S_IMODE(os.fstat(directory).st_mode) & ~0o777
-    os.removexattr(directory, _NAME)
+    os.removexattr(directory, ACCESS_LIST)
     os.fchmod(directory, special | mode)  # the group's bits were the mask

@@ -25,11 +25,12 @@ __all__ = ["Outline"]
 class Outline:
     """A set of files without their contents, in columns of equal length.
 
-    ``shapes`` is what it was made of. ``names``; ``leaves``, which are their last components as the
-    system takes them; and ``kinds`` are columns. ``uid`` and ``gid`` are what files get that name no
-    owner or group of their own. ``base`` is the mode of a directory without files, and ``access`` says
-    what a kind asks of the directories on the way to a file; ``modes`` has both for each kind that
-    occurs. ``readers``: all users who are granted a file. ``tops``: the visible names. ``expected``:
+    ``shapes`` is what it was made of. ``names``; ``numbers``, which count them; ``leaves``, which are
+    their last components as the system takes them; and ``kinds`` are columns. ``uid`` and ``gid`` are
+    what files get that name no owner or group of their own. ``base`` is the mode of a directory without
+    files, and ``access`` says what a kind asks of the directories on the way to a file; ``modes`` has
+    both for each kind that occurs. ``readers``: all users who are granted a file. ``tops``: the visible
+    names. ``expected``:
     what has to be in the directory of a set that has no others, else None. ``by_mode`` and
     ``listing``: the names for the manifest, and their text there.
 
@@ -45,6 +46,7 @@ class Outline:
         "listing",
         "modes",
         "names",
+        "numbers",
         "readers",
         "shapes",
         "tops",
@@ -62,6 +64,7 @@ class Outline:
         validate_names(names)
         self.shapes: list[Shape] = shapes
         self.names: Sequence[str] = names
+        self.numbers: list[int] = list(range(len(names)))
         self.leaves: list[bytes] = [name.rpartition("/")[2].encode("ascii") for name in names]
         self.kinds: list[Kind] = [
             (mode, uid if owner is None else owner, gid if group is None else group)

@@ -122,7 +122,7 @@ class Plan:
         self.outline = outline
         self.picture = picture
         self.write: list[int] = write
-        self.keep: list[int] = _all_but(write, len(files))
+        self.keep: list[int] = _all_but(write, outline.numbers)
         self.removed = removed
         self.seals = seals
 
@@ -138,7 +138,7 @@ class Plan:
 
     def rewrite(self) -> None:
         """Write every file, because what stands there cannot be relied upon."""
-        self.write, self.keep = list(range(len(self.files))), []
+        self.write, self.keep = list(self.outline.numbers), []
 
     def tree(self) -> Branch:
         """Return the files by directory."""
@@ -245,7 +245,7 @@ class Planner:
         differs = map(ne, picture.digests, current.digests)
         if kinds is not current.kinds and kinds != current.kinds:
             differs = map(or_, differs, map(ne, kinds, current.kinds))
-        write = list(compress(range(len(contents)), differs))
+        write = list(compress(outline.numbers, differs))
         if len(write) == len(contents):
             picture.sizes = list(map(len, contents))
         else:
@@ -258,17 +258,17 @@ class Planner:
         return Outline(shapes, self._uid, self._gid, self._base, self._access)
 
 
-def _all_but(excluded: Sequence[int], count: int) -> list[int]:
-    """Return the numbers below ``count`` but for the ascending ``excluded``."""
-    if len(excluded) == count:
+def _all_but(excluded: Sequence[int], numbers: list[int]) -> list[int]:
+    """Return the ``numbers``, which count from 0, without the ascending ``excluded``."""
+    if len(excluded) == len(numbers):
         return []
-    numbers = list(range(count))
     if len(excluded) > 16:
         without = set(excluded)
         return [number for number in numbers if number not in without]
+    rest = list(numbers)
     for number in reversed(excluded):
-        del numbers[number]
-    return numbers
+        del rest[number]
+    return rest
 
 
 def _in_order(names: Sequence[str], picture: Picture) -> Picture:

@@ -19,8 +19,10 @@ A larger one would first be written short and fail on the next call; its pages a
 from __future__ import annotations
 
 import os
+from collections import deque
 from contextlib import nullcontext
 from errno import EINVAL, EOPNOTSUPP
+from itertools import repeat
 from stat import S_IMODE, S_ISREG
 from time import time_ns
 
@@ -33,7 +35,7 @@ from .plan import PAGE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from .outline import Kind
     from .plan import Branch, Plan
@@ -43,6 +45,9 @@ __all__ = ["Stager", "seal"]
 
 _MANIFEST = MANIFEST.encode("ascii")
 _OLD_FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+_BATCH = 32
+"""Files that are open at the same time. More save nothing, and descriptors are limited."""
+_exhaust: Callable[[Iterable[None]], None] = deque[None](maxlen=0).extend
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -182,12 +187,12 @@ class Stager:
         plan.picture.seals[branch.path] = seal(new)
 
     def _create(
-        self, directory: int, names: Iterable[bytes], contents: Collection[bytes], kind: Kind
+        self, directory: int, names: Sequence[bytes], contents: Sequence[bytes], kind: Kind
     ) -> None:
         """Write new files of one kind.
 
-        The loop does for each file what has to be done for each, and no more: every call of a
-        function of our own would take 3 % longer.
+        By the batch, with each call for all files of it: a loop of Python around the calls for one
+        file takes 5 to 10 % longer.
         """
         mode, uid, gid = kind[:3]
         readers: tuple[int, ...] = ()
@@ -196,27 +201,39 @@ class Stager:
         is_given_away = uid != self._uid or gid != self._gid
         owner = uid if uid != self._uid else -1
         group = gid if gid != self._gid else -1
-        is_more = is_given_away or readers or self._is_durable
-        create, set_mode, close = os.open, os.fchmod, os.close
-        put = os.write if max(map(len, contents)) <= PAGE else _put_reserved
-        for name, content in zip(names, contents, strict=True):
-            file = create(name, _NEW_FILE, 0o400, dir_fd=directory)
+        create, put = os.open, os.write if max(map(len, contents)) <= PAGE else _put_reserved
+        for start in range(0, len(names), _BATCH):
+            values = contents[start : start + _BATCH]
+            files: list[int] = []
+            opened = files.append
             try:
-                if (written := put(file, content)) != len(content):
-                    _put_rest(file, content, written)
-                if not is_more:
-                    set_mode(file, mode)
-                    continue
+                for name in names[start : start + _BATCH]:
+                    opened(create(name, _NEW_FILE, 0o400, dir_fd=directory))
+                written = list(map(put, files, values))
+                if written != list(map(len, values)):
+                    for file, value, count in zip(files, values, written, strict=True):
+                        _put_rest(file, value, count)
                 if is_given_away:
-                    # First the owner, then the mode: the other way round the group that the file
-                    # has at first could read it for a moment.
-                    os.fchown(file, owner, group)
-                set_mode(file, mode)
-                if readers:
+                    # First the owner, then the mode: the other way round the group that a file has
+                    # at first could read it for a moment.
+                    _exhaust(map(os.fchown, files, repeat(owner), repeat(group)))
+                _exhaust(map(os.fchmod, files, repeat(mode)))
+                for file in files if readers else ():
                     grant(file, mode, readers)  # last: a mode that is set later changes the list
-                self.flush(file)
+                for file in files if self._is_durable else ():
+                    os.fsync(file)
             finally:
-                close(file)
+                _close(files)
+
+
+def _close(files: Sequence[int]) -> None:
+    """Close all of them, whatever the first of them says."""
+    try:
+        closing = iter(files)
+        _exhaust(map(os.close, closing))
+    except BaseException:
+        _close(list(closing))
+        raise
 
 
 def _is_granted(directory: int, name: bytes, kind: Kind) -> bool:

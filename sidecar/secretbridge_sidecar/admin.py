@@ -7,23 +7,27 @@ connects.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
 import struct
 import threading
 from contextlib import suppress
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPException
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from socketserver import ThreadingMixIn, UnixStreamServer
 from typing import TYPE_CHECKING, Any, Self
 
 from secretbridge.errors import ConfigError
+from secretbridge.generation.grants import ACCESS_LIST, encoded_list
 
 from .routes import Answer, Peer, Question, Standing, respond
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Sequence
+
     from secretbridge.config import ListenConfig
 
     from .routes import Routes
@@ -35,6 +39,9 @@ REQUEST_TIMEOUT = 5.0
 
 MAX_BODY = 65536
 """Bytes that a request may bring."""
+
+_WRITE = 2
+"""The permission that connecting to a socket takes."""
 
 _SO_PEERGROUPS = 59
 """From asm-generic/socket.h of Linux; the module ``socket`` does not name it."""
@@ -55,13 +62,17 @@ class _Handler(BaseHTTPRequestHandler):
         self._respond()
 
     def _respond(self) -> None:
-        peer = peer_of(self.connection, self.server.group)
+        peer = peer_of(self.connection, self.server.group, self.server.monitors)
         body = self._body()
         if body is None:
             self._send(Answer.of(413, {"error": f"send up to {MAX_BODY} bytes, and their length"}))
             return
         path = self.path.partition("?")[0]
-        self._send(respond(self.server.routes, Question(self.command, path, peer, body)))
+        question = Question(self.command, path, peer, body)
+        answer = respond(self.server.routes, question)
+        if self.server.told is not None:
+            self.server.told(question, answer)
+        self._send(answer)
 
     def _body(self) -> bytes | None:
         length = self.headers.get("Content-Length", "0")
@@ -85,10 +96,11 @@ class _Handler(BaseHTTPRequestHandler):
         return "unix"
 
 
-def peer_of(connection: socket.socket, group: int) -> Peer:
+def peer_of(connection: socket.socket, group: int, monitors: Collection[int] = ()) -> Peer:
     """Return who is at the other end, as the kernel saw them at connect (unix(7)).
 
     ``group``: whose members may read. A container gets such a group as a supplementary one.
+    ``monitors``: users who may ask for health and figures.
     """
     raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
     pid, uid, gid = struct.unpack("3i", raw)
@@ -97,6 +109,8 @@ def peer_of(connection: socket.socket, group: int) -> Peer:
         standing = Standing.OPERATOR
     elif group in (gid, *_other_groups(connection)):
         standing = Standing.READER
+    elif uid in monitors:
+        standing = Standing.MONITOR
     return Peer(standing, pid or None, uid, gid)  # pid 0: it lives in another PID namespace
 
 
@@ -112,18 +126,30 @@ class _Server(ThreadingMixIn, UnixStreamServer):
     daemon_threads = True
     request_queue_size = 16
     routes: Routes
+    told: Callable[[Question, Answer], object] | None
     group: int
+    monitors: Collection[int]
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that went away is no event."""
 
 
 class AdminServer:
-    """Answers by ``routes`` on the socket of ``listen``, or does nothing if it names none."""
+    """Answers by ``routes`` on the socket of ``listen``, or does nothing if it names none.
 
-    def __init__(self, listen: ListenConfig, routes: Routes) -> None:
+    ``told`` hears of each answer before it is sent.
+    """
+
+    def __init__(
+        self,
+        listen: ListenConfig,
+        routes: Routes,
+        told: Callable[[Question, Answer], object] | None = None,
+    ) -> None:
+        self._told = told
         self.path = str(listen.socket) if listen.socket is not None else None
         self._routes = routes
+        self._monitors = sorted({_user_id(each) for each in listen.monitors})
         self._server: _Server | None = None
 
     def __enter__(self) -> Self:
@@ -141,7 +167,11 @@ class AdminServer:
             ) from None
         finally:
             os.umask(mask)
+        if self._monitors:
+            _let_in(self.path, self._monitors)
         server.routes = self._routes
+        server.told = self._told
+        server.monitors = self._monitors
         server.group = os.stat(self.path).st_gid
         self._server = server
         threading.Thread(
@@ -154,6 +184,32 @@ class AdminServer:
             self._server.server_close()
             with suppress(OSError):
                 os.unlink(self.path)
+
+
+def _user_id(user: int | str) -> int:
+    if isinstance(user, int):
+        return user
+    import pwd
+
+    try:
+        return pwd.getpwnam(user).pw_uid
+    except KeyError:
+        raise ConfigError(
+            f"sidecar.listen.monitors: this system knows no user {user!r}",
+            hint="give the user's number, because names inside containers rarely agree",
+        ) from None
+
+
+def _let_in(path: str, users: Sequence[int]) -> None:
+    """Let ``users`` connect to the socket at ``path``, which its mode lets only its group do."""
+    try:
+        os.setxattr(path, ACCESS_LIST, encoded_list(0o660, users, _WRITE), follow_symlinks=False)
+    except OSError as error:
+        raise ConfigError(
+            f"sidecar.listen.monitors: the socket {path} cannot be opened to them "
+            f"({error.strerror})",
+            hint="put it on a tmpfs, or let them share the group of the socket",
+        ) from None
 
 
 def _remove_stale(path: str) -> None:
@@ -190,22 +246,31 @@ class _UnixConnection(HTTPConnection):
 
 
 def ask(
-    path: str,
+    address: str | tuple[str, int],
     question: str,
     timeout: float = REQUEST_TIMEOUT,
     order: dict[str, object] | None = None,
 ) -> tuple[int, dict[str, Any]]:
-    """Return status and body of ``GET question`` from the sidecar at ``path``. Raises OSError.
+    """Return status and body of ``GET question`` from the sidecar at ``address``.
 
-    With ``order`` it is a ``POST`` of that.
+    That is the path of its socket, or what it listens on for HTTP. With ``order`` it is a ``POST`` of
+    that. Raises OSError.
     """
-    connection = _UnixConnection(path, timeout)
+    connection: HTTPConnection
+    if isinstance(address, str):
+        connection = _UnixConnection(address, timeout)
+    else:
+        # Who listens everywhere listens on loopback too.
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address[0], address[0])  # noqa: S104
+        connection = HTTPConnection(host, address[1], timeout=timeout)
     try:
         if order is None:
             connection.request("GET", question)
         else:
             connection.request("POST", question, json.dumps(order).encode())
         response = connection.getresponse()
-        return response.status, json.loads(response.read(1 << 20))
+        return response.status, json.loads(response.read(1 << 24))
+    except HTTPException:
+        raise OSError(errno.EPROTO, "what answers there is no sidecar") from None
     finally:
         connection.close()

@@ -14,6 +14,7 @@ from secretbridge.broker import Broker
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from secretbridge.audit import LogWitness
     from secretbridge.config import Config
     from secretbridge.errors import SecretBridgeError
     from secretbridge.secret import Secret
@@ -55,9 +56,9 @@ class _Part:
 class Brokers:
     """The brokers of one configuration. ``names`` are kept fresh, ``wake`` is called when one changes.
 
-    ``former`` are those of the configuration before. ``begin`` is called with each store and its new
-    broker before anything is fetched. Raises :class:`ConfigError` for a store that
-    cannot be used; then ``former`` is as it was.
+    ``former`` are those of the configuration before, ``witness`` is told of what new ones do, ``begin``
+    is called with each store and its new broker before anything is fetched. Raises
+    :class:`ConfigError` for a store that cannot be used; then ``former`` is as it was.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Brokers:
         names: Iterable[str],
         wake: Callable[[], object],
         former: Brokers | None = None,
+        witness: LogWitness | None = None,
         begin: Callable[[str, Broker], object] = lambda store, broker: None,
     ) -> None:
         wanted: dict[str, list[str]] = {}
@@ -82,7 +84,7 @@ class Brokers:
         kept = [store for store in wanted if store in known and known[store].key == keys[store]]
         try:
             for store in wanted.keys() - set(kept):
-                part = _Part(keys[store], Broker.from_config(config, store=store))
+                part = _Part(keys[store], Broker.from_config(config, store=store, witness=witness))
                 self._parts[store] = part
                 begin(store, part.broker)
                 part.watch(wanted[store], wake)

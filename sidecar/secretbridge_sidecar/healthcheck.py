@@ -1,7 +1,7 @@
 """Is a sidecar at work, and has it published everything? Needs no shell and no curl.
 
-With an admin socket the sidecar is asked. Without one the target tells: a running sidecar holds its
-lock, and a published generation has a manifest.
+The sidecar is asked, on its socket or over HTTP. Where it has neither, the target tells: a running
+sidecar holds its lock, and a published generation has a manifest.
 
 A configuration that was broken while the sidecar runs is not judged here. The sidecar goes on with the
 former one, and says so; an orchestrator that ended it for that would begin a crash loop.
@@ -12,7 +12,7 @@ from __future__ import annotations
 import fcntl
 import os
 
-from secretbridge.config import admin_socket, load_config
+from secretbridge.config import admin_address, load_config
 from secretbridge.errors import SecretBridgeError
 from secretbridge.generation.reader import open_generation
 
@@ -24,17 +24,21 @@ __all__ = ["health"]
 
 def health(config_path: str | None) -> tuple[bool, dict[str, str]]:
     """Return whether the sidecar is ready, and what is wrong by name."""
-    path = admin_socket(config_path)
-    if path is None:
+    address = admin_address(config_path)
+    if address is None:
         config = load_config(config_path)
         return _from_target(str(sidecar_of(config).target), Renderer(config).files())
     try:
-        _, answer = ask(path, "/readyz")
+        _, answer = ask(address, "/readyz")
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "no sensible answer"
-        return False, {"sidecar": f"does not answer at {path} ({reason})"}
-    problems = {str(name): str(text) for name, text in answer.get("problems", {}).items()}
-    return bool(answer.get("ready")), problems
+        shown = address if isinstance(address, str) else f"{address[0]} port {address[1]}"
+        return False, {"sidecar": f"does not answer at {shown} ({reason})"}
+    is_ready, problems = bool(answer.get("ready")), answer.get("problems", {})
+    if not isinstance(problems, dict):  # over HTTP nobody is told what is wrong
+        told = f"{'is ready' if is_ready else 'is not ready'}, {problems} problems; its log tells"
+        problems = {"sidecar": told} if problems else {}
+    return is_ready, {str(name): str(text) for name, text in problems.items()}
 
 
 def _from_target(target: str, files: list[str]) -> tuple[bool, dict[str, str]]:

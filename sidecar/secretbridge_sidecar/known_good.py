@@ -68,6 +68,13 @@ class KnownGood:
         self.problem: str | None = None
         self.used: float | None = None
 
+    def told(self, is_stale: bool) -> str | None:
+        """Return what is to be known of it; ``is_stale``: something is that may be from it."""
+        if self.used is not None and is_stale:
+            since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.used))
+            return f"in use, as it was written at {since}"
+        return self.problem
+
     # Writing -------------------------------------------------------------------------------------
 
     def keep(self, config: Config, brokers: Brokers) -> None:

@@ -33,8 +33,6 @@ def sidecar_of(config: Config) -> SidecarConfig:
         )
     asked = {
         "sidecar.on_change": bool(sidecar.on_change),
-        "sidecar.listen.http": sidecar.listen.http is not None,
-        "sidecar.audit": sidecar.audit is not None,
     }
     problems = tuple(
         f"{config.path}: {key}: this version of the sidecar does not support it yet; leave it out"

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from secretbridge._tally import process
+
 if TYPE_CHECKING:
     from typing import Self
 
@@ -22,6 +24,7 @@ __all__ = [
     "Route",
     "Routes",
     "Standing",
+    "for_monitors",
     "respond",
     "routes",
 ]
@@ -31,9 +34,11 @@ class Standing(IntEnum):
     """What somebody is to the sidecar; whoever is more may ask for whatever those below may."""
 
     STRANGER = 0
-    READER = 1
+    MONITOR = 1
+    """May ask whether all is well, and for figures; is told no name and no reference."""
+    READER = 2
     """A member of the socket's group: may look, and acknowledge."""
-    OPERATOR = 2
+    OPERATOR = 3
     """Root, or the sidecar's own user: may also change what the sidecar does."""
 
 
@@ -85,10 +90,16 @@ class Route(NamedTuple):
 
 Routes = Mapping[str, Route]
 
+_WHO = {
+    Standing.READER: "root, the user of the sidecar and the group of its socket",
+    Standing.OPERATOR: "root and the user of the sidecar",
+}
+
 
 def respond(offered: Routes, question: Question) -> Answer:
     """Return the answer to ``question``, or why there is none."""
     if question.peer.standing is Standing.STRANGER:
+        process.add("denied", "socket_peer")
         return Answer.of(403, {"error": "this user may not ask"})
     route = offered.get(question.path)
     if route is None:
@@ -96,14 +107,20 @@ def respond(offered: Routes, question: Question) -> Answer:
     if question.method != route.method:
         return Answer.of(405, {"error": f"{question.path} is for {route.method}"})
     if question.peer.standing < route.who:
-        return Answer.of(403, {"error": "only root and the user of the sidecar may do this"})
+        process.add("denied", "socket_peer")
+        return Answer.of(403, {"error": f"only {_WHO[route.who]} may ask for this"})
     return route.answer(question)
+
+
+def for_monitors(offered: Routes) -> dict[str, Route]:
+    """Return those of the routes that say nothing by name."""
+    return {path: route for path, route in offered.items() if route.who <= Standing.MONITOR}
 
 
 class Asked(Protocol):
     """Who knows the answers."""
 
-    def health(self) -> dict[str, object]:
+    def health(self) -> dict[str, Any]:
         """Return what is ready and what is wrong."""
 
     def stores(self) -> list[dict[str, object]]:
@@ -118,14 +135,23 @@ def routes(asked: Asked) -> dict[str, Route]:
 
     def ready(question: Question) -> Answer:
         health = asked.health()
-        shown = {"ready": health["ready"], "problems": health["problems"]}
+        problems = health["problems"]
+        if question.peer.standing < Standing.READER:
+            problems = len(problems)
+        shown = {"ready": health["ready"], "problems": problems}
         return Answer.of(200 if health["ready"] else 503, shown)
+
+    def metrics(question: Question) -> Answer:
+        from .metrics import exposition  # 2 MB and 25 ms, which most have no use for
+
+        return exposition(asked)
 
     def status(question: Question) -> Answer:
         return Answer.of(200, {**asked.health(), "stores": asked.stores()})
 
     return {
-        "/healthz": Route("GET", Standing.READER, alive),
-        "/readyz": Route("GET", Standing.READER, ready),
+        "/healthz": Route("GET", Standing.MONITOR, alive),
+        "/metrics": Route("GET", Standing.MONITOR, metrics),
+        "/readyz": Route("GET", Standing.MONITOR, ready),
         "/status": Route("GET", Standing.READER, status),
     }

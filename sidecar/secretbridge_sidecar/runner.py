@@ -12,8 +12,9 @@ import threading
 import time
 from functools import partial
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from secretbridge._tally import process
 from secretbridge.config import load_config
 from secretbridge.config.apart import Reading
 from secretbridge.errors import ConfigError, SecretBridgeError
@@ -23,16 +24,20 @@ from .admin import AdminServer
 from .asking import Asking
 from .config_watch import ConfigWatch
 from .configuration import Reloads, watched
+from .identifiers import Identifiers
+from .listener import HttpListener
 from .log import Log
 from .render import sidecar_of
-from .routes import routes
+from .routes import for_monitors, routes
 from .setup import Setup
+from .state import state_of
 from .takeover import TakeOver
 from .target import Target, tell
+from .trail import Trail, look_at
 from .wake import Wake
 
 if TYPE_CHECKING:
-    from secretbridge.config import Config
+    from secretbridge.config import Config, SidecarConfig
     from secretbridge.generation.layout import FileSpec
     from secretbridge.generation.writer import Published
 
@@ -49,12 +54,18 @@ RETRY_CAP = 30.0
 """Seconds between attempts to publish what the target did not take (no space, for instance)."""
 
 
+_FIXED = ("target", "listen", "audit")
+"""Keys of the configuration that are read at the start alone."""
+
+
 class Sidecar:
     """One sidecar on one target. ``config_path`` None means the usual places."""
 
     def __init__(self, config_path: str | None, log: Log | None = None) -> None:
         self._path = config_path
         self._log = log or Log()
+        self.trail = Trail(None, self._log)
+        """Its audit log."""
         self._wake = Wake()
         self._stop = False
         self._reloads = Reloads(config_path, self._wake.poke)
@@ -69,6 +80,7 @@ class Sidecar:
         """Former configurations, whose leases are in the files that are published, and when they end."""
         self._closing: list[Asking[None]] = []
         """Brokers that are being closed: each may wait for its stores, and we wait for signals."""
+        self._identifiers: Identifiers | None = None
         self._look_at = 0.0
         self._retry = RETRY
 
@@ -85,7 +97,8 @@ class Sidecar:
         try:
             sidecar = setup.sidecar
             found = check_target(sidecar.target, allow_unsafe=sidecar.allow_unsafe_target)
-            tell(self._log, [*config.warnings, *map(str, found.findings)])
+            findings = [*map(str, found.findings), *look_at(sidecar.audit)]
+            tell(self._log, [*config.warnings, *findings])
             _, problems = setup.prepare()
             return {name: problems.get(name) for name in setup.names}
         finally:
@@ -94,11 +107,21 @@ class Sidecar:
     def once(self) -> Published:
         """Publish one generation and return. Raises the first error; then nothing is changed."""
         config = load_config(self._path)
-        target = Target(config, self._log)
+        self.trail = Trail(sidecar_of(config).audit, self._log)
+        self.trail.record("startup", reason_code="once")
+        try:
+            return self._once(config)
+        finally:
+            self.trail.record("shutdown")
+            self.trail.close()
+
+    def _once(self, config: Config) -> Published:
+        target = Target(config, self._log, self.trail)
         try:
             state = TakeOver(target, self._log)
             state.find(config)
-            setup = Setup(config, self._wake.set, begin=partial(state.begin, config))
+            begin = partial(state.begin, config)
+            setup = Setup(config, self._wake.set, witness=self.trail.witness, begin=begin)
             try:
                 files, problems = setup.prepare()
                 for error in problems.values():
@@ -124,14 +147,29 @@ class Sidecar:
             signal.signal(number, self._on_stop)
         signal.signal(signal.SIGHUP, self._on_reload)
         self._wake.by_signals()
-        self._target = Target(config, self._log)
+        self.trail = Trail(sidecar.audit, self._log)
+        tell(self._log, look_at(sidecar.audit))
+        self.trail.record("startup", reason_code="run")
         try:
-            self._state = TakeOver(self._target, self._log)
-            self._state.find(config)
-            self._known_good = self._sealed(config)
-            with AdminServer(sidecar.listen, routes(self)) as admin:
+            self._run(config, sidecar, reading)
+        finally:
+            self.trail.record("shutdown")
+            self.trail.close()
+
+    def _run(self, config: Config, sidecar: SidecarConfig, reading: Reading) -> None:
+        self._identifiers = Identifiers(sidecar.metrics)
+        self._target = Target(config, self._log, self.trail)
+        self._state = TakeOver(self._target, self._log)
+        self._state.find(config)
+        self._known_good = self._sealed(config)
+        offered = routes(self)
+        try:
+            with (
+                AdminServer(sidecar.listen, offered, self.trail.answered) as admin,
+                HttpListener(sidecar.listen, for_monitors(offered)),
+            ):
                 begin = partial(self._state.begin, config)
-                self._setup = Setup(config, self._wake.set, begin=begin)
+                self._setup = Setup(config, self._wake.set, witness=self.trail.witness, begin=begin)
                 self._reloads.begin_with(config)
                 self._target.take_over(self._setup.renderer.files())
                 self._log.info("started", target=str(sidecar.target), socket=admin.path)
@@ -172,45 +210,34 @@ class Sidecar:
         for each in self._closing:
             each.answer()
 
-    def health(self) -> dict[str, object]:
+    def health(self) -> dict[str, Any]:
         """Return what the admin socket tells: no values, and of secrets the names only."""
         setup = self._setup
-        if setup is None:
+        if setup is None or self._identifiers is None:
             return {"ready": False, "problems": {"sidecar": "starting"}}
         problems = dict(self._problems)
-        rows = {str(row["name"]): row for row in setup.broker.status()}
-        for name in setup.names:
-            if rows[name]["state"] == "stale":
-                problems.setdefault(
-                    name, f"the last good value stays in use: {rows[name]['error']}"
-                )
-            if rows[name]["state"] == "empty" and rows[name]["error"] is None:
-                problems.setdefault(name, "its store has not answered yet")
-            if rows[name]["state"] == "expired":
-                problems.setdefault(name, "the value is too old to be relied on")
         if self._reloads.problem is not None:
             problems["configuration"] = self._reloads.problem
-        target = self._target
-        if target is not None and target.problem is not None:
-            problems["target"] = target.problem
+        if self.trail.problem is not None:
+            problems["audit"] = f"the audit log cannot be written: {self.trail.problem}"
+        rows = {row["name"]: row for row in setup.broker.status()}
         if self._state is not None and self._state.problem is not None:
             problems["state"] = self._state.problem
         known_good = self._known_good
-        if known_good is not None:
-            if known_good.problem is not None:
-                problems["last_known_good"] = known_good.problem
-            if known_good.used is not None and any(r["state"] == "stale" for r in rows.values()):
-                since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(known_good.used))
-                problems["last_known_good"] = f"in use, as it was written at {since}"
-        is_expired = any(rows[name]["state"] == "expired" for name in setup.names)
+        is_stale = any(row["state"] == "stale" for row in rows.values())
+        if known_good is not None and (problem := known_good.told(is_stale)) is not None:
+            problems["last_known_good"] = problem
         return {
-            "ready": target is not None and target.is_ready and not is_expired,
-            "generation": target.generation if target is not None else None,
-            "published": target.published_at if target is not None else None,
-            "problems": problems,
+            **state_of(
+                [rows[name] for name in setup.names],
+                self._target,
+                problems,
+                max_staleness=setup.sidecar.listen.max_staleness,
+                identifiers=self._identifiers,
+            ),
             "configuration": self._reloads.taken,
             "configuration_readings": self._reloads.readings,
-            "secrets": [rows[name] for name in setup.names],
+            "audit": self.trail.status(),
         }
 
     def stores(self) -> list[dict[str, object]]:
@@ -229,6 +256,7 @@ class Sidecar:
                 self._look_at = 0.0
             if self._wake.clear() or time.monotonic() >= self._look_at:
                 self._look_at = time.monotonic() + self._look()
+            self.trail.tick()
             times = (self._look_at - time.monotonic(), self._target.collect(), self._part())
             if not (self._stop or self._reloads.is_waiting):
                 self._wake.wait(max(0.01, min(time for time in times if time is not None)))
@@ -320,22 +348,28 @@ class Sidecar:
         assert self._target is not None
         try:
             sidecar = sidecar_of(config)
-            if sidecar.target != old.sidecar.target or sidecar.listen != old.sidecar.listen:
+            identifiers = Identifiers(sidecar.metrics, self._identifiers)
+            if any(getattr(sidecar, key) != getattr(old.sidecar, key) for key in _FIXED):
                 raise ConfigError(
-                    "sidecar.target and sidecar.listen cannot change while the sidecar runs",
+                    f"{', '.join(f'sidecar.{key}' for key in _FIXED)} cannot change while the "
+                    "sidecar runs",
                     hint="restart the sidecar",
                 )
             self._target.reconfigure(old.config, config)
             try:
-                new = Setup(config, self._wake.set, old)
+                new = Setup(config, self._wake.set, old, self.trail.witness)
             except BaseException:
                 self._target.reconfigure(config, old.config)
                 raise
         except SecretBridgeError as error:
             reason = self._reloads.refuse(error)
             if reason is not None:
+                process.add("config_reloads", "refused")
                 self._log.error("configuration not taken", reason=reason)
+                self.trail.record("config_change", "failure", reason_code="refused")
             return False
+        process.add("config_reloads", "taken")
+        self._identifiers = identifiers
         tell(self._log, config.warnings)
         if old.sidecar.last_known_good != new.sidecar.last_known_good:
             self._known_good = self._sealed(config)
@@ -343,6 +377,7 @@ class Sidecar:
         self._problems = {}
         self._former[old] = None
         self._log.info("configuration taken", **self._reloads.accept(config))
+        self.trail.record("config_change", reason_code="taken")
         return True
 
     def _sealed(self, config: Config) -> KnownGood | None:

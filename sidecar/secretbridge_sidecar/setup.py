@@ -15,6 +15,7 @@ from .render import Renderer, sidecar_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from secretbridge.audit import LogWitness
     from secretbridge.broker import Broker
     from secretbridge.config import Config, SidecarConfig
     from secretbridge.generation.layout import FileSpec
@@ -38,6 +39,7 @@ class Setup:
         config: Config,
         wake: Callable[[], object],
         former: Setup | None = None,
+        witness: LogWitness | None = None,
         begin: Callable[[str, Broker], object] = lambda store, broker: None,
     ) -> None:
         self.config = config
@@ -47,7 +49,7 @@ class Setup:
         self.names = self.renderer.names()
         self.validator = _validator(self.sidecar)
         brokers = None if former is None else former.broker
-        self.broker: Brokers = Brokers(config, self.names, wake, brokers, begin)
+        self.broker: Brokers = Brokers(config, self.names, wake, brokers, witness, begin)
 
     def collect(self) -> tuple[dict[str, Secret], dict[str, SecretBridgeError]]:
         """Return what is there, and for each name that is not there the reason."""

@@ -8,7 +8,7 @@ from secretbridge.errors import SecretBridgeError
 from secretbridge.holdings import adopt, backend_of, held
 
 from .inventory import Part, configured
-from .state import StateFile, boot_time
+from .state_file import StateFile, boot_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -40,7 +40,7 @@ class TakeOver:
         assert config.sidecar is not None
         try:
             if config.sidecar.state.take_over:
-                self._found = self._file.read(self._target.sequence)
+                self._found = self._file.read(self._target.sequence or 0)
             self._kept = self._found or None
             if not self._found:
                 self._file.remove()
@@ -66,7 +66,7 @@ class TakeOver:
         assert config.sidecar is not None
         options = config.sidecar.state
         parts = _parts(config, brokers, options.keep_login) if options.take_over else {}
-        sequence = self._target.sequence
+        sequence = self._target.sequence or 0
         kept = _fingerprint(parts, self._clock()), sequence
         if kept == self._kept or (not parts and self._kept is None):
             return

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
+from secretbridge._tally import process
 from secretbridge.errors import SecretBridgeError
 from secretbridge.generation.faults import TargetMoved
 from secretbridge.generation.writer import GenerationWriter
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from secretbridge.generation.writer import Published
 
     from .log import Log
+    from .trail import Trail
 
 __all__ = ["Target", "summary", "tell"]
 
@@ -31,9 +34,11 @@ class Target:
     is wanted stands there. Raises what :class:`GenerationWriter` raises.
     """
 
-    def __init__(self, config: Config, log: Log) -> None:
+    def __init__(self, config: Config, log: Log, trail: Trail) -> None:
         self._log = log
+        self._trail = trail
         self._writer = _writer(config, log)
+        self.path = str(sidecar_of(config).target)
         self.generation: str | None = None
         self.published_at: float | None = None
         self.problem: str | None = None
@@ -44,10 +49,10 @@ class Target:
         return self._writer.fileno()
 
     @property
-    def sequence(self) -> int:
-        """How many generations there have been up to the published one; 0 while there is none."""
+    def sequence(self) -> int | None:
+        """The number of the generation, which counts publications into this target from 1."""
         current = self._writer.current()
-        return 0 if current is None else current.sequence
+        return None if current is None else current.sequence
 
     def take_over(self, files: Sequence[str]) -> None:
         """Let a generation that survived a restart serve, if it has all ``files``."""
@@ -71,12 +76,16 @@ class Target:
 
     def publish_or_raise(self, files: Sequence[FileSpec]) -> Published:
         """Publish ``files``, or raise why that is impossible now."""
-        published = self._writer.publish(files)
+        tell = partial(self._trail.publishing, files, self._writer.current())
+        published = self._writer.publish(files, validate=tell)
+        self._trail.published(published)
         self.problem = None
         if not published.unchanged:
             self.published_at = time.time()
+            process.add("publications", "published")
             self._log.info("published", **summary(published))
         if published.repaired:
+            process.add("repairs")
             self._log.warning("repaired what somebody else changed", files=published.repaired)
         self.generation = published.generation
         self.is_ready = True
@@ -84,6 +93,7 @@ class Target:
 
     def refuse(self, error: SecretBridgeError) -> None:
         """Note why nothing was published."""
+        process.add("publications", "failed")
         if self.problem != str(error):
             self._log.error("not published", reason=str(error))
         self.problem = str(error)
@@ -114,11 +124,17 @@ class Target:
             self._log.warning("removed while somebody reads it", generations=collected.forced)
         if collected.failed:
             self._log.error("not removed", generations=collected.failed)
+        self._trail.purged(collected.removed, collected.failed)
         return None if collected.due is None else max(0.0, collected.due - time.monotonic())
 
     def wipe(self) -> None:
         """Overwrite and remove everything that was published."""
-        self._writer.wipe()
+        self._trail.record("purge", reason_code="wipe", generation=self.generation)
+        try:
+            self._writer.wipe()
+        except SecretBridgeError:
+            self._trail.record("purge", "failure", reason_code="wipe", generation=self.generation)
+            raise
 
     def close(self) -> None:
         """Let another writer have it. What is published stays."""

@@ -2,8 +2,7 @@
 
 A program that checks gets the content as its standard input, which is a file in memory: it can be read
 as a stream, or opened as ``/dev/stdin`` by a program that wants a path. Nothing is written where
-others could see it. There is no shell, and the environment has nothing of ours. What the program
-prints is shown when it refuses, with values masked, and cut short.
+others could see it. What the program prints is shown when it refuses, with values masked.
 """
 
 from __future__ import annotations
@@ -11,18 +10,14 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import select
-import signal
-import subprocess
 import threading
-import time
-from contextlib import suppress
 from hashlib import blake2b
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 from secretbridge.config import ExecCheck, PairCheck
 from secretbridge.errors import IntegrityError
-from secretbridge.redact import redact
+
+from .program import run
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -34,12 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Validator"]
 
-_ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C"}
-_POLL = 0.05
-"""Seconds between looks whether the answer is still wanted."""
-_MAX_KEPT = 65536
-_MAX_SHOWN = 500
-"""How much of a program's output is shown, in characters."""
 _REMEDY = "the former generation stays; correct the secret, or the check"
 
 
@@ -153,61 +142,15 @@ def _program(check: ExecCheck, content: bytes, unwanted: threading.Event) -> str
     name = check.exec[0]
     given = _in_memory(content)
     try:
-        process = subprocess.Popen(
-            check.exec,
-            stdin=given,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env=_ENVIRONMENT,
-            cwd="/",
-            start_new_session=True,  # so that what it starts ends with it
-        )
+        ended = run(check.exec, timeout=check.timeout, unwanted=unwanted, stdin=given)
     except OSError as error:
         return f"{name} cannot be run ({error.strerror})"
     finally:
         os.close(given)
-    end = time.monotonic() + check.timeout
-    assert process.stdout is not None
-    with process.stdout as stream:
-        printed = _Printed(stream)
-        while not (is_over := _is_over(process)):
-            if time.monotonic() >= end or unwanted.is_set():
-                break
-            printed.read(_POLL)
-        status = _end(process)
-        if not is_over:
-            is_late = not unwanted.is_set()
-            return f"{name} took longer than {check.timeout:g} s" if is_late else "interrupted"
-        while printed.read(0):
-            pass
-        return None if status == 0 else f"{name} ended with status {status}{printed.shown()}"
-
-
-class _Printed:
-    """The end of what a program prints. All of it is read, or the program would wait for us."""
-
-    def __init__(self, stream: IO[bytes]) -> None:
-        self._descriptor = stream.fileno()
-        self._is_open = True
-        self._tail = b""
-
-    def read(self, seconds: float) -> bool:
-        """Read some, or wait that long. Returns whether there may be more."""
-        if not self._is_open:
-            time.sleep(seconds)
-            return False
-        if not select.select([self._descriptor], [], [], seconds)[0]:
-            return False
-        some = os.read(self._descriptor, 65536)
-        self._is_open = bool(some)
-        self._tail = (self._tail + some)[-_MAX_KEPT:]
-        return self._is_open
-
-    def shown(self) -> str:
-        # Masked before it is cut: half a value would not be known as one.
-        text = redact(self._tail.decode(errors="replace"))
-        line = " ".join(text.split())
-        return f": {ascii(line[-_MAX_SHOWN:])[1:-1]}" if line else ""
+    if ended.status is None:
+        return f"{name} took longer than {check.timeout:g} s" if ended.is_late else "interrupted"
+    printed = f": {ended.printed}" if ended.printed else ""
+    return f"{name} ended with status {ended.status}{printed}" if ended.status else None
 
 
 def _in_memory(content: bytes) -> int:
@@ -224,16 +167,3 @@ def _in_memory(content: bytes) -> int:
         os.close(descriptor)
         raise
     return descriptor
-
-
-def _is_over(process: subprocess.Popen[bytes]) -> bool:
-    """Say whether a program has ended, and leave its process id taken: its group has the same."""
-    wanted = os.WEXITED | os.WNOHANG | os.WNOWAIT
-    return os.waitid(os.P_PID, process.pid, wanted) is not None
-
-
-def _end(process: subprocess.Popen[bytes]) -> int:
-    """End a program with all that it has left behind, which may hold the content."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    return process.wait()

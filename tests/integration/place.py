@@ -67,7 +67,8 @@ class Place:
         if files is not None:
             data["sidecar"]["files"] = files
         if listen:
-            data["sidecar"]["listen"] = {"socket": str(self.socket)}
+            given = {"socket": str(self.socket)} if listen is True else listen
+            data["sidecar"]["listen"] = given
         self.config.write_text(json.dumps(data))  # JSON is YAML
 
     def command(self, *arguments):

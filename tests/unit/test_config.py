@@ -104,6 +104,8 @@ def test_the_sidecar_block_becomes_values(directory: Path) -> None:
     assert sidecar is not None
     assert (sidecar.mode, sidecar.group) == (0o440, 20001)
     assert sidecar.listen.http == ("::1", 9100)
+    assert (sidecar.listen.http_network, sidecar.listen.max_staleness) == (False, None)
+    assert (sidecar.metrics.names, sidecar.metrics.key_file) == (False, None)
     assert sidecar.audit is not None
     assert (sidecar.audit.path, sidecar.audit.required) == ("-", True)
     assert (sidecar.on_exit, sidecar.allow_unsafe_target) == ("wipe", True)

@@ -44,7 +44,9 @@ def is_model(annotation: Any) -> bool:
         ("`cache`", [_models.CacheEntry]),
         ("`sidecar.files`", [_models.FileConfig]),
         ("`sidecar.on_change`", [_models.ExecHook, _models.SignalHook, _models.HttpHook]),
+        ("`sidecar.wait_ack`", [_models.WaitAckConfig]),
         ("`sidecar.listen`", [_models.ListenConfig]),
+        ("`sidecar.metrics`", [_models.MetricsConfig]),
         ("`sidecar.audit`", [_models.AuditConfig]),
     ],
 )

@@ -40,8 +40,17 @@ def test_a_file_that_all_may_write_is_refused_when_it_runs_programs(file: Path) 
     assert caught.value.problems
 
 
-def test_a_file_that_all_may_write_is_warned_of_when_it_runs_none(file: Path) -> None:
+def test_a_file_that_all_may_write_is_refused_when_it_sends_signals(file: Path) -> None:
     file.write_text(SIGNALS)
+    file.chmod(0o646)
+    with pytest.raises(
+        ConfigError, match=r"every user may write it .* it sends signals or requests"
+    ):
+        load_config(file)
+
+
+def test_a_file_that_all_may_write_is_warned_of_when_it_can_do_nothing(file: Path) -> None:
+    file.write_text("sidecar: {target: /run/x}\n")
     file.chmod(0o646)
     (warning,) = load_config(file).warnings
     assert "every user may write it (mode 0646" in warning

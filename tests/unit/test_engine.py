@@ -38,6 +38,7 @@ from secretbridge.events import (
     Revoke,
     Revoked,
     Tick,
+    Unused,
     Want,
 )
 from secretbridge.reference import DocumentId
@@ -500,6 +501,37 @@ def test_a_lease_that_could_not_be_given_back_is_tried_again_until_it_ends_by_it
     assert [a for _, a in world.run_ticks_until(79.0)] == [Revoke("vault", old)]
     world.step(Revoked(old))
     assert ("vault", old) not in world.engine.leases()
+
+
+def replaced_lease(**options):
+    """Return a world at 60 in which lease-1, which ends at 80, was replaced by lease-2."""
+    world = World(**options)
+    world.step(Hold([A]))
+    world.answer((A, leased()))
+    world.run_ticks_until(60.0)
+    world.step(Renewed(A, Lease("lease-1", 20.0, True)))
+    world.answer((A, leased(id="lease-2", body=b"user2")))
+    return world
+
+
+def test_a_replaced_lease_is_given_back_as_soon_as_nobody_uses_it():
+    world = replaced_lease(grace=1e9)
+    assert world.engine.replaced() == ["lease-1"]
+    assert world.step(Tick()) == []
+    assert world.step(Unused(["lease-1", "lease-9"])) == [
+        Revoke("vault", Lease("lease-1", 90.0, True))
+    ]
+    assert world.engine.replaced() == []
+    assert world.step(Unused(["lease-1"])) == []
+    world.step(Revoked(Lease("lease-1", 90.0, True)))
+    assert not [a for _, a in world.run_ticks_until(79.0) if isinstance(a, Revoke)]
+
+
+def test_a_replaced_lease_that_is_used_for_ever_is_given_back_just_before_its_end():
+    world = replaced_lease(grace=1e9)
+    assert [a for _, a in world.run_ticks_until(78.0) if isinstance(a, Revoke)] == [
+        Revoke("vault", Lease("lease-1", 90.0, True))
+    ]
 
 
 def test_a_lease_that_the_store_no_longer_knows_is_replaced_at_once():

@@ -27,7 +27,7 @@ LAYERS = (
     # Memory and system calls of this process, below everything that has values.
     "secretbridge._kernel secretbridge._regions secretbridge._protected",
     "secretbridge.reference secretbridge._schemes secretbridge.document secretbridge.secret "
-    "secretbridge._announce secretbridge._pydantic",
+    "secretbridge._announce secretbridge._pydantic secretbridge._tally",
     "secretbridge.engine secretbridge._agenda secretbridge._health secretbridge._retired "
     "secretbridge._states secretbridge.events",
     # Input and output: stores, files, the configuration.
@@ -36,8 +36,8 @@ LAYERS = (
     "secretbridge._inotify secretbridge.audit secretbridge.harden "
     "secretbridge._landlock secretbridge.redact secretbridge._fingerprints secretbridge._forms",
     "secretbridge.broker secretbridge._cache secretbridge._calls secretbridge._changes "
-    "secretbridge._configured secretbridge._driver secretbridge._early secretbridge._exit "
-    "secretbridge._fork secretbridge.holdings "
+    "secretbridge._configured secretbridge._counting secretbridge._driver secretbridge._early "
+    "secretbridge._exit secretbridge._fork secretbridge.holdings "
     "secretbridge._former secretbridge._handle secretbridge._log secretbridge._imports "
     "secretbridge._moments secretbridge._news secretbridge._prefetch "
     "secretbridge._probing secretbridge._renaming secretbridge._snapshot secretbridge._spawn "
@@ -80,6 +80,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     ),
     "tomli_w": ("secretbridge_sidecar.formats.toml_table",),
     "jinja2": ("secretbridge_sidecar.templates",),
+    "prometheus_client": ("secretbridge_sidecar.metrics",),
     "javaproperties": ("secretbridge_sidecar.formats.properties",),
     # The configuration, and the model that each backend has of its own keys.
     "pydantic": (

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from secretbridge import cli
+from secretbridge.audit import open_log
 from secretbridge.cli import COMMANDS
 
 
@@ -62,7 +63,12 @@ def place() -> Iterator[Path]:
         (path / "secrets" / "db").write_text("correct horse")
         (path / "secretbridge.yaml").write_text(
             "stores:\n  file: {roots: [secrets]}\nsecrets:\n  db_password: file:db\n"
+            "sidecar: {target: files, audit: {path: audit.log}}\n"
         )
+        with open_log(str(path / "audit.log")) as log:
+            log.record("startup", outcome="success")
+            (path / "audit.log").rename(path / "audit.log.1")
+            log.record("shutdown", outcome="success")
         (path / "key.pem").write_text("-----BEGIN PRIVATE KEY-----\n")
         (path / ".env").write_text("API_TOKEN=battery staple\n")
         (path / "secrets.json").write_text('{"mail/password": "staple"}')

@@ -19,7 +19,7 @@ from secretbridge_sidecar.inventory import decode
 from secretbridge_sidecar.known_good import CONTENT, _replace
 from secretbridge_sidecar.sealed import header, opened, sealed
 from secretbridge_sidecar.sealing_key import sealing_key
-from secretbridge_sidecar.state import FORMAT
+from secretbridge_sidecar.state_file import FORMAT
 from tests.servers.aws import clean_environment, moto_server
 
 VECTORS = Path(__file__).parents[2] / "vectors"

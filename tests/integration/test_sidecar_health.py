@@ -1,0 +1,194 @@
+"""A sidecar that runs, asked by everybody who may: on its socket, over HTTP, by its own healthcheck."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from secretbridge_sidecar.admin import ask
+from tests.servers.gate import Gate
+from tests.servers.vault import VaultServer
+
+from .place import CANARY
+from .test_sidecar_vault import configure
+
+KEY = b"0123456789abcdef0123456789abcdef"
+
+
+@pytest.fixture
+def port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def get(port, path):
+    """Return status, headers and text of what is answered over HTTP."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=20) as response:
+            return response.status, response.headers, response.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.headers, error.read().decode()
+
+
+def metrics(port):
+    """Return the value of each sample by its name and the values of its labels."""
+    found = {}
+    for family in text_string_to_metric_families(get(port, "/metrics")[2]):
+        for sample in family.samples:
+            found[sample.name, *sorted(sample.labels.values())] = sample.value
+    return found
+
+
+def test_health_and_metrics_over_http(place, port):
+    (place.root / "key").write_bytes(KEY)
+    place.configure(
+        listen={"http": f"127.0.0.1:{port}", "socket": str(place.socket)},
+        metrics={"key_file": str(place.root / "key")},
+    )
+    place.start()
+    assert json.loads(get(port, "/healthz")[2]) == {"alive": True}
+    assert json.loads(get(port, "/readyz")[2]) == {"ready": True, "problems": 0}
+    assert get(port, "/status")[0] == 404
+    first = metrics(port)
+    assert first["secretbridge_ready",] == 1
+    assert first["secretbridge_generation",] == 1
+    assert first["secretbridge_refresh_total", "changed", "file"] == 2
+    assert first["process_resident_memory_bytes",] > 1_000_000
+    place.put("db_password", f"{CANARY}-2")
+    place.wait(lambda: metrics(port)["secretbridge_generation",] == 2)
+    text = get(port, "/metrics")[2]
+    assert not re.search("canary|db_password|api|file:", text)
+    # Who may see the status is told which secret is which; with a key file it stays so.
+    names = {row["id"]: row["name"] for row in place.status()["secrets"]}
+    assert {id for id in names if id in text} == set(names)
+    assert ask(str(place.socket), "/readyz")[1] == {"ready": True, "problems": {}}
+
+
+def test_names_are_in_the_metrics_when_that_is_asked_for(place, port):
+    place.configure(listen={"http": f"127.0.0.1:{port}"}, metrics={"names": True})
+    place.start()
+    assert metrics(port)["secretbridge_available", "db_password", "file"] == 1
+
+
+def test_the_healthcheck_asks_over_http_where_there_is_no_socket(place, port):
+    place.configure(listen={"http": f"127.0.0.1:{port}"})
+    before = place.call("healthcheck")
+    assert before.returncode == 1
+    assert f"does not answer at 127.0.0.1 port {port}" in before.stdout
+    process = place.start()
+    # What the file says now is not what the sidecar lives by.
+    place.configure(listen={"http": f"127.0.0.1:{port}"}, mode="rubbish")
+    assert place.call("healthcheck").returncode == 0
+    process.terminate()
+    process.wait(20)
+    assert place.call("healthcheck").returncode == 1
+
+
+def test_the_healthcheck_is_one_program_without_a_shell_or_an_environment(place):
+    place.start()
+    command = shutil.which("secretbridge-sidecar", path=str(Path(sys.executable).parent))
+    assert command is not None
+    # As Docker starts a HEALTHCHECK in the form of a list: no shell, another directory.
+    found = subprocess.run(
+        [command, "healthcheck", "--config", str(place.config), "--json"],
+        env={},
+        cwd="/",
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert (found.returncode, json.loads(found.stdout)) == (0, {"ready": True, "problems": {}})
+
+
+def test_something_else_at_the_address_is_no_sidecar(place, port):
+    place.configure(listen={"http": f"127.0.0.1:{port}"})
+    with socket.create_server(("127.0.0.1", port)) as other:
+        asked = subprocess.Popen(place.command("healthcheck"), stdout=subprocess.PIPE, text=True)
+        connection, _ = other.accept()
+        connection.sendall(b"SSH-2.0-OpenSSH_9.2\r\n\r\n")
+        connection.close()
+        out, _ = asked.communicate(timeout=30)
+    assert asked.returncode == 1
+    assert "does not answer" in out
+
+
+def test_it_is_not_ready_once_a_value_has_been_overdue_for_too_long_and_heals(place, port):
+    with VaultServer() as server, Gate(server.address) as gate:
+        server.put("kv/app", {"password": f"{CANARY}-vault"})
+        configure(
+            place,
+            server,
+            {"password": {"reference": "vault:kv/app#password", "refresh": "200ms"}},
+            {"kv/data/app": ["read"]},
+            address=gate.address,
+            listen={
+                "socket": str(place.socket),
+                "http": f"127.0.0.1:{port}",
+                "max_staleness": "1s",
+            },
+        )
+        place.start()
+        assert metrics(port)["secretbridge_backend_requests_total", "200"] >= 2
+        gate.close()
+        place.wait(lambda: get(port, "/readyz")[0] == 503)
+        row = place.status()["secrets"][0]
+        assert row["state"] == "stale"
+        assert row["stale_for"] > 1.0
+        assert "overdue" in place.status()["problems"]["password"]
+        stale = metrics(port)
+        assert stale["secretbridge_stale", row["id"], "vault"] == 1
+        assert stale["secretbridge_available", row["id"], "vault"] == 1
+        assert stale["secretbridge_backend_requests_total", "none"] > 0
+        assert place.read("password") == f"{CANARY}-vault"
+        gate.open()
+        place.wait(lambda: get(port, "/readyz")[0] == 200)
+        assert metrics(port)["secretbridge_stale_seconds", row["id"], "vault"] == 0
+        assert metrics(port)["secretbridge_retries_total", "vault"] > 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody else")
+def test_a_monitor_may_ask_the_socket_for_figures_and_for_nothing_else(place):
+    place.root.chmod(0o711)
+    place.configure(listen={"socket": str(place.socket), "monitors": [12345]})
+    place.start()
+    asking = (
+        "import json, socket, sys\n"
+        "for path in ('/healthz', '/readyz', '/metrics', '/status'):\n"
+        "    with socket.socket(socket.AF_UNIX) as s:\n"
+        "        s.settimeout(20)\n"
+        f"        s.connect({str(place.socket)!r})\n"
+        "        s.sendall(b'GET %s HTTP/1.0\\r\\n\\r\\n' % path.encode())\n"
+        "        print(s.recv(65536).split(b' ')[1].decode())\n"
+    )
+
+    def asked_by(user):
+        return subprocess.run(
+            ["/usr/bin/env", "python3", "-c", asking],
+            user=user,
+            group=user,
+            extra_groups=[],
+            cwd="/",
+            env={"PATH": "/usr/bin:/bin"},
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+
+    assert asked_by(12345).stdout.split() == ["200", "200", "200", "403"]
+    stranger = asked_by(12346)
+    assert stranger.returncode != 0
+    assert "PermissionError" in stranger.stderr
