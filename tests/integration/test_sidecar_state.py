@@ -83,7 +83,8 @@ def test_what_is_kept_is_for_the_sidecar_alone_and_says_no_login_unless_asked(pl
     held(place).unlink()
     user(**KEEP)
     place.start()
-    place.wait(lambda: any(token.id in held(place).read_text() for token in logins(server)))
+    place.wait(lambda: held(place).exists())
+    assert any(token.id in held(place).read_text() for token in logins(server))
 
 
 def test_a_lease_that_was_ended_meanwhile_is_replaced(place, server, user):
