@@ -31,6 +31,7 @@ __all__ = [
     "MAX_PATH",
     "STATE_DIRECTORY",
     "TEMPORARY_PREFIX",
+    "DirectorySpec",
     "FileSpec",
     "is_generation",
     "validate_names",
@@ -133,6 +134,42 @@ class FileSpec(Value):
 
     def __reduce__(self) -> tuple[object, ...]:
         raise TypeError("a FileSpec holds a secret value and cannot be pickled")
+
+
+class DirectorySpec(Value):
+    """One directory of a generation whose rights are its own, and not what its files' readers need.
+
+    ``name``: relative, as of files. ``mode``: permission bits, exactly as they will be. ``owner`` and
+    ``group``: numeric ids, or None for the writer and the target's group. Whoever may enter it can
+    come to it: what lies above lets them pass. An owner other than the writer can change its mode.
+    Raises :class:`ConfigError` for a mode or an id that no directory can have.
+    """
+
+    __slots__ = ("group", "mode", "name", "owner")
+
+    name: str
+    mode: int
+    owner: int | None
+    group: int | None
+
+    def __init__(
+        self, name: str, mode: int, owner: int | None = None, group: int | None = None
+    ) -> None:
+        if not 0 <= mode <= 0o777 or mode & 0o022:
+            raise ConfigError(
+                f"directory {name!r}: {mode:#o} is no mode for it",
+                hint="give three octal digits that let nobody but the owner write, such as 0750",
+            )
+        for what, number in (("owner", owner), ("group", group)):
+            if number is not None and not 0 <= number < 0xFFFFFFFF:
+                raise ConfigError(
+                    f"directory {name!r}: {number} is no {what}",
+                    hint=f"give the {what}'s numeric id",
+                )
+        assign(self, "name", name)
+        assign(self, "mode", mode)
+        assign(self, "owner", owner)
+        assign(self, "group", group)
 
 
 def is_generation(name: str) -> bool:
