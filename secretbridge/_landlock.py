@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import socket
 import struct
-from errno import EACCES, ENOSYS, EOPNOTSUPP
+from errno import EACCES, ENOSYS, EOPNOTSUPP, EPERM
 from stat import S_ISDIR
 
 from ._kernel import is_deadly, syscall
@@ -20,7 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-__all__ = ["Rules", "enforce"]
+__all__ = ["SCOPES", "Rules", "enforce"]
 
 _CREATE, _ADD, _RESTRICT = 444, 445, 446
 _PATH_BENEATH, _NET_PORT = 1, 2
@@ -31,37 +31,52 @@ _REFER, _TRUNCATE, _IOCTL_DEV = 1 << 13, 1 << 14, 1 << 15
 _READING = _EXECUTE | _READ_FILE | _READ_DIR
 _WRITING = _WRITE_FILE | _REMOVE_AND_MAKE | _REFER | _TRUNCATE | _IOCTL_DEV
 _OF_FILES = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL_DEV
-_CONNECT_TCP = 1 << 1
+_BIND_TCP, _CONNECT_TCP = 1 << 0, 1 << 1
+SCOPES = {"abstract sockets": 1 << 0, "signals": 1 << 1}
+"""What can be kept from reaching processes outside, from version 6 on."""
 
 _ALWAYS_WRITABLE = ("/dev/null",)
 _PROBED_FOR_WRITING = ("/dev/zero", "/dev/shm", "/tmp", "/var/tmp")  # noqa: S108 - only looked at
-_PROBED_FOR_READING = ("/etc/passwd", "/etc/group", "/etc/hostname", "/proc/version")
+_PROBED_FOR_READING = (
+    *("/etc/passwd", "/etc/group", "/etc/hostname", "/proc/version", "/dev/zero", "/"),
+)
 _PORTS_TO_PROBE = (9, 7, 1)
 """Ports of services that nobody runs any more: discard, echo, tcpmux."""
 
 
 class Rules(Value):
-    """What stays allowed. None: all of it; paths allow all that is beneath them."""
+    """What stays allowed. None: all of it; paths allow all that is beneath them.
 
-    __slots__ = ("connect", "read", "write")
+    ``bind`` and ``connect`` are TCP ports. ``scopes``: what ends at the border of this process and
+    those that it starts, of ``signals`` and ``abstract sockets``.
+    """
+
+    __slots__ = ("bind", "connect", "read", "scopes", "write")
 
     write: tuple[str, ...] | None
     read: tuple[str, ...] | None
     connect: tuple[int, ...] | None
+    bind: tuple[int, ...] | None
+    scopes: tuple[str, ...]
 
     def __init__(
         self,
-        write: tuple[str, ...] | None,
-        read: tuple[str, ...] | None,
-        connect: tuple[int, ...] | None,
+        write: tuple[str, ...] | None = None,
+        read: tuple[str, ...] | None = None,
+        connect: tuple[int, ...] | None = None,
+        bind: tuple[int, ...] | None = None,
+        scopes: tuple[str, ...] = (),
     ) -> None:
         assign(self, "write", write)
         assign(self, "read", read)
         assign(self, "connect", connect)
+        assign(self, "bind", bind)
+        assign(self, "scopes", scopes)
 
     def kinds(self) -> list[str]:
         """Return what is restricted."""
-        return [kind for kind in ("write", "read", "connect") if getattr(self, kind) is not None]
+        kinds = ("write", "read", "connect", "bind")
+        return [*(kind for kind in kinds if getattr(self, kind) is not None), *self.scopes]
 
 
 def enforce(rules: Rules) -> tuple[int, Rules, list[str]]:
@@ -72,11 +87,8 @@ def enforce(rules: Rules) -> tuple[int, Rules, list[str]]:
     """
     version, problem = _version()
     if not version:
-        return 0, Rules(None, None, None), [f"{kind}: {problem}" for kind in rules.kinds()]
-    problems = []
-    if rules.connect is not None and version < 4:
-        problems.append(f"connect: Landlock {version} knows no ports (Linux 6.7 does)")
-        rules = Rules(rules.write, rules.read, None)
+        return 0, Rules(), [f"{kind}: {problem}" for kind in rules.kinds()]
+    rules, problems = _known(rules, version)
     if rules.write is not None and version < 3:
         problems.append("write: files elsewhere can still be truncated (not so from Linux 6.2)")
     attempts = _attempts(rules)
@@ -84,13 +96,32 @@ def enforce(rules: Rules) -> tuple[int, Rules, list[str]]:
         _restrict(rules, version)
     except OSError as error:
         why = error.strerror
-        return 0, Rules(None, None, None), [f"{kind}: {why}" for kind in rules.kinds()]
+        return 0, Rules(), [f"{kind}: {why}" for kind in rules.kinds()]
     problems += [
         f"{kind}: the kernel took the rules, and allows what they forbid"
         for kind, is_refused in attempts.items()
         if not is_refused()
     ]
     return version, rules, problems
+
+
+def _known(rules: Rules, version: int) -> tuple[Rules, list[str]]:
+    """Return what of ``rules`` this version of Landlock knows, and a line for each it does not."""
+    problems = []
+    connect, bind, scopes = rules.connect, rules.bind, rules.scopes
+    if version < 4:
+        problems += [
+            f"{kind}: Landlock {version} knows no ports (Linux 6.7 does)"
+            for kind in ("connect", "bind")
+            if getattr(rules, kind) is not None
+        ]
+        connect = bind = None
+    if version < 6 and scopes:
+        problems += [
+            f"{kind}: Landlock {version} knows no scopes (Linux 6.12 does)" for kind in scopes
+        ]
+        scopes = ()
+    return Rules(rules.write, rules.read, connect, bind, scopes), problems
 
 
 def _version() -> tuple[int, str]:
@@ -111,16 +142,22 @@ def _restrict(rules: Rules, version: int) -> None:
     for since, right in ((2, _REFER), (3, _TRUNCATE), (5, _IOCTL_DEV)):
         if version < since:
             files &= ~right
-    ports = 0 if rules.connect is None else _CONNECT_TCP
-    attributes = struct.pack("QQ", files, ports)[: 16 if version >= 4 else 8]
+    ports = (0 if rules.connect is None else _CONNECT_TCP) | (
+        0 if rules.bind is None else _BIND_TCP
+    )
+    scopes = sum(SCOPES[kind] for kind in rules.scopes)
+    # The kernel takes a shorter structure from those who know less, and refuses a longer one.
+    length = 24 if version >= 6 else 16 if version >= 4 else 8
+    attributes = struct.pack("QQQ", files, ports, scopes)[:length]
     ruleset = syscall(_CREATE, attributes, len(attributes), 0)
     try:
         for path in (*(rules.write or ()), *_ALWAYS_WRITABLE):
             _allow_path(ruleset, path, files & _WRITING)
         for path in rules.read or ():
             _allow_path(ruleset, path, files & _READING)
-        for port in rules.connect or ():
-            syscall(_ADD, ruleset, _NET_PORT, struct.pack("QQ", _CONNECT_TCP, port), 0)
+        for right, allowed in ((_CONNECT_TCP, rules.connect), (_BIND_TCP, rules.bind)):
+            for port in allowed or ():
+                syscall(_ADD, ruleset, _NET_PORT, struct.pack("QQ", right, port), 0)
         syscall(_RESTRICT, ruleset, 0)
     finally:
         os.close(ruleset)
@@ -154,6 +191,16 @@ def _attempts(rules: Rules) -> dict[str, Callable[[], bool]]:
     if rules.connect is not None:
         port = next(port for port in _PORTS_TO_PROBE if port not in rules.connect)
         found["connect"] = lambda: _is_refused(lambda: _connect(port))
+    if rules.bind is not None:
+        found["bind"] = lambda: _is_refused(_bind)
+    if "signals" in rules.scopes and _is_signalled(os.getppid()):
+        parent = os.getppid()
+        found["signals"] = lambda: os.getppid() != parent or not _is_signalled(parent)
+    if "abstract sockets" in rules.scopes:
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind("")  # the kernel chooses an abstract name
+        listener.listen()
+        found["abstract sockets"] = lambda: _is_refused(lambda: _reach(listener))
     return found
 
 
@@ -195,9 +242,28 @@ def _connect(port: int) -> None:
         attempt.connect(("127.0.0.1", port))
 
 
+def _bind() -> None:
+    with socket.socket() as attempt:
+        attempt.bind(("127.0.0.1", 0))  # a port that the kernel chooses is port 0 to Landlock
+
+
+def _reach(listener: socket.socket) -> None:
+    with socket.socket(socket.AF_UNIX) as attempt:
+        attempt.setblocking(False)
+        attempt.connect(listener.getsockname())
+
+
+def _is_signalled(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except OSError:
+        return False
+    return process > 0
+
+
 def _is_refused(attempt: Callable[[], None]) -> bool:
     try:
         attempt()
     except OSError as error:
-        return error.errno == EACCES
+        return error.errno in (EACCES, EPERM)
     return False

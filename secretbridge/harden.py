@@ -7,7 +7,8 @@ import sys
 from resource import RLIMIT_CORE, getrlimit, setrlimit
 
 from ._kernel import prctl
-from ._landlock import Rules, enforce
+from ._landlock import SCOPES, Rules, enforce
+from ._seccomp import filter_calls as filter_system_calls
 from ._value import Value, assign
 from .errors import ConfigError
 
@@ -24,15 +25,20 @@ _PR_SET_NO_NEW_PRIVS, _PR_GET_NO_NEW_PRIVS = 38, 39
 _PR_SET_PTRACER = 0x59616D61  # "Yama"
 
 WIPE_ON_FREE: Mapping[str, str] = {
-    "PYTHONMALLOC": "pymalloc_debug",
-    "GLIBC_TUNABLES": "glibc.malloc.perturb=165:glibc.malloc.tcache_count=0",
+    "PYTHONMALLOC": "malloc",
+    "GLIBC_TUNABLES": "glibc.malloc.perturb=165:glibc.malloc.tcache_count=0:"
+    "glibc.malloc.arena_max=1",
 }
-"""The environment in which CPython and the GNU C library overwrite memory that they free.
+"""The environment in which the GNU C library overwrites memory that is freed, Python's objects too.
 
-The first covers the objects of Python, the second what is larger than 512 bytes and what libraries
-written in C allocate; perturbing alone would leave what goes through the C library's thread cache. It
-costs about 40 % of the time of pure Python code. No value is a secret.
+Python's own allocator would keep what is smaller than 512 bytes, and the C library's thread cache
+passes by the overwriting, so both are left out. One arena makes up for the memory that this costs:
+threads of Python wait for each other anyway. It costs about a third of the time of pure Python code
+(``make bench ARGS=wipe_on_free``). No value is a secret.
 """
+
+_WIPING_ALLOCATORS = ("malloc", "malloc_debug", "pymalloc_debug")
+_WIPING_TUNABLES = ("glibc.malloc.perturb=165", "glibc.malloc.tcache_count=0")
 
 _LATE = "threads that were started before are free of it; call harden_process() first"
 
@@ -71,19 +77,24 @@ class Hardening(Value):
     whether it dumps core. ``core_limit``: the largest core file in bytes. ``no_new_privileges``: no
     program that is started gains any, in any thread. ``ptrace_scope``: of Yama, or None where there
     is no Yama. ``landlock``: the version of Landlock that is in force, or 0. ``write``, ``read``,
-    ``connect``: what is left of writing and reading files and of TCP connections; None: all of it.
+    ``connect``, ``bind``: what is left of writing and reading files, of TCP connections and of TCP
+    ports to listen on; None: all of it. ``scopes``: what does not leave this process and those that
+    it starts. ``filters_calls``: whether system calls that no application needs are refused.
     ``problems``: what was asked for and is not enforced, and why. Empty if all is.
     """
 
     __slots__ = (
+        "bind",
         "connect",
         "core_limit",
         "dumpable",
+        "filters_calls",
         "landlock",
         "no_new_privileges",
         "problems",
         "ptrace_scope",
         "read",
+        "scopes",
         "write",
     )
 
@@ -95,6 +106,9 @@ class Hardening(Value):
     write: tuple[str, ...] | None
     read: tuple[str, ...] | None
     connect: tuple[int, ...] | None
+    bind: tuple[int, ...] | None
+    scopes: tuple[str, ...]
+    filters_calls: bool
     problems: tuple[str, ...]
 
     def __init__(
@@ -107,6 +121,7 @@ class Hardening(Value):
         landlock: int,
         rules: Rules,
         problems: Iterable[str],
+        filters_calls: bool = False,
     ) -> None:
         assign(self, "dumpable", dumpable)
         assign(self, "core_limit", core_limit)
@@ -116,38 +131,50 @@ class Hardening(Value):
         assign(self, "write", rules.write)
         assign(self, "read", rules.read)
         assign(self, "connect", rules.connect)
+        assign(self, "bind", rules.bind)
+        assign(self, "scopes", rules.scopes)
+        assign(self, "filters_calls", filters_calls)
         assign(self, "problems", tuple(problems))
 
 
 def harden_process(
     *,
+    dumpable: bool = False,
     no_new_privileges: bool = True,
     write: Iterable[StrPath] | None = None,
     read: Iterable[StrPath] | None = None,
     connect: Iterable[int] | None = None,
+    bind: Iterable[int] | None = None,
+    scopes: Iterable[str] = (),
+    filter_calls: bool = False,
 ) -> Hardening:
     """Make this process a harder target, for good, and return what is really enforced.
 
-    Always: other processes of the same user can neither trace it nor read its memory and its
-    environment, and it dumps no core. With ``no_new_privileges`` no program that it starts gains any.
-    The rest is Landlock's, where the kernel has it: files are written only at and beneath ``write``
-    (and to ``/dev/null``), read and executed only at and beneath ``read`` and what the interpreter
-    and name resolution need, and TCP connections are made only to the ports ``connect``. None leaves
-    it as it is, an empty list forbids all of it.
+    Other processes of the same user can neither trace it nor read its memory and its environment,
+    and it dumps no core, unless ``dumpable`` leaves that as it is. With ``no_new_privileges`` no
+    program that it starts gains any. The rest is Landlock's, where the kernel has it: files are
+    written only at and beneath ``write`` (and to ``/dev/null``), read and executed only at and
+    beneath ``read`` and what the interpreter and name resolution need, TCP connections are made
+    only to the ports ``connect``, and TCP ports are listened on only if they are among ``bind``.
+    None leaves it as it is, an empty list forbids all of it. ``scopes``: of ``signals`` and
+    ``abstract sockets``, what shall not reach processes that this one did not start.
+    ``filter_calls`` refuses system calls that no application needs (tracing, kernel modules,
+    mounts, new namespaces and the like), also to the programs that it starts.
 
     Call it first thing in ``main``: ``no_new_privileges`` and Landlock hold for the calling thread and
     what it starts. What cannot be had is no error but stands in ``problems`` of the result, which is
     read back from the kernel or was tried. Raises :class:`ConfigError`, before anything has
-    changed, for a path that does not exist or a port that is none.
+    changed, for a path that does not exist, a port that is none, or an unknown scope.
     """
-    wanted = _rules(write, read, connect)
+    wanted = _rules(write, read, connect, bind, scopes)
     problems: list[str] = []
-    # Both: a limit of 0 does not hold for a core that is piped to a program (core(5)).
-    _try(problems, "not dumpable", lambda: prctl(_PR_SET_DUMPABLE, 0))
-    _try(problems, "no core", lambda: setrlimit(RLIMIT_CORE, (0, 0)))
     scope = _ptrace_scope()
-    if scope is not None:
-        _try(problems, "no tracer", lambda: prctl(_PR_SET_PTRACER, 0))
+    if not dumpable:
+        # Both: a limit of 0 does not hold for a core that is piped to a program (core(5)).
+        _try(problems, "not dumpable", lambda: prctl(_PR_SET_DUMPABLE, 0))
+        _try(problems, "no core", lambda: setrlimit(RLIMIT_CORE, (0, 0)))
+        if scope is not None:
+            _try(problems, "no tracer", lambda: prctl(_PR_SET_PTRACER, 0))
     if no_new_privileges or wanted.kinds():  # without it the kernel refuses Landlock
         _try(problems, "no new privileges", lambda: prctl(_PR_SET_NO_NEW_PRIVS, 1))
     threads = _threads()  # looked at before reading is restricted
@@ -159,6 +186,9 @@ def harden_process(
         problems += unenforced
         if version and len(threads) > 1:
             problems.append(f"{', '.join(rules.kinds())}: {_LATE}")
+    before = len(problems)
+    if filter_calls:  # last: a filter makes finding out about Landlock dearer
+        _try(problems, "filter of system calls", filter_system_calls)
     return Hardening(
         dumpable=prctl(_PR_GET_DUMPABLE) != 0,
         core_limit=getrlimit(RLIMIT_CORE)[0],
@@ -167,6 +197,7 @@ def harden_process(
         landlock=version,
         rules=rules,
         problems=problems,
+        filters_calls=filter_calls and len(problems) == before,
     )
 
 
@@ -176,22 +207,43 @@ def wipe_on_free(environ: Mapping[str, str] = os.environ) -> None:
     To be called first thing in ``main``; returns only where it is set already. An image sets the
     variables itself and does not need this.
     """
-    if all(item in environ.get(name, "") for name, item in WIPE_ON_FREE.items()):
+    allocator, tunables = environ.get("PYTHONMALLOC"), environ.get("GLIBC_TUNABLES", "")
+    if allocator in _WIPING_ALLOCATORS and set(_WIPING_TUNABLES) <= set(tunables.split(":")):
         return
-    tunables = [environ.get("GLIBC_TUNABLES", ""), WIPE_ON_FREE["GLIBC_TUNABLES"]]
-    changed = {**environ, **WIPE_ON_FREE, "GLIBC_TUNABLES": ":".join(filter(None, tunables))}
+    both = ":".join(filter(None, (tunables, WIPE_ON_FREE["GLIBC_TUNABLES"])))
+    changed = {**environ, **WIPE_ON_FREE, "GLIBC_TUNABLES": both}
     os.execve(sys.executable, sys.orig_argv, changed)  # noqa: S606 - ourselves, with our arguments
 
 
 def _rules(
-    write: Iterable[StrPath] | None, read: Iterable[StrPath] | None, connect: Iterable[int] | None
+    write: Iterable[StrPath] | None,
+    read: Iterable[StrPath] | None,
+    connect: Iterable[int] | None,
+    bind: Iterable[int] | None,
+    scopes: Iterable[str],
 ) -> Rules:
-    ports = None if connect is None else tuple(sorted(set(connect)))
-    wrong = [port for port in ports or () if not 0 < port < 1 << 16]
-    if wrong:
-        raise ConfigError(f"connect: {wrong[0]} is no TCP port", hint="ports are 1 to 65535")
     readable = None if read is None else (*_paths("read", read), *_needed())
-    return Rules(None if write is None else _paths("write", write), readable, ports)
+    ends = tuple(sorted(set(scopes)))
+    for scope in ends:
+        if scope not in SCOPES:
+            raise ConfigError(
+                f"scopes: there is no {scope!r}", hint=f"known are {', '.join(SCOPES)}"
+            )
+    return Rules(
+        None if write is None else _paths("write", write),
+        readable,
+        _ports("connect", connect),
+        _ports("bind", bind),
+        ends,
+    )
+
+
+def _ports(kind: str, ports: Iterable[int] | None) -> tuple[int, ...] | None:
+    found = None if ports is None else tuple(sorted(set(ports)))
+    wrong = [port for port in found or () if not 0 < port < 1 << 16]
+    if wrong:
+        raise ConfigError(f"{kind}: {wrong[0]} is no TCP port", hint="ports are 1 to 65535")
+    return found
 
 
 def _paths(kind: str, paths: Iterable[StrPath]) -> tuple[str, ...]:

@@ -9,7 +9,13 @@ broker calls. Every backend passes :class:`secretbridge.testing.BackendContract`
 from __future__ import annotations
 
 from .._value import Value, assign
-from ..errors import BackendUnavailable, ConfigError, DeadlineExceeded, SecretBridgeError
+from ..errors import (
+    BackendUnavailable,
+    ConfigError,
+    DeadlineExceeded,
+    IntegrityError,
+    SecretBridgeError,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -117,6 +123,26 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Release connections and forget credentials. The backend is not used afterwards."""
+
+
+class Occupied(IntegrityError):
+    """A store has something in the place of a new secret, and keeps it."""
+
+
+class Writes(Protocol):
+    """A backend into which new secrets can be put. Most of a store's life needs no such right."""
+
+    def put_new(self, locator: str, value: bytes, deadline: Deadline) -> str:
+        """Store a secret where there is none and return its version.
+
+        Raises :class:`Occupied` where there is one, and whatever else stands in the way.
+        """
+
+    def withdraw(self, locator: str, version: str, deadline: Deadline) -> bool:
+        """Take back what :meth:`put_new` stored, if it still is the current version.
+
+        Returns whether it was. Raises :class:`SecretBridgeError`.
+        """
 
 
 _BUILT_IN = {

@@ -162,7 +162,10 @@ _KEY_OFF = re.compile(
 
 _SERVICES = {
     "BatchGetSecretValue": ("AWS Secrets Manager", "secretsmanager"),
+    "CreateSecret": ("AWS Secrets Manager", "secretsmanager"),
     "DeleteMessageBatch": ("SQS", "sqs"),
+    "DeleteSecret": ("AWS Secrets Manager", "secretsmanager"),
+    "DescribeSecret": ("AWS Secrets Manager", "secretsmanager"),
     "GetParameter": ("AWS Parameter Store", "ssm"),
     "GetCallerIdentity": ("AWS STS", "sts"),
     "GetParameters": ("AWS Parameter Store", "ssm"),

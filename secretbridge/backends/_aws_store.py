@@ -12,7 +12,7 @@ from . import failed
 from ._aws_options import Options
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from pydantic import BaseModel
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ._aws_fetch import Fetcher
     from ._aws_push import SqsChanges
     from ._aws_regions import Regions
+    from ._reach import Reach
 
     Fetches = Fetcher | Regions
 
@@ -51,6 +52,27 @@ class AwsStore(ABC):
         self._clock = clock
         self._wall_clock = wall_clock
         self._forget()
+
+    @classmethod
+    def reach(
+        cls, options: Mapping[str, Any], locators: Iterable[str], environ: Mapping[str, str]
+    ) -> Reach:
+        """Return what AWS's chain of credentials reads and asks, and the service's endpoint."""
+        from ._aws_endpoints import endpoint
+        from ._reach import aws_reach
+
+        region = options.get("region") or environ.get("AWS_DEFAULT_REGION")
+        service = "ssm" if cls.scheme.name == "aws-ssm" else "secretsmanager"
+        is_given = options.get("endpoint_url") or any(
+            name in environ for name in ("AWS_ENDPOINT_URL", f"AWS_ENDPOINT_URL_{service.upper()}")
+        )
+        urls: list[str] = []
+        if region and not is_given:
+            try:
+                urls.append(endpoint(service, region, fips=options.get("use_fips") is True))
+            except ConfigError:
+                urls = []  # told when the store is used
+        return aws_reach(options, environ, urls)
 
     @classmethod
     @abstractmethod

@@ -93,14 +93,15 @@ class Tls:
     def wrap(self, sock: socket.socket, server_name: str, limit: Deadline) -> ssl.SSLSocket:
         try:
             sock.settimeout(limit.remaining())
-            return self._context().wrap_socket(
+            return self.context().wrap_socket(
                 sock, server_hostname=server_name, suppress_ragged_eofs=False
             )
         except BaseException:
             sock.close()
             raise
 
-    def _context(self) -> ssl.SSLContext:
+    def context(self) -> ssl.SSLContext:
+        """Return the terms of a connection. Raises OSError and ValueError for files that are none."""
         state = tuple(
             _file_state(name)
             for name in (self._ca_file, self._cert_file, self._key_file)

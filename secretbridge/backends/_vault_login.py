@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from . import Deadline
 
 __all__ = [
+    "DEFAULT_TOKEN_FILE",
     "Login",
     "MethodLogin",
     "Token",
@@ -34,6 +35,8 @@ __all__ = [
     "number",
     "read_credential",
 ]
+
+DEFAULT_TOKEN_FILE = "~/.vault-token"  # noqa: S105 - where one is
 
 MAX_CREDENTIAL = 64 * 1024
 """Largest credential file in bytes. Batch tokens and JWTs have a few kilobytes."""
@@ -138,7 +141,7 @@ class TokenFile(Login):
     @classmethod
     def from_options(cls, auth: Mapping[str, Any]) -> TokenFile:
         """Make the login of a configuration's ``auth``."""
-        return cls(file_option(auth, "token_file") or os.path.expanduser("~/.vault-token"))
+        return cls(file_option(auth, "token_file") or os.path.expanduser(DEFAULT_TOKEN_FILE))
 
     def token(self, api: Api, deadline: Deadline, clock: Callable[[], float]) -> Token:
         """Read the file, and ask the server how long the token lives."""

@@ -12,6 +12,7 @@ alone. How the parts work together, those of ``aws-ssm`` among them::
     _aws_secrets      requests -> batches and single calls -> outcomes, in Secrets Manager
     _aws_parameters   the same in Parameter Store
     _aws_fetch        what those two share
+    _aws_write        new secrets, for the migration tool
     _aws_regions      a second region while the first is out of order
     _aws_push         news of changes from a queue
     _aws_crew         a few threads, and the caller goes on at the deadline
@@ -44,7 +45,8 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from ..reference import Scheme
-    from ._aws_client import Client
+    from . import Deadline
+    from ._aws_client import Client, Place
     from ._aws_store import Fetches
 
 __all__ = ["Options", "SecretsManagerBackend"]
@@ -62,6 +64,21 @@ class SecretsManagerBackend(AwsStore):
         from ._aws_model import SecretsManagerModel
 
         return SecretsManagerModel
+
+    def put_new(self, locator: str, value: bytes, deadline: Deadline) -> str:
+        """Create a secret where there is none and return its version. Raises :class:`Occupied`."""
+        from ._aws_write import put_new
+
+        return put_new(self._service(), locator, value, deadline)
+
+    def withdraw(self, locator: str, version: str, deadline: Deadline) -> bool:
+        """Delete a secret whose current version is ``version``; return whether it was."""
+        from ._aws_write import withdraw
+
+        return withdraw(self._service(), locator, version, deadline)
+
+    def _service(self) -> Place:
+        return self._ready()[0].at("secretsmanager", url=self._options.endpoint_url)
 
     def _fetcher(self, client: Client) -> Fetches:
         from ._aws_secrets import SecretFetcher

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from ..reference import DocumentId, Scheme
     from . import Deadline, Outcome
     from ._beneath import Identity
+    from ._reach import Reach
 
     T = TypeVar("T")
 
@@ -99,6 +100,16 @@ class FileBackend(PushesChanges):
     def create(cls, store: str, options: Mapping[str, Any]) -> FileBackend:
         """Make the client of store ``store``; no file is touched."""
         return cls(store, options.get("roots"), allow_absolute=options.get("allow_absolute", True))
+
+    @classmethod
+    def reach(
+        cls, options: Mapping[str, Any], locators: Iterable[str], environ: Mapping[str, str]
+    ) -> Reach:
+        """Return the roots, and the directories of files that ``locators`` name themselves."""
+        from ._reach import Reach
+
+        roots = cls("file", options.get("roots"), environ=environ).roots
+        return Reach(files=[*roots, *(path for path in locators if os.path.isabs(path))])
 
     def fetch(self, requests: Sequence[DocumentId], deadline: Deadline) -> Sequence[Outcome]:
         """Return each file's bytes; those of one volume all come from one generation."""

@@ -8,7 +8,7 @@ in memory until it changes. The format is specified in ``docs/formats/embedded-s
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from . import Deadline, Outcome
+    from ._reach import Reach
 
 __all__ = [
     "Credential",
@@ -111,6 +112,16 @@ class LocalBackend(PushesChanges):
         """Make the client of store ``store``; no file is touched."""
         return cls(store, open_store(options))
 
+    @classmethod
+    def reach(
+        cls, options: Mapping[str, Any], locators: Iterable[str], environ: Mapping[str, str]
+    ) -> Reach:
+        """Return the store's file and that of its key."""
+        from ._reach import Reach, files_of
+
+        keys = files_of(options).values() or [str(default_key_file(environ))]
+        return Reach(credentials=keys, files=[os.path.abspath(options.get("path") or DEFAULT_PATH)])
+
     def fetch(self, requests: Sequence[DocumentId], deadline: Deadline) -> Sequence[Outcome]:
         """Return the values of one state of the store."""
         outcomes = [
@@ -130,6 +141,16 @@ class LocalBackend(PushesChanges):
             found if isinstance(found, SecretBridgeError) else str(found.number)
             for found in self._find(requests, deadline)
         ]
+
+    def put_new(self, locator: str, value: bytes, deadline: Deadline) -> str:
+        """Store a secret where there is none and return its version. Raises :class:`Occupied`."""
+        deadline.remaining()
+        return str(self._file.add(locator, value))
+
+    def withdraw(self, locator: str, version: str, deadline: Deadline) -> bool:
+        """Remove a secret whose latest version is ``version``; return whether it was."""
+        deadline.remaining()
+        return self._file.withdraw(locator, int(version))
 
     def renew(self, lease: Lease, deadline: Deadline) -> Lease:
         """The embedded store gives no leases."""

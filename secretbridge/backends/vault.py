@@ -15,6 +15,7 @@ threads), :mod:`._vault_mounts` and :mod:`._vault_read` (engines and documents),
 
 from __future__ import annotations
 
+import os
 import time
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -28,10 +29,10 @@ from ._vault_auth import Session
 from ._vault_call import Call, each
 from ._vault_events import EVERYTHING, Events
 from ._vault_leases import Leases
-from ._vault_login import Login, file_option
-from ._vault_methods import login
+from ._vault_login import DEFAULT_TOKEN_FILE, Login, file_option
+from ._vault_methods import SERVICE_ACCOUNT, login
 from ._vault_read import Reader
-from ._vault_write import VersionChanged, write
+from ._vault_write import VersionChanged, put_new, withdraw, write
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from ..document import Lease
     from ..reference import DocumentId, Scheme
     from . import Deadline, Identity, Outcome
+    from ._reach import Reach
 
 __all__ = ["VaultBackend", "VersionChanged"]
 
@@ -88,6 +90,43 @@ class VaultBackend:
         from ._vault_options import VaultOptions
 
         return VaultOptions
+
+    @classmethod
+    def reach(
+        cls, options: Mapping[str, Any], locators: Iterable[str], environ: Mapping[str, str]
+    ) -> Reach:
+        """Return the server, the files that prove who we are, and those that check the server."""
+        from ._reach import Reach, aws_reach, files_of
+
+        files = files_of(options)
+        auth = options.get("auth") or {}
+        method = auth.get("method", "token")
+        usual = {
+            "token": ("token_file", DEFAULT_TOKEN_FILE),
+            "kubernetes": ("jwt_file", SERVICE_ACCOUNT),
+        }
+        if method in usual:
+            key, path = usual[method]
+            files.setdefault(key, os.path.expanduser(path))
+        public = ("ca_file", "client_cert_file")
+        aws = aws_reach({}, environ, ()) if method == "aws" else Reach()
+        address = options.get("address")
+        trusted = [environ[name] for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if name in environ]
+        return Reach(
+            credentials=[
+                *(path for key, path in files.items() if key not in public),
+                *aws.credentials,
+            ],
+            files=[*(files[key] for key in public if key in files), *aws.files, *trusted],
+            urls=[str(address)] if address else [],
+            ports=aws.ports,
+            ca_file=files.get("ca_file"),
+            server_name=options.get("server_name"),
+            certificate=(files["client_cert_file"], files.get("client_key_file"))
+            if "client_cert_file" in files
+            else None,
+            loose=aws.loose,
+        )
 
     @classmethod
     def create(cls, store: str, options: Mapping[str, Any]) -> VaultBackend:
@@ -196,6 +235,19 @@ class VaultBackend:
         """
         return self._own_errors(
             lambda call: write(locator, fields, cas, call, self._reader), deadline
+        )
+
+    def put_new(self, locator: str, value: bytes, deadline: Deadline) -> str:
+        """Store a secret with the one field ``value`` where there is none; return its version.
+
+        Raises :class:`Occupied` where there is one.
+        """
+        return self._own_errors(lambda call: put_new(locator, value, call, self._reader), deadline)
+
+    def withdraw(self, locator: str, version: str, deadline: Deadline) -> bool:
+        """Remove a secret whose current version is ``version``; return whether it was."""
+        return self._own_errors(
+            lambda call: withdraw(locator, version, call, self._reader), deadline
         )
 
     def identity(self, deadline: Deadline) -> Identity:

@@ -35,8 +35,10 @@ COMMANDS = {
     "get": "look up one secret",
     "check": "look up every configured secret and report what fails",
     "status": "show how fresh everything is, and who the stores take us for",
+    "doctor": "look for what weakens the protection of secrets here",
     "local": "manage the embedded encrypted store",
     "audit": "verify an audit log, or look up what stands in it for a name or a value",
+    "migrate": "find secrets in the environment, and move them into a store",
     "completion": "print what makes a shell complete commands, options and names",
 }
 """The subcommands, each in the module of its name, and what they do in a line."""

@@ -50,6 +50,7 @@ __all__ = [
     "ExecCheck",
     "ExecHook",
     "FileConfig",
+    "HardeningConfig",
     "HttpHook",
     "KmsKey",
     "LastKnownGoodConfig",
@@ -383,6 +384,46 @@ class AuditConfig(_Model):
         return self
 
 
+class HardeningConfig(_Model):
+    """What the sidecar gives up at its start: all that it does not need. Each key weakens it."""
+
+    dumpable: bool = Field(
+        default=False,
+        description="let processes of the same user trace it and read its memory, and let it dump "
+        "core: for debugging",
+    )
+    no_new_privileges: bool = Field(
+        default=True, description="programs that it runs gain no privileges"
+    )
+    landlock: bool = Field(
+        default=True, description="it reaches only the files and ports that this file names"
+    )
+    seccomp: bool = Field(
+        default=True, description="system calls that no application needs are refused"
+    )
+    lock_memory: bool = Field(
+        default=True, description="its memory is never swapped out, where the limits allow that"
+    )
+    read: list[ConfigPath] = Field(
+        default=[], description="more that may be read and run, by hooks for instance"
+    )
+    write: list[ConfigPath] = Field(
+        default=[], description="more that may be written, by hooks for instance"
+    )
+    connect: list[Annotated[int, Field(ge=1, le=65535)]] = Field(
+        default=[], description="more TCP ports that may be connected to"
+    )
+
+    @model_validator(mode="after")
+    def _can_be_had(self) -> HardeningConfig:
+        if not self.no_new_privileges and (self.landlock or self.seccomp):
+            raise ValueError(
+                "the kernel takes Landlock and a filter only from who gains no privileges; "
+                "write landlock: false and seccomp: false beside no_new_privileges: false"
+            )
+        return self
+
+
 class SidecarConfig(_Model):
     """What the sidecar materializes, and whom it tells."""
 
@@ -400,6 +441,9 @@ class SidecarConfig(_Model):
         default=[], description="what to do after a generation is published"
     )
     listen: ListenConfig = Field(default=ListenConfig(), description="where to answer about itself")
+    hardening: HardeningConfig = Field(
+        default=HardeningConfig(), description="what the sidecar gives up at its start"
+    )
     metrics: MetricsConfig = Field(
         default=MetricsConfig(), description="what the metrics say of secrets"
     )
@@ -464,7 +508,7 @@ class _FileSource(PydanticBaseSettingsSource):
         data = _without_empty(_source.get().data, ("stores", "secrets", "cache", "sidecar"))
         sidecar = data.get("sidecar")
         if isinstance(sidecar, dict):
-            blocks = ("files", "on_change", "listen", "metrics", "state")
+            blocks = ("files", "on_change", "listen", "hardening", "metrics", "state")
             sidecar = _without_empty(sidecar, blocks)
             if isinstance(files := sidecar.get("files"), dict):
                 sidecar["files"] = {

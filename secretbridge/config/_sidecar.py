@@ -19,6 +19,7 @@ __all__ = [
     "ExecCheck",
     "ExecHook",
     "FileConfig",
+    "HardeningConfig",
     "HttpHook",
     "KmsKey",
     "LastKnownGoodConfig",
@@ -180,6 +181,30 @@ class MetricsConfig(_Block):
     key_file: Path | None
 
 
+class HardeningConfig(_Block):
+    """What the sidecar gives up at its start, and what it keeps besides what it needs anyway."""
+
+    __slots__ = (
+        "connect",
+        "dumpable",
+        "landlock",
+        "lock_memory",
+        "no_new_privileges",
+        "read",
+        "seccomp",
+        "write",
+    )
+
+    dumpable: bool
+    no_new_privileges: bool
+    landlock: bool
+    seccomp: bool
+    lock_memory: bool
+    read: Sequence[Path]
+    write: Sequence[Path]
+    connect: Sequence[int]
+
+
 class AuditConfig(_Block):
     """The audit log: one line per event, never a value. ``checkpoint_interval`` in seconds."""
 
@@ -241,6 +266,7 @@ class SidecarConfig(_Block):
         "files",
         "grace",
         "group",
+        "hardening",
         "last_known_good",
         "listen",
         "metrics",
@@ -258,6 +284,7 @@ class SidecarConfig(_Block):
     files: Mapping[str, FileConfig]
     on_change: Sequence[ExecHook | SignalHook | HttpHook]
     listen: ListenConfig
+    hardening: HardeningConfig
     metrics: MetricsConfig
     audit: AuditConfig | None
     state: StateConfig
@@ -276,6 +303,7 @@ _KINDS: dict[str, type[_Block]] = {
         ExecCheck,
         ExecHook,
         FileConfig,
+        HardeningConfig,
         HttpHook,
         KmsKey,
         LastKnownGoodConfig,

@@ -11,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["TargetFacts", "examine", "filesystem_of"]
+__all__ = ["TargetFacts", "active_swaps", "examine", "filesystem_of", "mount_points"]
 
 
 class TargetFacts(Value):
@@ -89,7 +89,7 @@ def examine(descriptor: int, path: str, *, proc: str = "/proc", sys: str = "/sys
         who=os.geteuid(),
         filesystem=mount.filesystem if mount else None,
         options=mount.options if mount else (),
-        swaps=_swaps(proc, sys),
+        swaps=active_swaps(proc, sys),
         mounts_inside=[m.point for m in mounts if m.point.startswith(place)],
         is_parent_open=bool(parent.st_mode & 0o002) and not parent.st_mode & S_ISVTX,
     )
@@ -149,7 +149,12 @@ def _mount_of(descriptor: int, device: int, mounts: list[_Mount], proc: str) -> 
         return same[0] if len(same) == 1 else None
 
 
-def _swaps(proc: str, sys: str) -> tuple[str, ...]:
+def mount_points(path: str = "/proc/self/mountinfo") -> frozenset[str]:
+    """Return where something is mounted."""
+    return frozenset(mount.point for mount in _mounts(path))
+
+
+def active_swaps(proc: str = "/proc", sys: str = "/sys") -> tuple[str, ...]:
     """Return the active swap areas that may reach a disk."""
     try:
         with open(f"{proc}/swaps", encoding="utf-8", errors="surrogateescape") as lines:

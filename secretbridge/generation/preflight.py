@@ -24,12 +24,21 @@ if TYPE_CHECKING:
 
     Report = Callable[[str, str, str], None]
 
-__all__ = ["MEMORY", "Finding", "Preflight", "check_target", "examine", "judge", "open_target"]
+__all__ = [
+    "HARDENING",
+    "MEMORY",
+    "Finding",
+    "Preflight",
+    "check_target",
+    "examine",
+    "judge",
+    "open_target",
+]
 
 MEMORY = frozenset({"tmpfs", "ramfs"})
 """File systems whose content is never written to a disk, apart from swap."""
 
-_HARDENING = ("nosuid", "nodev", "noexec")
+HARDENING = ("nosuid", "nodev", "noexec")
 _MOUNT = "mount -t tmpfs -o size=16m,mode=0750,nosuid,nodev,noexec,noswap"
 _OWN_DIRECTORY = (
     "make a directory of your own in it (mkdir -m 0750 {0}/secrets) and use that as target"
@@ -194,7 +203,7 @@ def _judge_mount(facts: TargetFacts, refuse: Report, warn: Report) -> None:
             f"{mount} is a mount point inside of it, where a new version could never be seen",
             "mount directories beside the target, never over its files",
         )
-    missing = [option for option in _HARDENING if option not in options]
+    missing = [option for option in HARDENING if option not in options]
     if missing:
         warn(
             "flags",

@@ -7,7 +7,9 @@ store is unavailable; 5 the target is unsafe.
 from __future__ import annotations
 
 import json
+import os
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from secretbridge.cli import Parser, guard
@@ -19,20 +21,28 @@ __all__ = ["main"]
 
 
 def _run(path: str | None, as_json: bool) -> int:
+    from .hardening import Hardening
+
+    hardening = Hardening()
+    hardening.begin()
     from secretbridge.config.apart import Reading
 
     reading = Reading(path)  # which takes as long as loading the rest
     from .runner import Sidecar
 
-    Sidecar(path).run(reading)
+    Sidecar(path, hardening=hardening).run(reading)
     return 0
 
 
 def _once(path: str | None, as_json: bool) -> int:
+    from .hardening import Hardening
+
+    hardening = Hardening()
+    hardening.begin()
     from .runner import Sidecar
     from .target import summary
 
-    published = Sidecar(path).once()
+    published = Sidecar(path, hardening=hardening).once()
     if as_json:
         print(json.dumps(summary(published)))
     return 0
@@ -73,6 +83,19 @@ _COMMANDS: dict[str, tuple[Callable[[str | None, bool], int], str]] = {
 }
 
 
+def _restart() -> None:
+    """Begin anew with an allocator that wipes what is freed, unless the environment names one.
+
+    Somebody who sets ``PYTHONMALLOC`` has decided about that, and it shows in the status.
+    """
+    if "PYTHONMALLOC" in os.environ:
+        return
+    from secretbridge.harden import wipe_on_free
+
+    with suppress(OSError):  # then the status says that nothing is wiped
+        wipe_on_free()
+
+
 def _parser() -> Parser:
     parser = Parser(
         prog="secretbridge-sidecar",
@@ -99,8 +122,10 @@ def _act(arguments: Sequence[str]) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code."""
+    """Run the command and return its exit code. Without ``argv`` this is the program itself."""
     arguments = sys.argv[1:] if argv is None else list(argv)
+    if argv is None and not {"run", "once"}.isdisjoint(arguments):
+        _restart()
     return guard(lambda: _act(arguments), "--json" in arguments)
 
 

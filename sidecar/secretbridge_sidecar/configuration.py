@@ -12,6 +12,7 @@ import time
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
+from secretbridge._tally import process
 from secretbridge.config.apart import Reading
 from secretbridge.errors import SecretBridgeError
 
@@ -34,8 +35,8 @@ class Reloads:
     """Reads the file at ``path`` again. ``over`` is called, in any thread, when there is something to
     :meth:`take`.
 
-    ``problem`` is why the last one was not taken, or what its warnings say; ``taken`` tells of the last
-    change that was.
+    ``problem`` is why the last one was not taken, or what its warnings say; ``is_current`` whether what
+    is in use is what the file said when it was last read; ``taken`` tells of the last change that was.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Reloads:
         self._config: Config | None = None
         self.readings = 0
         self.problem: str | None = None
+        self.is_current = True
         self.taken: dict[str, object] | None = None
 
     def begin_with(self, config: Config) -> None:
@@ -98,6 +100,8 @@ class Reloads:
     def refuse(self, error: SecretBridgeError) -> str | None:
         """Note why what was taken could not be used. Returns it if that is news."""
         before, self.problem = self.problem, str(error)
+        self.is_current = False
+        process.add("config_reloads", "refused")
         return None if before == self.problem else self.problem
 
     def accept(self, config: Config) -> dict[str, object]:
@@ -107,6 +111,8 @@ class Reloads:
         found = difference(self._config, config, self._changed_templates(digests))
         self._config, self._digests = config, digests
         self.problem = "; ".join(config.warnings) or None
+        self.is_current = True
+        process.add("config_reloads", "taken")
         self.taken = {"at": time.time(), **found}
         return found
 
@@ -119,10 +125,11 @@ class Reloads:
         try:
             config, digests = asking.answer()
         except SecretBridgeError as error:
-            self.problem = str(error)
+            self.refuse(error)
             return None
         if config == self._config and digests == self._digests:
             self.problem = "; ".join(config.warnings) or None
+            self.is_current = True
             return None
         return config
 

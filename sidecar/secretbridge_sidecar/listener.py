@@ -38,6 +38,8 @@ _FAREWELL = 0.5
 """Seconds that a client has for reading an answer before the connection is cut. What it sends meanwhile
 is thrown away: closing with something unread would take the answer from it (RFC 9112, 9.6)."""
 
+UNFINISHED = Refusal(400, "http_malformed", "the request does not end as it has to")
+
 _AT_ONCE = 16
 """Connections that are taken before those which are there get their turn."""
 
@@ -158,16 +160,19 @@ class HttpListener:
 
     def _receive(self, connection: _Connection) -> None:
         received = connection.sock.recv(MAX_HEAD)
-        if not received:
+        if connection.is_answered:
+            if not received:
+                self._drop(connection)
+            return
+        connection.received += received
+        answer = self._answer(connection.received, is_all=not received)
+        if answer is not None:
+            connection.received = b""
+            connection.is_answered = True
+            connection.sending = memoryview(answer)
+            self._send(connection)
+        elif not received:  # it came and said nothing
             self._drop(connection)
-        elif not connection.is_answered:
-            connection.received += received
-            answer = self._answer(connection.received)
-            if answer is not None:
-                connection.received = b""
-                connection.is_answered = True
-                connection.sending = memoryview(answer)
-                self._send(connection)
 
     def _send(self, connection: _Connection) -> None:
         connection.sending = connection.sending[connection.sock.send(connection.sending) :]
@@ -178,11 +183,11 @@ class HttpListener:
         connection.until = min(connection.until, self._clock() + _FAREWELL)
         self._poll.modify(connection.sock, select.POLLIN)
 
-    def _answer(self, head: bytes) -> bytes | None:
+    def _answer(self, head: bytes, *, is_all: bool) -> bytes | None:
         """Return what is sent back, or None while the request is not complete."""
         if END not in head[:MAX_HEAD]:
             if len(head) < MAX_HEAD:
-                return None
+                return _refused(UNFINISHED) if head and is_all else None
             return _refused(Refusal(431, "http_size", "the request is too long"))
         request = read_request(head, self._hosts)
         if isinstance(request, Refusal):

@@ -108,7 +108,7 @@ FAMILIES: dict[str, Family] = {
         tuple((reason,) for reason in _REASONS),
     ),
     "hook_runs": Family("counter", "Hooks run after a publication.", ("kind", "outcome")),
-    "audit_failures": Family("counter", "Audit records that could not be written.", (), ((),)),
+    "audit_failures": Family("counter", "Audit records that could not be written."),
     "tmpfs_bytes": Family("gauge", "Space of the file system of the target.", ("state",)),
 }
 """Every metric of our own, without the prefix ``secretbridge_`` and without ``_total``."""
@@ -144,13 +144,14 @@ def _of_state(state: Mapping[str, Any], now: float) -> Samples:
     yield "build_info", (__version__, python_version()), 1
     yield "ready", (), bool(state["ready"])
     yield "problems", (), len(problems)
-    yield "config_valid", (), "configuration" not in problems
+    yield "config_valid", (), state.get("configuration_is_current", True)
     for name, key in (
         ("generation", "sequence"),
         ("last_publication_timestamp_seconds", "published"),
     ):
         if state.get(key) is not None:
             yield name, (), state[key]
+    yield "audit_failures", (), (state.get("audit") or {}).get("failures", 0)
     for row in state.get("secrets", ()):
         labels = (row["id"], _provider(row))
         yield "available", labels, row["state"] in ("fresh", "due", "stale")

@@ -126,6 +126,9 @@ class Asked(Protocol):
     def stores(self) -> list[dict[str, object]]:
         """Return who each store takes us for."""
 
+    def hardening(self) -> dict[str, object]:
+        """Return what the kernel enforces on this process."""
+
 
 def routes(asked: Asked) -> dict[str, Route]:
     """Return what ``asked`` answers on the admin socket."""
@@ -147,7 +150,8 @@ def routes(asked: Asked) -> dict[str, Route]:
         return exposition(asked)
 
     def status(question: Question) -> Answer:
-        return Answer.of(200, {**asked.health(), "stores": asked.stores()})
+        told = {"stores": asked.stores(), "hardening": asked.hardening()}
+        return Answer.of(200, {**asked.health(), **told})
 
     return {
         "/healthz": Route("GET", Standing.MONITOR, alive),

@@ -14,7 +14,6 @@ from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from secretbridge._tally import process
 from secretbridge.config import load_config
 from secretbridge.config.apart import Reading
 from secretbridge.errors import ConfigError, SecretBridgeError
@@ -41,6 +40,7 @@ if TYPE_CHECKING:
     from secretbridge.generation.layout import FileSpec
     from secretbridge.generation.writer import Published
 
+    from .hardening import Hardening
     from .known_good import KnownGood
 
 __all__ = ["Sidecar"]
@@ -54,15 +54,21 @@ RETRY_CAP = 30.0
 """Seconds between attempts to publish what the target did not take (no space, for instance)."""
 
 
-_FIXED = ("target", "listen", "audit")
+_FIXED = ("target", "listen", "audit", "hardening")
 """Keys of the configuration that are read at the start alone."""
 
 
 class Sidecar:
     """One sidecar on one target. ``config_path`` None means the usual places."""
 
-    def __init__(self, config_path: str | None, log: Log | None = None) -> None:
+    def __init__(
+        self,
+        config_path: str | None,
+        log: Log | None = None,
+        hardening: Hardening | None = None,
+    ) -> None:
         self._path = config_path
+        self._hardening = hardening
         self._log = log or Log()
         self.trail = Trail(None, self._log)
         """Its audit log."""
@@ -107,6 +113,7 @@ class Sidecar:
     def once(self) -> Published:
         """Publish one generation and return. Raises the first error; then nothing is changed."""
         config = load_config(self._path)
+        self._confine(config)
         self.trail = Trail(sidecar_of(config).audit, self._log)
         self.trail.record("startup", reason_code="once")
         try:
@@ -147,6 +154,7 @@ class Sidecar:
             signal.signal(number, self._on_stop)
         signal.signal(signal.SIGHUP, self._on_reload)
         self._wake.by_signals()
+        self._confine(config)
         self.trail = Trail(sidecar.audit, self._log)
         tell(self._log, look_at(sidecar.audit))
         self.trail.record("startup", reason_code="run")
@@ -236,6 +244,7 @@ class Sidecar:
                 identifiers=self._identifiers,
             ),
             "configuration": self._reloads.taken,
+            "configuration_is_current": self._reloads.is_current,
             "configuration_readings": self._reloads.readings,
             "audit": self.trail.status(),
         }
@@ -244,6 +253,10 @@ class Sidecar:
         """Return who each store takes us for. May log in; shows no credential."""
         setup = self._setup
         return [] if setup is None else setup.broker.stores()
+
+    def hardening(self) -> dict[str, object]:
+        """Return what the kernel enforces on this process, and what it does not."""
+        return {} if self._hardening is None else self._hardening.report()
 
     # The loop ------------------------------------------------------------------------------------
 
@@ -355,6 +368,8 @@ class Sidecar:
                     "sidecar runs",
                     hint="restart the sidecar",
                 )
+            if self._hardening is not None:
+                self._hardening.require(config)
             self._target.reconfigure(old.config, config)
             try:
                 new = Setup(config, self._wake.set, old, self.trail.witness)
@@ -364,11 +379,9 @@ class Sidecar:
         except SecretBridgeError as error:
             reason = self._reloads.refuse(error)
             if reason is not None:
-                process.add("config_reloads", "refused")
                 self._log.error("configuration not taken", reason=reason)
                 self.trail.record("config_change", "failure", reason_code="refused")
             return False
-        process.add("config_reloads", "taken")
         self._identifiers = identifiers
         tell(self._log, config.warnings)
         if old.sidecar.last_known_good != new.sidecar.last_known_good:
@@ -387,6 +400,12 @@ class Sidecar:
         from .known_good import KnownGood  # most have no use for it
 
         return KnownGood(found, self._log, self._wake.poke)
+
+    def _confine(self, config: Config) -> None:
+        if self._hardening is not None:
+            self._hardening.confine(config)
+            for text in self._hardening.problems:
+                self._log.warning("not enforced", what=text)
 
     def _on_stop(self, number: int, frame: FrameType | None) -> None:
         self._stop = True

@@ -46,6 +46,7 @@ def is_model(annotation: Any) -> bool:
         ("`sidecar.on_change`", [_models.ExecHook, _models.SignalHook, _models.HttpHook]),
         ("`sidecar.wait_ack`", [_models.WaitAckConfig]),
         ("`sidecar.listen`", [_models.ListenConfig]),
+        ("`sidecar.hardening`", [_models.HardeningConfig]),
         ("`sidecar.metrics`", [_models.MetricsConfig]),
         ("`sidecar.audit`", [_models.AuditConfig]),
     ],

@@ -25,7 +25,7 @@ SOURCES = {"secretbridge": ROOT / "secretbridge", "secretbridge_sidecar": ROOT /
 LAYERS = (
     "secretbridge.errors secretbridge._value secretbridge._version "
     # Memory and system calls of this process, below everything that has values.
-    "secretbridge._kernel secretbridge._regions secretbridge._protected",
+    "secretbridge._kernel secretbridge._regions secretbridge._protected secretbridge._enforced",
     "secretbridge.reference secretbridge._schemes secretbridge.document secretbridge.secret "
     "secretbridge._announce secretbridge._pydantic secretbridge._tally",
     "secretbridge.engine secretbridge._agenda secretbridge._health secretbridge._retired "
@@ -34,7 +34,8 @@ LAYERS = (
     "secretbridge.backends secretbridge.generation secretbridge.config "
     "secretbridge._find secretbridge.watch secretbridge._hub secretbridge._watchfiles_hub "
     "secretbridge._inotify secretbridge.audit secretbridge.harden "
-    "secretbridge._landlock secretbridge.redact secretbridge._fingerprints secretbridge._forms",
+    "secretbridge._landlock secretbridge._seccomp secretbridge.redact secretbridge._fingerprints "
+    "secretbridge._forms",
     "secretbridge.broker secretbridge._cache secretbridge._calls secretbridge._changes "
     "secretbridge._configured secretbridge._counting secretbridge._driver secretbridge._early "
     "secretbridge._exit secretbridge._fork secretbridge.holdings "
@@ -45,6 +46,7 @@ LAYERS = (
     "secretbridge._subscribers secretbridge._turns",
     "secretbridge",  # the package itself: the names that it offers, all of them lazily
     "secretbridge_sidecar secretbridge.settings secretbridge.adapters secretbridge.cli "
+    "secretbridge.doctor "
     "secretbridge.__main__ "
     "secretbridge.migrate",
     "secretbridge.testing",  # nothing that an application runs needs it
@@ -70,14 +72,18 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
         "secretbridge.backends.local",
         "secretbridge.backends._local",
         "secretbridge.backends._vault_certificate",
+        "secretbridge.migrate.journal",
         "secretbridge_sidecar.formats.pkcs12",
         "secretbridge_sidecar.sealed",
         "secretbridge_sidecar.validate",
     ),
     "yaml": (
         "secretbridge.config._yaml_source",
+        "secretbridge.migrate.yaml_tree",
+        "secretbridge.migrate.scan.yaml_nodes",
         "secretbridge_sidecar.formats.yaml_mapping",
     ),
+    "libcst": ("secretbridge.migrate.rewrite._python_sites",),
     "tomli_w": ("secretbridge_sidecar.formats.toml_table",),
     "jinja2": ("secretbridge_sidecar.templates",),
     "prometheus_client": ("secretbridge_sidecar.metrics",),

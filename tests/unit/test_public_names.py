@@ -29,6 +29,7 @@ ROOT = Path(__file__).parents[2]
 
 MODULES = (
     "secretbridge",
+    "secretbridge.audit",
     "secretbridge.backends",
     "secretbridge.harden",
     "secretbridge.redact",

@@ -22,6 +22,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 from ..._protected import Protected
 from ...errors import ConfigError, IntegrityError, SecretBridgeError
 from ...reference import Reference
+from .. import Occupied
 from . import disk
 from .contents import DEFAULT_KEEP, MAX_KEEP, Contents, StoredVersion
 from .format import HEADER_SIZE, Argon2, Header, seal, unseal
@@ -184,6 +185,41 @@ class LocalStore:
             _check_locator(locator)
         made = self._change(lambda contents: contents.with_values(values, self._now()))
         return {locator: made.version(locator).number for locator in values}
+
+    @_raised_afresh
+    def add(self, locator: str, value: bytes) -> int:
+        """Store ``value`` where ``locator`` has none and return the version's number.
+
+        Raises :class:`Occupied`.
+        """
+        _check_locator(locator)
+
+        def change(contents: Contents) -> Contents:
+            entry = contents.entries.get(locator)
+            if entry is not None and entry.versions:
+                raise Occupied(
+                    f"there is a secret at {locator!r} already",
+                    hint="it was not written over; choose another name",
+                )
+            return contents.with_values({locator: value}, self._now())
+
+        return self._change(change).version(locator).number
+
+    @_raised_afresh
+    def withdraw(self, locator: str, number: int) -> bool:
+        """Remove ``locator`` if ``number`` is its latest version; return whether it was."""
+
+        def change(contents: Contents) -> Contents:
+            entry = contents.entries.get(locator)
+            if entry is None or not entry.versions or entry.versions[-1].number != number:
+                return contents
+            return contents.without(locator, self._now())
+
+        before = self._read(os.path.realpath(self.path))
+        entry = before.entries.get(locator)
+        if entry is None or not entry.versions:
+            return False
+        return not self._change(change).entries[locator].versions
 
     @_raised_afresh
     def remove(self, locator: str) -> None:

@@ -121,6 +121,15 @@ def test_a_head_without_end_is_refused_and_counted(port):
     assert process.counts("denied") == {("http_size",): 1}
 
 
+def test_a_request_that_does_not_end_is_refused_and_counted_and_silence_is_neither(port):
+    for raw in (b"GET /healthz HTTP/1.1\n\n", b""):
+        with connect(port) as sock:
+            sock.sendall(raw)
+            sock.shutdown(socket.SHUT_WR)
+            assert sock.recv(65536).startswith(b"HTTP/1.1 400 ") is bool(raw)
+    assert process.counts("denied") == {("http_malformed",): 1}
+
+
 def test_a_refusal_is_counted_by_its_reason(port):
     received = answer_to(port, b"GET /healthz HTTP/1.1\r\nHost: evil.example\r\n\r\n")
     assert received.startswith(b"HTTP/1.1 421 ")

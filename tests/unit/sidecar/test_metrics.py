@@ -64,7 +64,8 @@ def test_whether_a_value_is_there_and_overdue(fields, available, stale, seconds)
 
 
 def test_what_is_wrong_is_counted_and_not_named():
-    found = samples(state(ready=False, problems={"configuration": "x", "db_password": "y"}))
+    problems = {"configuration": "x", "db_password": "y"}
+    found = samples(state(ready=False, problems=problems, configuration_is_current=False))
     assert found["secretbridge_ready",] == 0
     assert found["secretbridge_problems",] == 2
     assert found["secretbridge_config_valid",] == 0
@@ -81,6 +82,12 @@ def test_counts_begin_at_nothing_so_that_the_first_one_is_a_rate():
     assert found["secretbridge_denied_total", "http_host"] == 0
     assert found["secretbridge_refresh_total", "unavailable", "vault"] == 0
     assert found["secretbridge_publications_total", "failed"] == 0
+
+
+def test_failures_of_the_audit_log_are_counted_by_the_log():
+    assert samples(state())["secretbridge_audit_failures_total",] == 0
+    found = samples(state(audit={"failures": 3}))
+    assert found["secretbridge_audit_failures_total",] == 3
 
 
 def test_counts_and_durations_are_those_of_the_tally():

@@ -1,0 +1,1 @@
+"""Decides which places hold or pass on a secret, and says why."""

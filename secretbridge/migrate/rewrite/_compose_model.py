@@ -1,0 +1,188 @@
+"""A compose file as its services see it: who uses which mapping, over anchors, merges and extends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from ..yaml_tree import (
+    MappingNode,
+    Node,
+    NotEditable,
+    ScalarNode,
+    SequenceNode,
+    YamlFile,
+    pairs,
+    text_of,
+)
+
+__all__ = ["ComposeModel", "Entry", "Service", "entry_at", "own_child"]
+
+
+@dataclass(slots=True)
+class Service:
+    """One service: its own node, what it is made of, and which containers of variables it uses."""
+
+    name: str
+    key: ScalarNode
+    node: MappingNode
+    image: str | None = None
+    is_built: bool = False
+    has_extends: bool = False
+    containers: list[Node] = field(default_factory=list)
+    env_files: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An entry of a mapping or list: ``key`` is None in a list; ``value`` may be its whole item."""
+
+    container: MappingNode | SequenceNode
+    key: ScalarNode | None
+    value: Node
+    path: tuple[str, ...]
+
+
+class ComposeModel:
+    """The services of one file."""
+
+    def __init__(self, file: YamlFile) -> None:
+        self.file = file
+        if len(file.documents) != 1 or not isinstance(file.documents[0], MappingNode):
+            raise NotEditable("a compose file is one mapping")
+        self.root: MappingNode = file.documents[0]
+        services = own_child(self.root, "services")
+        self.services_node = services
+        self.services: dict[str, Service] = {}
+        for name, key, node in pairs(services):
+            if isinstance(node, MappingNode) and name != "<<":
+                self.services[name] = Service(name, key, node)
+        for service in self.services.values():
+            self._fill(service)
+        for service in self.services.values():
+            self._inherit(service, {service.name})
+
+    def _fill(self, service: Service) -> None:
+        for layer in layers(service.node):
+            for name, _, value in pairs(layer):
+                if name == "image" and service.image is None:
+                    service.image = text_of(value)
+                elif name == "build":
+                    service.is_built = True
+                    args = own_child(value, "args")
+                    if args is not None:
+                        service.containers.append(args)
+                elif name == "environment":
+                    service.containers += layers(value)
+                elif name == "env_file":
+                    service.env_files += _env_files(value)
+                elif name == "extends":
+                    service.has_extends = True
+            for name, _, value in pairs(layer):
+                if name in ("command", "entrypoint", "healthcheck"):
+                    service.containers.append(value)
+
+    def _inherit(self, service: Service, seen: set[str]) -> None:
+        """Take over from a service of the same file that ``service`` extends."""
+        extends = own_child(service.node, "extends")
+        name = (
+            text_of(extends)
+            if isinstance(extends, ScalarNode)
+            else text_of(own_child(extends, "service"))
+        )
+        if name is None or name in seen or own_child(extends, "file") is not None:
+            return
+        base = self.services.get(name)
+        if base is None:
+            return
+        self._inherit(base, seen | {name})
+        service.image = service.image or base.image
+        service.is_built = service.is_built or base.is_built
+        service.containers += [c for c in base.containers if c not in service.containers]
+        service.env_files += [f for f in base.env_files if f not in service.env_files]
+
+    def users(self, entry: Entry) -> list[Service]:
+        """Return the services that have ``entry``, directly or by a merge, an alias or extends."""
+        inside = {id(entry.container)}
+        return [
+            service
+            for service in self.services.values()
+            if any(id(node) in inside or _holds(node, entry) for node in service.containers)
+        ]
+
+
+def layers(node: Node | None) -> list[Node]:
+    """Return ``node`` and the mappings that are merged into it by ``<<``, nearest first."""
+    if node is None:
+        return []
+    found = [node]
+    for name, _, value in pairs(node):
+        if name == "<<":
+            merged = value.value if isinstance(value, SequenceNode) else [value]
+            for each in merged:
+                found += layers(each)
+    return found
+
+
+def own_child(node: Node | None, key: str) -> Node | None:
+    """Return the value under ``key`` of a mapping or of what is merged into it."""
+    for layer in layers(node):
+        for name, _, value in pairs(layer):
+            if name == key:
+                return value
+    return None
+
+
+def entry_at(file: YamlFile, offset: int) -> Entry | None:
+    """Return the innermost entry that has the byte ``offset`` of the file in it."""
+    best: Entry | None = None
+    for document in file.documents:
+        for entry in entries(document):
+            first = entry.key or entry.value
+            start = file.byte(first.start_mark.index)
+            if start <= offset <= file.byte(file.end(entry.value)) and _stands_here(entry):
+                best = entry
+    return best
+
+
+def entries(node: Node, path: tuple[str, ...] = ()) -> Iterator[Entry]:
+    """Yield every entry below ``node``, outer ones first, each at the place where it stands."""
+    if isinstance(node, MappingNode):
+        for key, value in node.value:
+            if not isinstance(key, ScalarNode):
+                continue
+            entry = Entry(node, key, value, (*path, key.value))
+            yield entry
+            if _stands_here(entry):
+                yield from entries(value, (*path, key.value))
+    elif isinstance(node, SequenceNode):
+        for number, value in enumerate(node.value):
+            yield Entry(node, None, value, (*path, str(number)))
+            if value.start_mark.index >= node.start_mark.index:
+                yield from entries(value, (*path, str(number)))
+
+
+def _stands_here(entry: Entry) -> bool:
+    """Whether the value stands behind its key, and not at an anchor before it."""
+    before = entry.key or entry.container
+    return bool(entry.value.start_mark.index >= before.start_mark.index)
+
+
+def _holds(node: Node, entry: Entry) -> bool:
+    """Whether ``entry`` is ``node`` itself (a command of one scalar) or one level inside of it."""
+    if node is entry.value:
+        return True
+    if isinstance(node, MappingNode):
+        return any(value is entry.container or value is entry.value for _, value in node.value)
+    return False
+
+
+def _env_files(node: Node) -> list[str]:
+    if isinstance(node, ScalarNode):
+        return [node.value]
+    found = []
+    for item in node.value if isinstance(node, SequenceNode) else []:
+        path = item.value if isinstance(item, ScalarNode) else text_of(own_child(item, "path"))
+        if isinstance(path, str):
+            found.append(path)
+    return found
