@@ -48,16 +48,24 @@ class Target:
         """Return the descriptor of the target directory."""
         return self._writer.fileno()
 
+    def current(self) -> str | None:
+        """Return the name of the generation that readers get; for any thread."""
+        current = self._writer.current()
+        return None if current is None else current.generation
+
     @property
     def sequence(self) -> int | None:
         """The number of the generation, which counts publications into this target from 1."""
         current = self._writer.current()
         return None if current is None else current.sequence
 
-    def take_over(self, files: Sequence[str]) -> None:
-        """Let a generation that survived a restart serve, if it has all ``files``."""
+    def take_over(self, files: Sequence[str], besides: frozenset[str] = frozenset()) -> None:
+        """Let a generation that survived a restart serve, if it has all ``files``.
+
+        ``besides``: names that it may have as well.
+        """
         current = self._writer.current()
-        if current is not None and set(current.names()) == set(files):
+        if current is not None and set(current.names()) - besides == set(files):
             self.is_ready = True
             self.generation = current.generation
             self._log.info("took over", generation=current.generation)

@@ -477,7 +477,7 @@ def test_wrong_usage_is_exit_2_and_repeats_nothing_that_may_be_a_secret(place, a
 
 
 def test_what_this_version_cannot_do_is_refused_and_not_left_out(place):
-    place.configure(on_change=[{"exec": ["/bin/true"]}])
+    place.configure(audit={"path": "-"})
     result = place.call("once")
     assert result.returncode == 2
-    assert "sidecar.on_change" in result.stderr
+    assert "sidecar.audit" in result.stderr
