@@ -28,6 +28,7 @@ from pydantic_settings import (
 
 from . import _values
 from ._check_models import Check, ExecCheck, PairCheck, one_or_more
+from ._directory_model import DirectoryConfig
 from ._formats import PRIVATE, problem_of
 from ._kept_models import KmsKey, LastKnownGoodConfig, StateConfig
 from ._parts import (
@@ -46,6 +47,7 @@ from ._source import Source
 __all__ = [
     "AuditConfig",
     "Consumer",
+    "DirectoryConfig",
     "Document",
     "ExecCheck",
     "ExecHook",
@@ -437,6 +439,9 @@ class SidecarConfig(_Model):
         default=None, description="group of the directory and the files"
     )
     files: dict[str, FileConfig] = Field(default={}, description="the files by name")
+    directories: dict[str, DirectoryConfig] = Field(
+        default={}, description="directories with rights of their own, by name"
+    )
     on_change: list[Hook] = Field(
         default=[], description="what to do after a generation is published"
     )
@@ -508,7 +513,15 @@ class _FileSource(PydanticBaseSettingsSource):
         data = _without_empty(_source.get().data, ("stores", "secrets", "cache", "sidecar"))
         sidecar = data.get("sidecar")
         if isinstance(sidecar, dict):
-            blocks = ("files", "on_change", "listen", "hardening", "metrics", "state")
+            blocks = (
+                "files",
+                "directories",
+                "on_change",
+                "listen",
+                "hardening",
+                "metrics",
+                "state",
+            )
             sidecar = _without_empty(sidecar, blocks)
             if isinstance(files := sidecar.get("files"), dict):
                 sidecar["files"] = {

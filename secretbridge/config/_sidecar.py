@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AuditConfig",
     "Consumer",
+    "DirectoryConfig",
     "ExecCheck",
     "ExecHook",
     "FileConfig",
@@ -82,6 +83,16 @@ class FileConfig(_Block):
     dialect: str | None
     section: str | None
     checks: Sequence[str | ExecCheck | PairCheck]
+
+
+class DirectoryConfig(_Block):
+    """A directory of the target that has rights of its own."""
+
+    __slots__ = ("group", "mode", "owner")
+
+    mode: int
+    owner: int | str | None
+    group: int | str | None
 
 
 class ExecCheck(_Block):
@@ -263,6 +274,7 @@ class SidecarConfig(_Block):
     __slots__ = (
         "allow_unsafe_target",
         "audit",
+        "directories",
         "files",
         "grace",
         "group",
@@ -282,6 +294,7 @@ class SidecarConfig(_Block):
     mode: int
     group: int | str | None
     files: Mapping[str, FileConfig]
+    directories: Mapping[str, DirectoryConfig]
     on_change: Sequence[ExecHook | SignalHook | HttpHook]
     listen: ListenConfig
     hardening: HardeningConfig
@@ -300,6 +313,7 @@ _KINDS: dict[str, type[_Block]] = {
     for kind in (
         AuditConfig,
         Consumer,
+        DirectoryConfig,
         ExecCheck,
         ExecHook,
         FileConfig,

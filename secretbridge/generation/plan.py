@@ -274,6 +274,8 @@ class Planner:
         if kinds is not current.kinds and kinds != current.kinds:
             differs = map(or_, differs, map(ne, kinds, current.kinds))
         write = list(compress(outline.numbers, differs))
+        if current.rights is not None and current.rights != outline.directories:
+            write = list(outline.numbers)  # they are in other directories now
         if len(write) == len(contents):
             picture.sizes = list(map(len, contents))
         else:

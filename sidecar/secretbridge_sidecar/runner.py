@@ -127,6 +127,7 @@ class Sidecar:
             state.find(config)
             begin = partial(state.begin, config)
             setup = Setup(config, self._wake.set, witness=self.trail.witness, begin=begin)
+            target.directories = setup.renderer.directories()
             try:
                 prepared = setup.prepare()
                 for error in prepared.problems.values():
@@ -179,6 +180,7 @@ class Sidecar:
                 self._rotation = Rotation(self._setup, self._target, self._log, self._wake)
                 offered.update(self._rotation.routes())
                 self._reloads.begin_with(config)
+                self._target.directories = self._setup.renderer.directories()
                 files = self._setup.renderer.files()
                 self._target.take_over(files, self._rotation.previous_names())
                 self._log.info("started", target=str(sidecar.target), socket=admin.path)
@@ -379,6 +381,7 @@ class Sidecar:
         if old.sidecar.last_known_good != new.sidecar.last_known_good:
             self._known_good = self._sealed(config)
         self._setup = new
+        self._target.directories = new.renderer.directories()
         self._problems = {}
         self._rotation.configure(new)
         self._log.info("configuration taken", **self._reloads.accept(config))

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from secretbridge.config import Config, SidecarConfig
     from secretbridge.generation.layout import FileSpec
 
-    from .known_good import KnownGood
     from .brokers import ReplacedLease
+    from .known_good import KnownGood
     from .validate import Validator
 
 __all__ = ["Prepared", "Setup"]
