@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     Outcome = Secret | SecretBridgeError
     Target = tuple[Reference, DocumentId]
 
-__all__ = ["Cache", "present"]
+__all__ = ["Cache", "values"]
 
 _MAX_KNOWN = 100_000
 """Known documents at most: what an application builds at run time must not grow without end."""
@@ -307,8 +307,12 @@ class Cache:
         return (found,) if isinstance(found, str) else found
 
 
-def present(outcomes: Mapping[str, Outcome]) -> dict[str, Secret]:
-    """Return what is there; raise the first error, but for what is optional and missing."""
+def _closed() -> ConfigError:
+    return ConfigError("this broker is closed", hint="keep it open as long as it is used")
+
+
+def values(outcomes: Mapping[str, Secret | SecretBridgeError]) -> dict[str, Secret]:
+    """Return the secrets; leave out what may be missing. Raises the first other error."""
     found: dict[str, Secret] = {}
     for key, outcome in outcomes.items():
         if isinstance(outcome, Secret):
@@ -320,7 +324,3 @@ def present(outcomes: Mapping[str, Outcome]) -> dict[str, Secret]:
         ):
             raise outcome
     return found
-
-
-def _closed() -> ConfigError:
-    return ConfigError("this broker is closed", hint="keep it open as long as it is used")

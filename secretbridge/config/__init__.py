@@ -37,6 +37,7 @@ from ._sidecar import (
     SidecarConfig,
     SignalHook,
     StateConfig,
+    TelemetryConfig,
     WaitAckConfig,
     taken,
 )
@@ -72,6 +73,7 @@ __all__ = [
     "SignalHook",
     "StateConfig",
     "StoreConfig",
+    "TelemetryConfig",
     "WaitAckConfig",
     "admin_address",
     "find_config",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
-from ._parts import Mode, Model, Principal
+from ._model_base import Mode, Model, Principal
 
 __all__ = ["DirectoryConfig"]
 

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, model_validator
 
 from . import _values
-from ._parts import ConfigPath, Model
+from ._model_base import ConfigPath, Model
 
 __all__ = ["KmsKey", "LastKnownGoodConfig", "StateConfig"]
 

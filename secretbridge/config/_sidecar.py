@@ -30,6 +30,7 @@ __all__ = [
     "SidecarConfig",
     "SignalHook",
     "StateConfig",
+    "TelemetryConfig",
     "WaitAckConfig",
     "taken",
 ]
@@ -192,6 +193,15 @@ class MetricsConfig(_Block):
     key_file: Path | None
 
 
+class TelemetryConfig(_Block):
+    """A collector of OpenTelemetry that gets spans and log records."""
+
+    __slots__ = ("endpoint", "service_name")
+
+    endpoint: str
+    service_name: str
+
+
 class HardeningConfig(_Block):
     """What the sidecar gives up at its start, and what it keeps besides what it needs anyway."""
 
@@ -287,6 +297,7 @@ class SidecarConfig(_Block):
         "on_exit",
         "state",
         "target",
+        "telemetry",
         "wait_ack",
     )
 
@@ -299,6 +310,7 @@ class SidecarConfig(_Block):
     listen: ListenConfig
     hardening: HardeningConfig
     metrics: MetricsConfig
+    telemetry: TelemetryConfig | None
     audit: AuditConfig | None
     state: StateConfig
     last_known_good: LastKnownGoodConfig | None
@@ -327,6 +339,7 @@ _KINDS: dict[str, type[_Block]] = {
         SidecarConfig,
         SignalHook,
         StateConfig,
+        TelemetryConfig,
         WaitAckConfig,
     )
 }

@@ -21,7 +21,7 @@ from .moves import Delivery, Moves, interpolated, variables_in
 from .naming import best, secret_name, unique
 from .ours import is_ours
 from .plan import Decisions, Open, Origin, Plan, PlannedFile, PlannedSecret, Question, Settings
-from .rewrite import compose, config, dotenv, python
+from .rewrite import compose, config, dockerfile, dotenv, kubernetes, python
 from .yaml_tree import NotEditable
 
 __all__ = ["build", "reference_for"]
@@ -32,6 +32,8 @@ REWRITERS: dict[str, Rewriter] = {
     # Compose first: it says what takes the place of the variables that services have from files.
     "compose": compose.rewrite,
     "dotenv": dotenv.rewrite,
+    "dockerfile": dockerfile.rewrite,
+    "kubernetes": kubernetes.rewrite,
     "python": python.rewrite,
     "settings": python.rewrite,
 }
@@ -93,14 +95,24 @@ class _Builder:
             group.name for key, group in self.groups.items() if not self._moves(key, group)
         )
         stays: dict[tuple[str, int, str], Open] = {}
+        templates: frozenset[str] = frozenset()
         while True:
-            moves = Moves(self.settings, self.findings, self.by_place, self.by_variable, left)
+            moves = Moves(
+                self.settings,
+                self.findings,
+                self.by_place,
+                self.by_variable,
+                left,
+                self.contents,
+                templates,
+            )
             changes = self._rewrite(moves)
             for place, (about, _) in moves.blocked.items():
                 stays.setdefault(place, about)
             more = {name for _, name in moves.blocked.values()}
             more |= {s for d in self.by_place.values() if d.name in more for s in d.secrets}
-            if more <= left:
+            before, templates = templates, moves.needs.templates
+            if more <= left and templates == before:
                 break
             left |= more
         secrets = self._secrets(left)
@@ -224,7 +236,8 @@ class _Builder:
         decided = self.decisions.moves.get(key)
         if decided is not None:
             return decided
-        return any(finding.severity != LOW for finding in group.findings)
+        # What is commented out is of no use where it stands, and as readable as anything else.
+        return any(f.severity != LOW or f.context.get("comment") for f in group.findings)
 
     # Deliveries ---------------------------------------------------------------------------------
 
@@ -313,7 +326,18 @@ class _Builder:
                         self.by_place[finding.identity] = delivery
                         self.by_variable.setdefault((_folder(finding), finding.name), delivery)
 
+    def _object(self, finding: Finding) -> Delivery | None:
+        """Return what the key of a Secret or ConfigMap holds that ``finding`` refers to."""
+        wanted = (finding.context.get("object_name"), finding.context.get("key"))
+        for other in self.findings:
+            place = (other.context.get("object"), other.name)
+            if other.kind == LITERAL and place == wanted and "field" in other.context:
+                return self.by_place.get(other.identity)
+        return None
+
     def _carrier(self, finding: Finding) -> Delivery | None:
+        if finding.context.get("object_name"):
+            return self._object(finding)
         found = {
             name: delivery
             for name in finding.names
@@ -323,7 +347,7 @@ class _Builder:
             return None
         text = self._raw(finding)
         only = variables_in(text)
-        if len(only) <= 1 and re.fullmatch(r"\s*\$(\w+|\{[^}]*\})\s*", text or "$X"):
+        if not only or re.fullmatch(r"\s*\$(\w+|\{[^}]*\})\s*", text):
             return found[next(iter(found))]
         return self._interpolation(finding, text, found)
 
@@ -413,7 +437,7 @@ class _Builder:
 
     def _own_files(self, secrets: Iterable[PlannedSecret], moves: Moves) -> list[Change]:
         needs = moves.needs
-        paths = [self.settings.config, config.APP_CONFIG, *needs.files]
+        paths = [self.settings.config, config.APP_CONFIG, config.MANIFEST, *needs.files]
         paths += [config.template_path(name) for name in needs.delivered]
         former = {path: self.tree.read(path) for path in paths}
         refused = ""

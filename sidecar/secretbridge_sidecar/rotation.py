@@ -20,16 +20,16 @@ from .previous import PreviousFiles
 from .routes import Answer, Question, Route, Standing
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from secretbridge.generation.layout import FileSpec
     from secretbridge.generation.writer import Published
+    from secretbridge.secret import Secret
 
-    from .brokers import ReplacedLease
     from .handover import Handover
     from .log import Log
     from .routes import Peer
-    from .setup import Setup
+    from .setup import Prepared, Setup
     from .target import Target
     from .wake import Wake
 
@@ -66,6 +66,9 @@ class Rotation:
         """The generation that changed something last."""
         self._is_given_back = False
         """Whether what the generation before that needs has been given back."""
+        self._known: Mapping[str, Secret] = {}
+        self._known_before: list[Secret] = []
+        """The values that are published and that were before: what exists is masked in output."""
         self._former: list[Setup] = []
         """Former configurations, whose leases are in the files that are published."""
         self._closing: list[Asking[None]] = []
@@ -89,16 +92,15 @@ class Rotation:
         """Return the names that former contents have, whether or not they are there."""
         return self._previous.names()
 
-    def published(
-        self,
-        files: Sequence[FileSpec],
-        published: Published,
-        replaced: frozenset[ReplacedLease],
-    ) -> None:
-        """Note that ``files`` stand in the target, which have nothing of the leases ``replaced``."""
-        unwanted = Unwanted(replaced - self._handovers.leases(), tuple(self._former))
+    def published(self, prepared: Prepared, published: Published) -> None:
+        """Note that the files of ``prepared`` stand in the target."""
+        unwanted = Unwanted(prepared.replaced - self._handovers.leases(), tuple(self._former))
         self._former.clear()
-        self._follow(files, published, unwanted)
+        if not published.unchanged or not self._known:
+            secrets = prepared.secrets
+            self._known_before = [s for n, s in self._known.items() if secrets.get(n) != s]
+            self._known = secrets
+        self._follow(prepared.files, published, unwanted)
 
     def _follow(self, files: Sequence[FileSpec], published: Published, unwanted: Unwanted) -> None:
         beside = self._previous.names()

@@ -26,13 +26,15 @@ from .configuration import Reloads, watched
 from .identifiers import Identifiers
 from .listener import HttpListener
 from .log import Log
-from .render import sidecar_of
+from .place import make_target
+from .render import Renderer, sidecar_of
 from .rotation import Rotation
 from .routes import for_monitors, routes
 from .setup import Setup
 from .state import state_of
 from .takeover import TakeOver
 from .target import Target, tell
+from .telemetry import telemetry
 from .trail import Trail, look_at
 from .wake import Wake
 
@@ -55,7 +57,7 @@ RETRY_CAP = 30.0
 """Seconds between attempts to publish what the target did not take (no space, for instance)."""
 
 
-_FIXED = ("target", "listen", "audit", "hardening")
+_FIXED = ("target", "listen", "audit", "hardening", "telemetry")
 """Keys of the configuration that are read at the start alone."""
 
 
@@ -121,6 +123,7 @@ class Sidecar:
             self.trail.close()
 
     def _once(self, config: Config) -> Published:
+        make_target(sidecar_of(config).target, Renderer(config).group)
         target = Target(config, self._log, self.trail)
         try:
             state = TakeOver(target, self._log)
@@ -153,6 +156,7 @@ class Sidecar:
             signal.signal(number, self._on_stop)
         signal.signal(signal.SIGHUP, self._on_reload)
         self._wake.by_signals()
+        make_target(sidecar.target, Renderer(config).group)  # while its parent may be written to
         self._confine(config)
         self.trail = Trail(sidecar.audit, self._log)
         tell(self._log, look_at(sidecar.audit))
@@ -174,6 +178,7 @@ class Sidecar:
             with (
                 AdminServer(sidecar.listen, offered, self.trail.answered) as admin,
                 HttpListener(sidecar.listen, for_monitors(offered)),
+                telemetry(sidecar.telemetry, self._log, self._identify),
             ):
                 begin = partial(self._state.begin, config)
                 self._setup = Setup(config, self._wake.set, witness=self.trail.witness, begin=begin)
@@ -212,6 +217,10 @@ class Sidecar:
             self._rotation.close(keep_leases=keeps)
             self._wake.close()
             self._log.info("stopped", on_exit=self._setup.sidecar.on_exit)
+
+    def _identify(self, name: str) -> str:
+        assert self._identifiers is not None
+        return self._identifiers.of(name)
 
     def health(self) -> dict[str, Any]:
         """Return what the admin socket tells: no values, and of secrets the names only."""
@@ -294,15 +303,17 @@ class Sidecar:
             if prepared is None:
                 # The broker wakes us when what is missing gets its value.
                 return 0.0 if self._rotation.orders.are_there() else LOOK
-            files = prepared.files
             self._state.keep(setup.config, setup.broker)  # before, so that it is never behind
             if self._known_good is not None:
                 self._known_good.keep(setup.config, setup.broker)
-            published = self._target.publish(self._rotation.beside(files), setup.config)
+            files = self._rotation.beside(prepared.files)
+            published = self._target.publish(files, setup.config)
             if published is not None:
                 self._retry = RETRY
-                self._rotation.published(files, published, prepared.replaced)
+                self._rotation.published(prepared, published)
                 return LOOK
+            if self._hardening is not None:
+                self._hardening.require_target()
         self._retry, wait = min(self._retry * 2, RETRY_CAP), self._retry
         return wait
 
@@ -342,6 +353,7 @@ class Sidecar:
         after = self._reloads.problem
         if config is None and after is not None and after != before:
             self._log.error("configuration not taken", reason=after)
+            self.trail.record("config_change", "failure", reason_code="refused")
         return config
 
     def _read_again(self) -> bool:

@@ -14,7 +14,7 @@ from .brokers import Brokers
 from .render import Renderer, sidecar_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from secretbridge.audit import LogWitness
     from secretbridge.broker import Broker
@@ -32,12 +32,13 @@ class Prepared(NamedTuple):
     """The files of a generation, or by name what is missing for one.
 
     ``replaced`` are the leases that were replaced before anything was read, so none of these files
-    has anything of them.
+    has anything of them. ``secrets`` are what the files are made of.
     """
 
     files: list[FileSpec]
     problems: dict[str, SecretBridgeError]
     replaced: frozenset[ReplacedLease]
+    secrets: Mapping[str, Secret]
 
 
 class Setup:
@@ -90,11 +91,11 @@ class Setup:
         if known_good is not None and known_good.use(self.config, self.broker, problems):
             secrets, problems = self.collect()
         if problems:
-            return Prepared([], problems, replaced)
+            return Prepared([], problems, replaced, {})
         files = self.renderer.render(secrets)
         if self.validator is not None:
             self.validator.check(files, unwanted)
-        return Prepared(files, {}, replaced)
+        return Prepared(files, {}, replaced, secrets)
 
 
 def _refuse_untrusted_programs(config: Config, sidecar: SidecarConfig) -> None:

@@ -87,12 +87,19 @@ class Target:
     def publish_or_raise(self, files: Sequence[FileSpec]) -> Published:
         """Publish ``files``, or raise why that is impossible now."""
         tell = partial(self._trail.publishing, files, self._writer.current())
+        began = time.monotonic()
         published = self._writer.publish(files, directories=self.directories, validate=tell)
         self._trail.published(published)
         self.problem = None
         if not published.unchanged:
             self.published_at = time.time()
             process.add("publications", "published")
+            process.observe(
+                "publish_duration",
+                time.monotonic() - began,
+                changed=len(published.changed),
+                removed=len(published.removed),
+            )
             self._log.info("published", **summary(published))
         if published.repaired:
             process.add("repairs")

@@ -8,6 +8,17 @@ import pytest
 
 from secretbridge_sidecar.handover import Acknowledged, AckRefused, Handovers, Unwanted
 
+
+class Broker:
+    """Knows which of its replaced leases live."""
+
+    def __init__(self):
+        self.alive = {"lease-1", "lease-2"}
+
+    def replaced(self):
+        return sorted(self.alive)
+
+
 SETUP = object()
 CHANGED = frozenset({"db_password"})
 
@@ -25,6 +36,7 @@ class World:
     def __init__(self, *consumers, **times):
         self.now = 0.0
         self.current = None
+        self.broker = Broker()
         self.handovers = Handovers(
             sidecar(*consumers, **times),
             lambda: self.current,
@@ -34,16 +46,18 @@ class World:
 
     def begin(self, number, *leases, changed=CHANGED):
         self.current = f"..gen-{number}"
-        unwanted = [Unwanted(SETUP, frozenset(leases))] if leases else []
-        self.handovers.begin(self.current, changed, unwanted)
+        self.handovers.begin(self.current, changed, self.unwanted(*leases))
+
+    def unwanted(self, *leases, setups=()):
+        return Unwanted(frozenset((self.broker, lease) for lease in leases), setups)
 
     def ack(self, consumer, number, uid=0, **how):
         said = Acknowledged(f"..gen-{number}", 1000.0, 5, uid, uid)
         self.handovers.acknowledge(consumer, said, **how)
 
-    def over(self, at, is_moot=lambda handover: False):
+    def over(self, at):
         self.now = at
-        return [handover.generation for handover in self.handovers.finished(is_moot)]
+        return [handover.generation for handover in self.handovers.finished()]
 
 
 def test_without_consumers_the_grace_alone_counts():
@@ -132,19 +146,24 @@ def test_files_that_did_not_change_are_not_waited_for():
 
 def test_what_has_ended_by_itself_is_over():
     world = World("web")
-    world.begin(1, "lease-1")
-    assert world.over(1.0, lambda handover: True) == ["..gen-1"]
+    world.begin(1, "lease-1", "lease-2")
+    (going_on,) = world.handovers.going_on()
+    assert going_on.unwanted.is_whole
+    world.broker.alive.remove("lease-1")
+    assert not going_on.unwanted.is_whole
+    assert world.over(1.0) == []
+    world.broker.alive.clear()
+    assert world.over(2.0) == ["..gen-1"]
     assert world.handovers.problems() == {}
 
 
 def test_what_is_interrupted_is_handed_back_and_releases_nothing():
     world = World()
-    world.begin(1, "lease-1")
-    assert world.handovers.leases(SETUP) == {"lease-1"}
-    assert world.handovers.leases(object()) == frozenset()
-    assert world.handovers.interrupt() == [Unwanted(SETUP, frozenset({"lease-1"}))]
+    world.handovers.begin("..gen-1", CHANGED, world.unwanted("lease-1", setups=(SETUP,)))
+    assert world.handovers.leases() == {(world.broker, "lease-1")}
+    assert world.handovers.interrupt() == [SETUP]
     assert world.over(100.0) == []
-    assert world.handovers.leases(SETUP) == frozenset()
+    assert world.handovers.leases() == frozenset()
 
 
 @pytest.mark.parametrize(
