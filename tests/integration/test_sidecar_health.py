@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from secretbridge_sidecar.admin import ask
+from secretbridge_sidecar.client import ask
 from tests.servers.collector import OtlpCollector, attributes
 from tests.servers.gate import Gate
 from tests.servers.vault import VaultServer
