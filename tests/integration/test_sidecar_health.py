@@ -9,6 +9,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -222,3 +223,30 @@ def test_a_collector_gets_what_a_rotation_did_and_no_name(place):
     assert told["secret not available"]["secretbridge.secret"] in names
     words = (CANARY, "db_password", "api_token", "file:", str(place.root))
     assert not [w for w in words for _, body in collector.got if w.encode() in body]
+
+
+def test_leases_and_refusals_of_a_store_are_in_the_metrics(place, port):
+    with VaultServer() as server:
+        locator = server.dynamic_role(ttl=4, max_ttl=6000)
+        server.put("kv/app", {"password": f"{CANARY}-vault"})
+        secrets = {
+            "user": f"vault:{locator}#username",
+            "password": {"reference": "vault:kv/app#password", "refresh": "200ms"},
+        }
+        rules = {"database/creds/*": ["read"], "sys/leases/renew": ["update"]}
+        listen = {"http": f"127.0.0.1:{port}", "socket": str(place.socket)}
+        configure(place, server, secrets, {**rules, "kv/data/app": ["read"]}, listen=listen)
+        place.start()
+        user = next(row["id"] for row in place.status()["secrets"] if row["name"] == "user")
+        lease = ("secretbridge_lease_expiry_timestamp_seconds", user, "vault")
+        first = metrics(port)[lease]
+        assert 0 < first - time.time() < 5
+        renewed = ("secretbridge_lease_renewals_total", "renewed", "vault")
+        place.wait(lambda: metrics(port).get(renewed, 0) > 0)
+        assert metrics(port)[lease] > first
+        assert metrics(port)["secretbridge_denied_total", "store_denied"] == 0
+        server.policy("app", rules)
+        place.wait(lambda: metrics(port)["secretbridge_denied_total", "store_denied"] > 0)
+        password = next(r["id"] for r in place.status()["secrets"] if r["name"] == "password")
+        place.wait(lambda: metrics(port)["secretbridge_available", password, "vault"] == 0)
+        assert metrics(port)["secretbridge_refresh_total", "denied", "vault"] > 0
