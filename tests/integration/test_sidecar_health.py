@@ -250,3 +250,60 @@ def test_leases_and_refusals_of_a_store_are_in_the_metrics(place, port):
         password = next(r["id"] for r in place.status()["secrets"] if r["name"] == "password")
         place.wait(lambda: metrics(port)["secretbridge_available", password, "vault"] == 0)
         assert metrics(port)["secretbridge_refresh_total", "denied", "vault"] > 0
+
+
+@pytest.mark.skipif(
+    shutil.which("prometheus") is None, reason="no Prometheus: on Debian 'apt install prometheus'"
+)
+def test_a_real_prometheus_scrapes_it_and_evaluates_every_alert(place, port):
+    place.configure(listen={"http": f"127.0.0.1:{port}", "socket": str(place.socket)})
+    process = place.start()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        own = f"127.0.0.1:{probe.getsockname()[1]}"
+    alerts = Path(__file__).parents[2] / "sidecar" / "prometheus" / "alerts.yml"
+    job = {"job_name": "secretbridge", "static_configs": [{"targets": [f"127.0.0.1:{port}"]}]}
+    config = {
+        "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
+        "scrape_configs": [job],
+        "rule_files": [str(alerts)],
+    }
+    (place.root / "prometheus.yml").write_text(json.dumps(config))  # JSON is YAML
+    server = subprocess.Popen(
+        [
+            "prometheus",
+            f"--config.file={place.root}/prometheus.yml",
+            f"--web.listen-address={own}",
+            f"--storage.tsdb.path={place.root}/prometheus",
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+    def asked(what):
+        try:
+            with urllib.request.urlopen(f"http://{own}/api/v1/{what}", timeout=20) as answer:
+                return json.load(answer)["data"]
+        except OSError:
+            return None
+
+    def value(query):
+        found = asked(f"query?query={query}")
+        return found and [float(each["value"][1]) for each in found["result"]]
+
+    def rules():
+        found = asked("rules") or {"groups": []}
+        return [rule for group in found["groups"] for rule in group["rules"]]
+
+    try:
+        place.wait(lambda: value("up") == [1.0], seconds=60)
+        place.wait(lambda: value("secretbridge_ready") == [1.0])
+        place.wait(lambda: rules() and all(rule["health"] == "ok" for rule in rules()))
+        assert {rule["state"] for rule in rules()} == {"inactive"}
+        process.terminate()
+        process.wait(20)
+        place.wait(lambda: value("up") == [0.0])
+        place.wait(lambda: "SecretbridgeDown" in [r["name"] for r in rules() if r["alerts"]])
+    finally:
+        server.terminate()
+        server.wait(30)
