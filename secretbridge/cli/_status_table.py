@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 
 from . import output
+from ._sidecar_lines import sidecar_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def lines_of(
     secrets = list(state.get("secrets", ()))
     problems = [f"{name}: {text}" for name, text in state.get("problems", {}).items()]
     stores = stores_of(state.get("stores", ()), width)
+    stores += _wrapped(sidecar_of(state), width)
     stores += _wrapped(walls_of(state.get("hardening") or {}), width)
     table, notes = _table(secrets, style, width)
     below = [*notes, *_wrapped(problems, width), *stores]
@@ -117,7 +119,11 @@ def _wrapped(texts: Sequence[str], width: int | None) -> list[str]:
     cleaned = [output.clean(text.replace("\n", " ")) for text in texts]
     if width is None:
         return cleaned
-    return [line for text in cleaned for line in textwrap.wrap(text, width, subsequent_indent="  ")]
+    return [
+        line
+        for text in cleaned
+        for line in textwrap.wrap(text, width, subsequent_indent="  ") or [""]
+    ]
 
 
 def stores_of(stores: Sequence[Mapping[str, Any]], width: int | None = None) -> list[str]:

@@ -83,7 +83,7 @@ class Moves:
     def of(self, finding: Finding) -> Delivery | None:
         """Return how the value of ``finding`` is had afterwards, or None when it stays."""
         found = self._by_place.get(finding.identity)
-        return None if found is None or found.name in self._left else found
+        return found if self.is_moved(found) else None
 
     def of_variable(self, path: str, name: str) -> Delivery | None:
         """Return how code in ``path`` has the value of the variable ``name`` afterwards.
@@ -96,7 +96,7 @@ class Moves:
                 distance = _distance(path.rpartition("/")[0], folder)
                 if best is None or distance < best[0]:
                     best = distance, delivery
-        return None if best is None or best[1].name in self._left else best[1]
+        return best[1] if best is not None and self.is_moved(best[1]) else None
 
     def place(self, delivery: Delivery) -> str:
         """Return the path of the file of ``delivery``, and have the sidecar write it."""
@@ -110,8 +110,8 @@ class Moves:
             self.needs.library.add(delivery.name)
 
     def is_moved(self, delivery: Delivery | None) -> bool:
-        """Whether ``delivery`` is there and is not left alone."""
-        return delivery is not None and delivery.name not in self._left
+        """Whether ``delivery`` is there, and neither it nor a secret in it is left alone."""
+        return delivery is not None and self._left.isdisjoint((delivery.name, *delivery.secrets))
 
     def block(self, finding: Finding, delivery: Delivery, reason: str, remedy: str) -> None:
         """Say that ``finding`` cannot be rewritten, so that ``delivery`` stays as it is everywhere."""

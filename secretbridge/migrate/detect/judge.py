@@ -49,6 +49,7 @@ _HARMLESS_KEYS = re.compile(
 _HARMLESS_LAST = among(
     "user username users login account email host hostname port database dbname name"
 )
+_FILE_NAME = re.compile(r".*\.(ini|ya?ml|json|conf|cfg|toml|properties|xml|txt|cnf|sh|py|js|sql)")
 _PAIRED = (("auth",), ("users",), ("credentials",), ("creds",), ("userpass",))
 _KEYS = (("secret", "key"), ("private", "key"), ("signing", "key"), ("encryption", "key"))
 _FROM_FILE = re.compile(r"['\"]?\$?\$\((?:cat|<|head|tr)\b.*")
@@ -131,7 +132,7 @@ def _decide(place: Place, named: Named) -> Verdict | None:
         reasons.append(Reason("empty", "the value is left empty, to be filled in"))
         return Verdict(score - 0.05, CARRIER, LOW, "empty", reasons)
     text = masked(value, place.is_exact)
-    if has_mask(text) and not text.strip(MASK + " \t\r\n'\""):
+    if has_mask(text) and not text.strip(MASK + " \t\r\n'\"\\"):
         if place.place == ARGUMENT and _FROM_FILE.fullmatch(value):
             return None  # it comes from a file already
         reasons.append(Reason("reference", "it takes over the value of something else"))
@@ -225,12 +226,14 @@ def _by_value(
         if paired is not None:
             reasons.append(Reason("pair", "a name and a password in one value"))
             return _literal(place, max(score, 0.9), reasons, shape, (paired,))
+    if is_code and words(place.name) == ("pass",) and "/" in text:
+        return None  # where a proxy passes requests on to
     if is_code and (_says_its_name(place.name, text) or _is_label(place.name, text)):
         return None
     if place.place == _CODE and ("\n" in text or (named.family != "password" and " " in text)):
         return None
     if shape.name in ("placeholder", "weak value"):
-        least = 0.85 if is_code else 0.6
+        least = 0.85 if is_code else 0.75 if named.family == "key" else 0.6
         is_address = named.family in ("url", "auth")
         if place.place != _SECRET and (score < least or is_address):
             return None
@@ -240,6 +243,15 @@ def _by_value(
     if named.family in ("url", "auth") and not place.is_from_secret:
         score -= 0.3
     return _unknown(place, named, score, reasons, shape, text)
+
+
+def _names_a_key(name: str, value: str) -> bool:
+    """Whether a constant holds the name under which something is kept, and not a key."""
+    if "{" in value or (MASK in value and is_identifier(value.replace(MASK, "x"))):
+        return True
+    before = words(name)[-2:-1]
+    is_about = before in (("token",), ("tokens",), ("cred",), ("credential",), ("credentials",))
+    return words(name)[-1:] == ("key",) and is_about and is_identifier(value)
 
 
 def _is_label(name: str, value: str) -> bool:
@@ -262,7 +274,11 @@ def _unknown(
 ) -> Verdict | None:
     """Judge a value whose shape says nothing: the name decides, and chance-like text lifts."""
     value = text.strip()
-    if looks_random(value):
+    if place.place == _SECRET and _FILE_NAME.fullmatch(place.name) and named.score < 0.6:
+        return None  # a file of settings, and there is nothing of a secret in it
+    if place.place == _CODE and named.family == "key" and _names_a_key(place.name, value):
+        return None
+    if looks_random(value) and named.family != "url":
         if 0.35 <= score < 0.9:
             score = min(0.92, score + 0.2)
             reasons.append(Reason("random", "the value looks drawn by lot"))

@@ -13,8 +13,9 @@ from urllib.parse import unquote
 
 from . import providers
 from .clearing import CLEARING
+from .lists import among
 from .masks import MASK
-from .names import by_name
+from .names import by_name, words
 
 __all__ = ["Inner", "Shape", "entropy", "look", "looks_random"]
 
@@ -100,6 +101,7 @@ _FILL = re.compile(
     r".*(?:change|replace)[-_ ](?:this|me|in|before|it)\b.*",
     re.IGNORECASE | re.DOTALL,
 )
+_FILLERS = among("dummy fake placeholder changeme redacted todo fixme replaceme")
 _WEAK = re.compile(
     r"(?:password|passwd|passw0rd|p@ssw0rd|pass|secret|admin|administrator|root|toor|test|tests|"
     r"testing|"
@@ -294,7 +296,7 @@ def _is_prose(text: str) -> bool:
 
 
 def _placeholder(text: str) -> Shape | None:
-    if _FILL.fullmatch(text):
+    if _FILL.fullmatch(text) or (len(text) < 80 and _FILLERS & set(words(text))):
         return Shape("placeholder", OPEN, "a placeholder that was never meant to be used")
     if len(text) < 40 and _WEAK.fullmatch(text):
         return Shape("weak value", OPEN, "a value that everybody tries first")

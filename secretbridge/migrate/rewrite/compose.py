@@ -23,12 +23,14 @@ from ..yaml_tree import (
     SequenceNode,
     YamlFile,
     deepest_first,
+    entries,
     scalar,
     text_of,
 )
 from ._compose_model import ComposeModel, Service, own_child
 from ._compose_parts import ServiceParts
 from ._removals import Removals
+from ._shell_texts import ShellTexts, is_shell
 
 __all__ = ["rewrite"]
 
@@ -59,6 +61,7 @@ class _Rewriter:
         self.moves = moves
         self.parts = ServiceParts(path, file, model, moves)
         self.removals = Removals(file)
+        self.shells = ShellTexts(file, _in_shell, "$$(cat {})")
         self._edits: list[Edit] = []
 
     def edits(self, findings: list[Finding]) -> list[Edit]:
@@ -75,6 +78,7 @@ class _Rewriter:
         self._from_env_files()
         self._from_images()
         self._edits += self.removals.edits()
+        self._edits += self.shells.edits()
         self._edits += self.parts.edits()
         return deepest_first(self._edits)
 
@@ -106,6 +110,12 @@ class _Rewriter:
         used: list[tuple[Service, Image | None]] = []
         for service in users:
             image, found = self._replacement(finding, service, delivery)
+            shells = self._shell_of(service, finding.name) if found is None else []
+            for node in shells:
+                self.shells.replace(node, finding.name, self.moves.place(delivery))
+            if shells and not self._has_library(finding, service):
+                self.parts.serve(service, delivery, image, library=False)
+                continue
             if found is None and image is None and not self._has_library(finding, service):
                 if self.moves.settings.unknown == "file":
                     found = {f"{finding.name}_FILE": self.moves.place(delivery)}
@@ -292,8 +302,6 @@ class _Rewriter:
         redis = [u for u in users if any(row.way == "redis-conf" for row in lookup(u.image))]
         if redis and section == "command" and self._redis(finding, entry, delivery, redis):
             return
-        start, end = self.file.span(node)
-        raw = self.file.content[start:end].decode()
         if not self._is_shell(entry, section):
             self.moves.block(
                 finding,
@@ -302,16 +310,15 @@ class _Rewriter:
                 "have the program read a file, or start it by a script that does",
             )
             return
-        place = self.moves.place(delivery)
-        name = f"(?:{'|'.join(map(re.escape, finding.names or (finding.name,)))})"
-        wanted = re.compile(rf"\$\$\{{{name}\}}|\$\$?{name}\b|\$\{{{name}(?::?[-?][^}}]*)?\}}")
-        changed, count = wanted.subn(lambda _: f"$$(cat {place})", raw)
-        if not count:
+        names = finding.names or (finding.name,)
+        found = [name for name in names if self.shells.names(node, name)]
+        if not found:
             self.moves.block(
                 finding, delivery, "the value stands inside of a command", "read the file there"
             )
             return
-        self._edits.append(Edit(start, end, changed.encode()))
+        for name in found:
+            self.shells.replace(node, name, self.moves.place(delivery))
         for service in users:
             row = next(iter(lookup(service.image)), None)
             self.parts.serve(service, delivery, row, library=False)
@@ -323,14 +330,25 @@ class _Rewriter:
             first = entry.container.value[0]
             return isinstance(first, ScalarNode) and first.value == "CMD-SHELL"
         if entry.key is None:
-            words = [w.value for w in entry.container.value if isinstance(w, ScalarNode)]
-            return (
-                len(words) > 2
-                and posixpath.basename(words[0]) in ("sh", "bash")
-                and "c" in words[1]
-            )
+            return is_shell(w.value for w in entry.container.value if isinstance(w, ScalarNode))
         text = entry.value.value if isinstance(entry.value, ScalarNode) else ""
-        return bool(re.match(r"(/\S*/)?(ba|da)?sh\s+-\w*c\b", text.strip()))
+        return is_shell(text.split())
+
+    def _shell_of(self, service: Service, name: str) -> list[ScalarNode]:
+        """Return the commands of ``service`` that name the variable, if a shell runs them all."""
+        found: list[ScalarNode] = []
+        for key in ("command", "entrypoint", "healthcheck"):
+            top = own_child(service.node, key)
+            if top is None:
+                continue
+            for entry in entries(MappingNode("", [(service.key, top)])):
+                node = entry.value
+                if isinstance(node, ScalarNode) and self.shells.names(node, name):
+                    inner = Entry(entry.container, entry.key, node, (key, *entry.path[1:]))
+                    if not self._is_shell(inner, key):
+                        return []
+                    found.append(node)
+        return found
 
     def _redis(
         self, finding: Finding, entry: Entry, delivery: Delivery, users: list[Service]
@@ -425,6 +443,12 @@ class _Rewriter:
             # The file is for several services: only who reads the variable matters.
             return
         self.parts.serve(service, delivery, image, library=image is None)
+
+
+def _in_shell(name: str) -> str:
+    """Return how a compose file names a variable of the container, or one that it fills in."""
+    each = re.escape(name)
+    return rf"\$\$\{{{each}\}}|\$\$?{each}\b|\$\{{{each}(?::?[-?][^}}]*)?\}}"
 
 
 def _section(entry: Entry) -> str:

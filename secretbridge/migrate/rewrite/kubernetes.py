@@ -7,7 +7,6 @@ is in an environment.
 
 from __future__ import annotations
 
-import posixpath
 import re
 
 from ..edits import Edit
@@ -29,6 +28,7 @@ from ..yaml_tree import (
 )
 from ._pod import Pods
 from ._removals import Removals
+from ._shell_texts import ShellTexts, is_shell
 
 __all__ = ["rewrite"]
 
@@ -58,6 +58,7 @@ class _Rewriter:
         self.moves = moves
         self.pods = Pods(file, moves)
         self.removals = Removals(file)
+        self.shells = ShellTexts(file, _in_shell, "$(cat {})")
         self._edits: list[Edit] = []
 
     def edits(self, findings: list[Finding]) -> list[Edit]:
@@ -70,7 +71,14 @@ class _Rewriter:
             except NotEditable as error:
                 for delivery in self._concerned(finding):
                     self.moves.block(finding, delivery, str(error), "edit this entry by hand")
-        return deepest_first([*self._edits, *self.removals.edits(), *self._pod_edits(findings)])
+        return deepest_first(
+            [
+                *self._edits,
+                *self.removals.edits(),
+                *self.shells.edits(),
+                *self._pod_edits(findings),
+            ]
+        )
 
     def _pod_edits(self, findings: list[Finding]) -> list[Edit]:
         try:
@@ -129,7 +137,15 @@ class _Rewriter:
         pod, container = self._owners(entry)
         item = self._item(entry)
         image, lines = self._replacement(finding.name, container, delivery)
-        if image is None and not self._has_library(finding.name, container):
+        shells = [] if lines is not None else self._shell_of(container, finding.name)
+        for node in shells:
+            self.shells.replace(node, finding.name, self.moves.place(delivery))
+        has_library = self._has_library(finding.name, container)
+        if shells and not has_library:
+            self._serve(pod, container, delivery, image, library=False)
+            self.removals.add(item)
+            return
+        if image is None and not has_library:
             if self.moves.settings.unknown != "file":
                 self._unknown(finding, container, delivery)
                 return
@@ -166,8 +182,10 @@ class _Rewriter:
     def _may_drop(self, container: MappingNode) -> bool:
         """Whether nothing else in ``container`` reads the password or sets initdb's arguments."""
         start, end = self.file.span(container)
-        text = self.file.content[start:end]
-        return text.count(b"POSTGRES_PASSWORD") == 1 and b"POSTGRES_INITDB_ARGS" not in text
+        text = self.file.content[start:end].decode()
+        return "POSTGRES_INITDB_ARGS" not in text and not re.search(
+            _in_shell("POSTGRES_PASSWORD"), text
+        )
 
     def _has_library(self, name: str, container: MappingNode) -> bool:
         if lookup(text_of(child(container, "image"))):
@@ -284,6 +302,12 @@ class _Rewriter:
         for name, delivery in self._keys_of(str(finding.context.get("secret"))):
             image, lines = self._replacement(name, container, delivery)
             if image is None and not self._has_library(name, container):
+                if self._is_for_another(finding, name):
+                    self.moves.note(
+                        f"{self.path}:{finding.line}: {name} was given to this container as well, and "
+                        "nobody is seen to read it there; it no longer is"
+                    )
+                    continue
                 if self.moves.settings.unknown != "file":
                     self._unknown(finding, container, delivery)
                     continue
@@ -301,14 +325,21 @@ class _Rewriter:
         else:
             raise NotEditable("`env` of the container cannot be extended")
 
+    def _is_for_another(self, finding: Finding, key: str) -> bool:
+        """Whether a key of a whole Secret is one that another container asks for by its name."""
+        wanted = (finding.context.get("secret"), key)
+        asked = any(
+            (other.context.get("object_name"), other.context.get("key")) == wanted
+            for other in self.moves.findings
+        )
+        return asked and not self.moves.readers(key)
+
     # Arguments ----------------------------------------------------------------------------------
 
     def _argument(self, finding: Finding, entry: Entry) -> None:
         node = entry.value
         if not isinstance(node, ScalarNode):
             return
-        start, end = self.file.span(node)
-        raw = self.file.content[start:end].decode()
         names = [*_EXPANDED.findall(node.value), *re.findall(r"\$\{?(\w+)\}?", node.value)]
         found = {
             name: delivery
@@ -333,26 +364,31 @@ class _Rewriter:
                 )
             return
         for name, delivery in found.items():
-            place = self.moves.place(delivery)
-            raw = re.sub(rf"\$\({name}\)|\$\{{{name}\}}|\${name}\b", f"$(cat {place})", raw)
+            self.shells.replace(node, name, self.moves.place(delivery))
             self._serve(pod, container, delivery, None, library=False)
-        self._edits.append(Edit(start, end, raw.encode()))
 
     def _is_shell(self, entry: Entry) -> bool:
-        container = entry.container
-        if not isinstance(container, SequenceNode):
-            return False
-        words = [w.value for w in container.value if isinstance(w, ScalarNode)]
-        if "command" not in entry.path and "args" in entry.path:
-            owner = self._owners(entry)[1]
-            command = child(owner, "command")
-            words = (
-                [w.value for w in command.value] + words
-                if isinstance(command, SequenceNode)
-                else words
-            )
-        return (
-            len(words) > 2
-            and posixpath.basename(words[0]) in ("sh", "bash", "ash")
-            and (words[1].startswith("-") and "c" in words[1])
-        )
+        return is_shell(self._words(self._owners(entry)[1]))
+
+    def _words(self, container: MappingNode) -> list[str]:
+        return [node.value for node in self._command(container)]
+
+    def _command(self, container: MappingNode) -> list[ScalarNode]:
+        found: list[ScalarNode] = []
+        for key in ("command", "args"):
+            node = child(container, key)
+            if isinstance(node, SequenceNode):
+                found += [each for each in node.value if isinstance(each, ScalarNode)]
+        return found
+
+    def _shell_of(self, container: MappingNode, name: str) -> list[ScalarNode]:
+        """Return the words of the container's command that name the variable, if a shell runs it."""
+        if not is_shell(self._words(container)):
+            return []
+        return [node for node in self._command(container) if self.shells.names(node, name)]
+
+
+def _in_shell(name: str) -> str:
+    """Return how a command names a variable: as the shell does, or as Kubernetes expands it."""
+    each = re.escape(name)
+    return rf"\$\({each}\)|\$\{{{each}\}}|\${each}\b"

@@ -163,8 +163,13 @@ class _Manifest:
             source = item.get("secretRef") if isinstance(item, Mapping) else None
             if isinstance(source, Mapping):
                 name = source.get("name")
+                told = source.text("name")
                 slot = Slot(
-                    "kubernetes", source.text("name"), source.start, source.end, kind=CARRIER
+                    "kubernetes",
+                    "secretRef" if "{{" in told else told,
+                    source.start,
+                    source.end,
+                    kind=CARRIER,
                 )
                 if isinstance(name, Scalar):
                     slot.start, slot.end = name.start, name.end

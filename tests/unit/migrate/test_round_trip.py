@@ -38,8 +38,15 @@ def untouched(before: bytes, made: Made) -> list[bytes]:
         "valueFrom",
         "secretKeyRef",
     ]
-    touched += ["securityContext", "environment:", "env:", "data:", "stringData:"]
-    touched += ["volumeMounts", "key:"]
+    touched += [
+        "securityContext",
+        "environment:",
+        "env:",
+        "data:",
+        "stringData:",
+        "volumeMounts",
+        "key:",
+    ]
     texts = [text.encode() for text in touched]
     return [line for line in lines_of(before) if line and not any(t in line for t in texts)]
 
