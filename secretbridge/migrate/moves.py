@@ -98,6 +98,10 @@ class Moves:
                     best = distance, delivery
         return best[1] if best is not None and self.is_moved(best[1]) else None
 
+    def variables(self) -> set[str]:
+        """Return the names of all variables that have a value."""
+        return {name for _, name in self._by_variable}
+
     def place(self, delivery: Delivery) -> str:
         """Return the path of the file of ``delivery``, and have the sidecar write it."""
         self.use(delivery)
