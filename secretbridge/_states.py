@@ -7,6 +7,7 @@ from .document import Lease
 from .errors import (
     AccessDenied,
     ConfigError,
+    DeadlineExceeded,
     IntegrityError,
     RateLimited,
     SecretBridgeError,
@@ -376,3 +377,13 @@ def _is_before(new: str | None, old: str | None) -> bool:
     if new is None or old is None or len(new) > 10 or len(old) > 10:
         return False
     return new.isdecimal() and old.isdecimal() and int(new) < int(old)
+
+
+def never_came_back(id: DocumentId) -> DeadlineExceeded:
+    """Return the error of a call whose thread died, or whose process was suspended."""
+    return DeadlineExceeded(
+        "the call to the store never came back",
+        reference=str(id),
+        store=id.store,
+        hint="it is tried again by itself",
+    )

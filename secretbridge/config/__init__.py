@@ -33,6 +33,7 @@ from ._sidecar import (
     PairCheck,
     SidecarConfig,
     SignalHook,
+    TelemetryConfig,
     WaitAckConfig,
     taken,
 )
@@ -64,6 +65,7 @@ __all__ = [
     "SidecarConfig",
     "SignalHook",
     "StoreConfig",
+    "TelemetryConfig",
     "WaitAckConfig",
     "admin_address",
     "find_config",

@@ -26,6 +26,7 @@ __all__ = [
     "PairCheck",
     "SidecarConfig",
     "SignalHook",
+    "TelemetryConfig",
     "WaitAckConfig",
     "taken",
 ]
@@ -178,6 +179,15 @@ class MetricsConfig(_Block):
     key_file: Path | None
 
 
+class TelemetryConfig(_Block):
+    """A collector of OpenTelemetry that gets spans and log records."""
+
+    __slots__ = ("endpoint", "service_name")
+
+    endpoint: str
+    service_name: str
+
+
 class HardeningConfig(_Block):
     """What the sidecar gives up at its start, and what it keeps besides what it needs anyway."""
 
@@ -240,6 +250,7 @@ class SidecarConfig(_Block):
         "on_change",
         "on_exit",
         "target",
+        "telemetry",
         "wait_ack",
     )
 
@@ -251,6 +262,7 @@ class SidecarConfig(_Block):
     listen: ListenConfig
     hardening: HardeningConfig
     metrics: MetricsConfig
+    telemetry: TelemetryConfig | None
     audit: AuditConfig | None
     on_exit: Literal["keep", "wipe"]
     allow_unsafe_target: bool
@@ -273,6 +285,7 @@ _KINDS: dict[str, type[_Block]] = {
         PairCheck,
         SidecarConfig,
         SignalHook,
+        TelemetryConfig,
         WaitAckConfig,
     )
 }

@@ -70,6 +70,10 @@ class Needs(Value):
         assign(self, "scopes", frozenset(scopes))
         assign(self, "loose", loose)
 
+    def covers_write(self, path: str) -> bool:
+        """Whether ``path`` lies where writing is allowed."""
+        return any(_is_beneath(path, outer) for outer in self.write)
+
     def beyond(self, other: Needs) -> list[str]:
         """Return what of this is not granted where ``other`` was: lines for people."""
         found = [

@@ -22,8 +22,7 @@ __all__ = ["Renderer", "sidecar_of"]
 def sidecar_of(config: Config) -> SidecarConfig:
     """Return the sidecar's part of ``config``.
 
-    Raises :class:`ConfigError` when there is none, or when it asks for what this version cannot do:
-    a hook that is silently left out would be found missing in production.
+    Raises :class:`ConfigError` when there is none.
     """
     sidecar = config.sidecar
     if sidecar is None:
@@ -31,16 +30,6 @@ def sidecar_of(config: Config) -> SidecarConfig:
             f"{config.path or 'the configuration'} has no 'sidecar:' block",
             hint="add sidecar: {target: /run/secretbridge}",
         )
-    asked = {
-        "sidecar.on_change": bool(sidecar.on_change),
-    }
-    problems = tuple(
-        f"{config.path}: {key}: this version of the sidecar does not support it yet; leave it out"
-        for key, is_asked in asked.items()
-        if is_asked
-    )
-    if problems:
-        raise ConfigError("\n".join(problems), problems=problems)
     return sidecar
 
 

@@ -26,20 +26,23 @@ from .configuration import Reloads, watched
 from .identifiers import Identifiers
 from .listener import HttpListener
 from .log import Log
-from .render import sidecar_of
+from .place import make_target
+from .render import Renderer, sidecar_of
+from .rotation import Rotation
 from .routes import for_monitors, routes
 from .setup import Setup
 from .state import state_of
 from .target import Target, tell
+from .telemetry import telemetry
 from .trail import Trail, look_at
 from .wake import Wake
 
 if TYPE_CHECKING:
     from secretbridge.config import Config, SidecarConfig
-    from secretbridge.generation.layout import FileSpec
     from secretbridge.generation.writer import Published
 
     from .hardening import Hardening
+    from .setup import Prepared
 
 __all__ = ["Sidecar"]
 
@@ -52,7 +55,7 @@ RETRY_CAP = 30.0
 """Seconds between attempts to publish what the target did not take (no space, for instance)."""
 
 
-_FIXED = ("target", "listen", "audit", "hardening")
+_FIXED = ("target", "listen", "audit", "hardening", "telemetry")
 """Keys of the configuration that are read at the start alone."""
 
 
@@ -78,10 +81,7 @@ class Sidecar:
         """A configuration that was read while something else was being waited for."""
         self._setup: Setup | None = None
         self._target: Target | None = None
-        self._former: dict[Setup, float | None] = {}
-        """Former configurations, whose leases are in the files that are published, and when they end."""
-        self._closing: list[Asking[None]] = []
-        """Brokers that are being closed: each may wait for its stores, and we wait for signals."""
+        self._rotation: Rotation | None = None
         self._identifiers: Identifiers | None = None
         self._look_at = 0.0
         self._retry = RETRY
@@ -101,7 +101,7 @@ class Sidecar:
             found = check_target(sidecar.target, allow_unsafe=sidecar.allow_unsafe_target)
             findings = [*map(str, found.findings), *look_at(sidecar.audit)]
             tell(self._log, [*config.warnings, *findings])
-            _, problems = setup.prepare()
+            problems = setup.prepare().problems
             return {name: problems.get(name) for name in setup.names}
         finally:
             setup.broker.close()
@@ -119,14 +119,15 @@ class Sidecar:
             self.trail.close()
 
     def _once(self, config: Config) -> Published:
+        make_target(sidecar_of(config).target, Renderer(config).group)
         target = Target(config, self._log, self.trail)
         try:
             setup = Setup(config, self._wake.set, witness=self.trail.witness)
             try:
-                files, problems = setup.prepare()
-                for error in problems.values():
+                prepared = setup.prepare()
+                for error in prepared.problems.values():
                     raise error
-                published = target.publish_or_raise(files)
+                published = target.publish_or_raise(prepared.files)
                 target.collect()  # what a former call has replaced
             finally:
                 setup.broker.close(keep_leases=True)
@@ -146,6 +147,7 @@ class Sidecar:
             signal.signal(number, self._on_stop)
         signal.signal(signal.SIGHUP, self._on_reload)
         self._wake.by_signals()
+        make_target(sidecar.target, Renderer(config).group)  # while its parent may be written to
         self._confine(config)
         self.trail = Trail(sidecar.audit, self._log)
         tell(self._log, look_at(sidecar.audit))
@@ -164,10 +166,14 @@ class Sidecar:
             with (
                 AdminServer(sidecar.listen, offered, self.trail.answered) as admin,
                 HttpListener(sidecar.listen, for_monitors(offered)),
+                telemetry(sidecar.telemetry, self._log, self._identify),
             ):
                 self._setup = Setup(config, self._wake.set, witness=self.trail.witness)
+                self._rotation = Rotation(self._setup, self._target, self._log, self._wake)
+                offered.update(self._rotation.routes())
                 self._reloads.begin_with(config)
-                self._target.take_over(self._setup.renderer.files())
+                files = self._setup.renderer.files()
+                self._target.take_over(files, self._rotation.previous_names())
                 self._log.info("started", target=str(sidecar.target), socket=admin.path)
                 watch = ConfigWatch(watched(config), self._reloads.ask, since=reading.begun)
                 try:
@@ -182,32 +188,28 @@ class Sidecar:
     def _end(self) -> None:
         assert self._setup is not None
         assert self._target is not None
+        assert self._rotation is not None
         # Files that stay are used on, so what they hold has to stay valid too.
         keeps = self._setup.sidecar.on_exit == "keep"
-        brokers = {former.broker: keeps and ends is None for former, ends in self._former.items()}
-        brokers[self._setup.broker] = keeps
+        self._rotation.stop()
         try:
             if not keeps:
                 self._target.wipe()  # first: it waits for nobody
         finally:
-            # All at once, because each may wait for its stores as long as there is time at all.
-            self._closing += [
-                Asking(partial(broker.close, keep_leases=keeps), self._wake.poke)
-                for broker, keeps in brokers.items()
-            ]
-            while not all(each.is_over for each in self._closing):
-                self._wake.pause()
+            self._rotation.close(keep_leases=keeps)
             self._wake.close()
             self._log.info("stopped", on_exit=self._setup.sidecar.on_exit)
-        for each in self._closing:
-            each.answer()
+
+    def _identify(self, name: str) -> str:
+        assert self._identifiers is not None
+        return self._identifiers.of(name)
 
     def health(self) -> dict[str, Any]:
         """Return what the admin socket tells: no values, and of secrets the names only."""
-        setup = self._setup
-        if setup is None or self._identifiers is None:
+        setup, rotation = self._setup, self._rotation
+        if setup is None or rotation is None or self._identifiers is None:
             return {"ready": False, "problems": {"sidecar": "starting"}}
-        problems = dict(self._problems)
+        problems = {**rotation.problems(), **self._problems}
         if self._reloads.problem is not None:
             problems["configuration"] = self._reloads.problem
         if self.trail.problem is not None:
@@ -221,6 +223,7 @@ class Sidecar:
                 max_staleness=setup.sidecar.listen.max_staleness,
                 identifiers=self._identifiers,
             ),
+            **rotation.health(),
             "configuration": self._reloads.taken,
             "configuration_is_current": self._reloads.is_current,
             "configuration_readings": self._reloads.readings,
@@ -240,7 +243,9 @@ class Sidecar:
 
     def _loop(self, watch: ConfigWatch) -> None:
         assert self._target is not None
+        assert self._rotation is not None
         while not self._stop:
+            self._rotation.orders.carry_out()
             if self._read_again():
                 assert self._setup is not None
                 watch.look_at(watched(self._setup.config))
@@ -248,8 +253,12 @@ class Sidecar:
             if self._wake.clear() or time.monotonic() >= self._look_at:
                 self._look_at = time.monotonic() + self._look()
             self.trail.tick()
-            times = (self._look_at - time.monotonic(), self._target.collect(), self._part())
-            if not (self._stop or self._reloads.is_waiting):
+            times = (
+                self._look_at - time.monotonic(),
+                self._target.collect(),
+                self._rotation.step(),
+            )
+            if not (self._stop or self._reloads.is_waiting or self._rotation.orders.are_there()):
                 self._wake.wait(max(0.01, min(time for time in times if time is not None)))
 
     def _look(self) -> float:
@@ -257,25 +266,36 @@ class Sidecar:
         setup = self._setup
         assert setup is not None
         assert self._target is not None
+        assert self._rotation is not None
+        if self._rotation.frozen is not None:
+            return LOOK
         try:
-            files = self._prepare(setup)
+            prepared = self._prepare(setup)
         except SecretBridgeError as error:
             self._note({})
             self._target.refuse(error)
         else:
-            if files is None:
-                return LOOK  # the broker wakes us when what is missing gets its value
-            if self._target.publish(files, setup.config) is not None:
-                self._published()
+            if prepared is None:
+                # The broker wakes us when what is missing gets its value.
+                return 0.0 if self._rotation.orders.are_there() else LOOK
+            files = self._rotation.beside(prepared.files)
+            published = self._target.publish(files, setup.config)
+            if published is not None:
+                self._retry = RETRY
+                self._rotation.published(prepared, published)
                 return LOOK
+            if self._hardening is not None:
+                self._hardening.require_target()
         self._retry, wait = min(self._retry * 2, RETRY_CAP), self._retry
         return wait
 
-    def _prepare(self, setup: Setup) -> list[FileSpec] | None:
+    def _prepare(self, setup: Setup) -> Prepared | None:
         """Return the files of a generation; None while one is missing, or something else is urgent."""
         unwanted = threading.Event()
         asking = Asking(partial(setup.prepare, unwanted), self._wake.poke)
-        while not (asking.is_over or self._stop or self._config is not None):
+        assert self._rotation is not None
+        orders = self._rotation.orders
+        while not (asking.is_over or self._stop or self._config is not None or orders.are_there()):
             self._wake.pause()
             self._config = self._config or self._heard()
         if self._stop or not asking.is_over:
@@ -283,27 +303,9 @@ class Sidecar:
             if setup.validator is not None:
                 setup.validator.idle.wait(1.0)
             return None
-        files, problems = asking.answer()
-        self._note(problems)
-        return None if problems else files
-
-    def _published(self) -> None:
-        self._retry = RETRY
-        for former, ends in self._former.items():
-            if ends is None:
-                self._former[former] = time.monotonic() + former.sidecar.grace
-
-    def _part(self) -> float | None:
-        """Give back what former configurations leased, once nobody reads it in a file any more.
-
-        Returns the seconds until there is more to do, or None.
-        """
-        now = time.monotonic()
-        for former in [f for f, ends in self._former.items() if ends is not None and ends <= now]:
-            del self._former[former]
-            self._closing.append(Asking(former.broker.close, self._wake.poke))
-        self._closing = [each for each in self._closing if not each.is_over]
-        return min((ends - now for ends in self._former.values() if ends is not None), default=None)
+        prepared = asking.answer()
+        self._note(prepared.problems)
+        return None if prepared.problems else prepared
 
     def _note(self, problems: dict[str, SecretBridgeError]) -> None:
         shown = {name: str(error) for name, error in problems.items()}
@@ -321,6 +323,7 @@ class Sidecar:
         after = self._reloads.problem
         if config is None and after is not None and after != before:
             self._log.error("configuration not taken", reason=after)
+            self.trail.record("config_change", "failure", reason_code="refused")
         return config
 
     def _read_again(self) -> bool:
@@ -330,6 +333,7 @@ class Sidecar:
             return False
         old = self._setup
         assert old is not None
+        assert self._rotation is not None
         assert self._target is not None
         try:
             sidecar = sidecar_of(config)
@@ -358,7 +362,7 @@ class Sidecar:
         tell(self._log, config.warnings)
         self._setup = new
         self._problems = {}
-        self._former[old] = None
+        self._rotation.configure(new)
         self._log.info("configuration taken", **self._reloads.accept(config))
         self.trail.record("config_change", reason_code="taken")
         return True

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from secretbridge.errors import SecretBridgeError, SecretMissing
+from secretbridge.config import ExecCheck, ExecHook
+from secretbridge.errors import ConfigError, SecretBridgeError, SecretMissing
 from secretbridge.reference import Reference
 from secretbridge.secret import Secret
 
@@ -13,15 +14,29 @@ from .brokers import Brokers
 from .render import Renderer, sidecar_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from secretbridge.audit import LogWitness
     from secretbridge.config import Config, SidecarConfig
     from secretbridge.generation.layout import FileSpec
 
+    from .brokers import ReplacedLease
     from .validate import Validator
 
-__all__ = ["Setup"]
+__all__ = ["Prepared", "Setup"]
+
+
+class Prepared(NamedTuple):
+    """The files of a generation, or by name what is missing for one.
+
+    ``replaced`` are the leases that were replaced before anything was read, so none of these files
+    has anything of them. ``secrets`` are what the files are made of.
+    """
+
+    files: list[FileSpec]
+    problems: dict[str, SecretBridgeError]
+    replaced: frozenset[ReplacedLease]
+    secrets: Mapping[str, Secret]
 
 
 class Setup:
@@ -40,6 +55,7 @@ class Setup:
     ) -> None:
         self.config = config
         self.sidecar = sidecar_of(config)
+        _refuse_untrusted_programs(config, self.sidecar)
         contents = None if former is None else former.renderer.contents
         self.renderer: Renderer = Renderer(config, contents=contents)
         self.names = self.renderer.names()
@@ -58,20 +74,39 @@ class Setup:
                 problems[name] = outcome
         return secrets, problems
 
-    def prepare(
-        self, unwanted: threading.Event | None = None
-    ) -> tuple[list[FileSpec], dict[str, SecretBridgeError]]:
+    def prepare(self, unwanted: threading.Event | None = None) -> Prepared:
         """Return the files of a generation, fetched, rendered and validated, or what is missing.
 
         Raises :class:`~secretbridge.errors.IntegrityError` for what cannot be rendered, or is vetoed.
         """
+        replaced = self.broker.replaced()  # first, or one could be in what is collected
         secrets, problems = self.collect()
         if problems:
-            return [], problems
+            return Prepared([], problems, replaced, {})
         files = self.renderer.render(secrets)
         if self.validator is not None:
             self.validator.check(files, unwanted)
-        return files, {}
+        return Prepared(files, {}, replaced, secrets)
+
+
+def _refuse_untrusted_programs(config: Config, sidecar: SidecarConfig) -> None:
+    checks = [check for file in sidecar.files.values() for check in file.checks]
+    programs = [
+        step.exec[0]
+        for step in (*sidecar.on_change, *checks)
+        if isinstance(step, (ExecHook, ExecCheck))
+    ]
+    if not programs:
+        return
+    from .notify import untrusted_programs
+
+    found = [f"{config.path}: {reason}" for reason in untrusted_programs(programs)]
+    if found:
+        raise ConfigError(
+            "\n".join(found),
+            problems=tuple(found),
+            hint="give the program and its directories to root, and take away the right to write",
+        )
 
 
 def _validator(sidecar: SidecarConfig) -> Validator | None:

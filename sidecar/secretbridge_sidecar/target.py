@@ -44,16 +44,24 @@ class Target:
         self.problem: str | None = None
         self.is_ready = False
 
+    def current(self) -> str | None:
+        """Return the name of the generation that readers get; for any thread."""
+        current = self._writer.current()
+        return None if current is None else current.generation
+
     @property
     def sequence(self) -> int | None:
         """The number of the generation, which counts publications into this target from 1."""
         current = self._writer.current()
         return None if current is None else current.sequence
 
-    def take_over(self, files: Sequence[str]) -> None:
-        """Let a generation that survived a restart serve, if it has all ``files``."""
+    def take_over(self, files: Sequence[str], besides: frozenset[str] = frozenset()) -> None:
+        """Let a generation that survived a restart serve, if it has all ``files``.
+
+        ``besides``: names that it may have as well.
+        """
         current = self._writer.current()
-        if current is not None and set(current.names()) == set(files):
+        if current is not None and set(current.names()) - besides == set(files):
             self.is_ready = True
             self.generation = current.generation
             self._log.info("took over", generation=current.generation)
@@ -73,12 +81,19 @@ class Target:
     def publish_or_raise(self, files: Sequence[FileSpec]) -> Published:
         """Publish ``files``, or raise why that is impossible now."""
         tell = partial(self._trail.publishing, files, self._writer.current())
+        began = time.monotonic()
         published = self._writer.publish(files, validate=tell)
         self._trail.published(published)
         self.problem = None
         if not published.unchanged:
             self.published_at = time.time()
             process.add("publications", "published")
+            process.observe(
+                "publish_duration",
+                time.monotonic() - began,
+                changed=len(published.changed),
+                removed=len(published.removed),
+            )
             self._log.info("published", **summary(published))
         if published.repaired:
             process.add("repairs")

@@ -60,7 +60,11 @@ EDGES = 3
 LIBRARIES: dict[str, tuple[str, ...]] = {
     # A library's types end at the module that imports it, so that it can be replaced there alone.
     "hvac": ("secretbridge.backends._vault_hvac",),
-    "requests": ("secretbridge.backends._vault_hvac", "secretbridge.adapters._requests"),
+    "requests": (
+        "secretbridge.backends._vault_hvac",
+        "secretbridge.adapters._requests",
+        "secretbridge_sidecar.otlp",
+    ),
     "botocore": (
         "secretbridge.backends._aws_botocore",
         "secretbridge.backends._aws_prepared",
@@ -85,6 +89,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "tomli_w": ("secretbridge_sidecar.formats.toml_table",),
     "jinja2": ("secretbridge_sidecar.templates",),
     "prometheus_client": ("secretbridge_sidecar.metrics",),
+    "opentelemetry": ("secretbridge_sidecar.otlp",),
     "javaproperties": ("secretbridge_sidecar.formats.properties",),
     # The configuration, and the model that each backend has of its own keys.
     "pydantic": (

@@ -15,6 +15,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+from secretbridge._tally import process
 from secretbridge.config import ExecHook, SignalHook
 
 from .deliver import HookFailed
@@ -166,11 +167,15 @@ class Notifier:
             error = str(failed)
         except Exception as failed:  # noqa: BLE001 - one hook must not end the others
             error = f"it failed in an unexpected way ({type(failed).__name__})"
+        seconds = self._clock() - begun
+        kind, outcome = line.title.partition(" ")[0], "ok" if error is None else "failed"
+        process.add("hook_runs", kind, outcome)
+        process.observe("hook_duration", seconds, kind, outcome=outcome)
         fields: dict[str, object] = {
             "hook": line.title,
             "generation": line.running.generation,
             "attempt": line.attempts,
-            "seconds": round(self._clock() - begun, 3),
+            "seconds": round(seconds, 3),
         }
         if error is None:
             self._log.info("hook done", **fields, **({"output": printed} if printed else {}))
