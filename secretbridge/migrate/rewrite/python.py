@@ -60,6 +60,12 @@ def rewrite(path: str, content: bytes, findings: list[Finding], moves: Moves) ->
         )
         needs_module = True
         moves.use(delivery, library=True)
+        if site.once:
+            line = content.count(b"\n", 0, site.start) + 1
+            moves.note(
+                f"{path}:{line}: the default of an argument is computed once, so a rotation of "
+                f"{delivery.name} is not seen there; ask for it inside of the function"
+            )
     for field in python.fields:
         seen.add(field.name)
         delivery = deliveries[field.name]
