@@ -11,7 +11,13 @@ from ._announce import announce
 from ._fork import ensure_own_process
 from .document import Document, select_held
 from .engine import FRESH, STALE, Policy, condition
-from .errors import ConfigError, DeadlineExceeded, SecretBridgeError, SecretExpired
+from .errors import (
+    ConfigError,
+    DeadlineExceeded,
+    SecretBridgeError,
+    SecretExpired,
+    SecretMissing,
+)
 from .reference import Reference
 from .secret import Secret
 
@@ -28,7 +34,7 @@ if TYPE_CHECKING:
     Outcome = Secret | SecretBridgeError
     Target = tuple[Reference, DocumentId]
 
-__all__ = ["Cache"]
+__all__ = ["Cache", "values"]
 
 _MAX_KNOWN = 100_000
 """Known documents at most: what an application builds at run time must not grow without end."""
@@ -303,3 +309,18 @@ class Cache:
 
 def _closed() -> ConfigError:
     return ConfigError("this broker is closed", hint="keep it open as long as it is used")
+
+
+def values(outcomes: Mapping[str, Secret | SecretBridgeError]) -> dict[str, Secret]:
+    """Return the secrets; leave out what may be missing. Raises the first other error."""
+    found: dict[str, Secret] = {}
+    for key, outcome in outcomes.items():
+        if isinstance(outcome, Secret):
+            found[key] = outcome
+        elif not (
+            isinstance(outcome, SecretMissing)
+            and isinstance(outcome.reference, Reference)
+            and outcome.reference.optional
+        ):
+            raise outcome
+    return found

@@ -143,7 +143,13 @@ class Calls:
             outcomes = self._call(action)
         finally:
             elapsed = self._clock() - began
-            process.observe("refresh_duration", elapsed, action.ids[0].scheme)
+            process.observe(
+                "refresh_duration",
+                elapsed,
+                action.ids[0].scheme,
+                documents=len(outcomes),
+                failed=sum(isinstance(outcome, SecretBridgeError) for outcome in outcomes),
+            )
             if self._witness is not None:
                 self._tell_fetched(self._witness, action.ids, outcomes, elapsed)
             # Also when the reader's thread is interrupted: others wait for this answer.

@@ -14,7 +14,10 @@ from _thread import allocate_lock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+
+    Facts = Mapping[str, str | int]
+    Listener = Callable[[str, float, tuple[str, ...], Facts], object]
 
 __all__ = ["BOUNDS", "Durations", "Tally", "process"]
 
@@ -45,9 +48,14 @@ class Durations:
 
 
 class Tally:
-    """Counts by a name and labels. Threads may share it."""
+    """Counts by a name and labels. Threads may share it.
+
+    ``listener`` is called with the name, the seconds, the labels and the facts of everything that is
+    observed, in whatever thread that happens.
+    """
 
     def __init__(self) -> None:
+        self.listener: Listener | None = None
         self.start_over()
 
     def start_over(self) -> None:
@@ -62,10 +70,12 @@ class Tally:
             counts = self._counts.setdefault(name, {})
             counts[labels] = counts.get(labels, 0) + 1
 
-    def observe(self, name: str, seconds: float, *labels: str) -> None:
-        """Note that a ``name`` with these labels took so many seconds."""
+    def observe(self, name: str, seconds: float, *labels: str, **facts: str | int) -> None:
+        """Note that a ``name`` with these labels took so many seconds. ``facts``: for the listener."""
         with self._lock:
             self._durations.setdefault(name, {}).setdefault(labels, Durations()).take(seconds)
+        if self.listener is not None:
+            self.listener(name, seconds, labels, facts)
 
     def counts(self, name: str) -> Mapping[tuple[str, ...], int]:
         """Return how often ``name`` was counted, by its labels."""

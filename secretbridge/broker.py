@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import time
 
-from ._cache import Cache
+from ._cache import Cache, values
 from ._driver import Driver
 from ._exit import close, close_at_exit
 from ._fork import ensure_own_process, watch_forks
@@ -21,7 +21,7 @@ from ._former import Former
 from ._stores import Stores
 from .backends import Deadline
 from .engine import Engine, Policy
-from .errors import SecretBridgeError, SecretMissing
+from .errors import SecretBridgeError
 from .events import Changed, Unused
 from .reference import Reference
 from .secret import Secret
@@ -203,7 +203,7 @@ class Broker:
 
         A missing secret whose reference says ``optional`` is left out. Raises the first other error.
         """
-        return _values(self.resolve(keys))
+        return values(self.resolve(keys))
 
     async def aget(self, key: str) -> Secret:
         """As :meth:`get`, for asyncio: a cached value without a thread, else without blocking."""
@@ -217,7 +217,7 @@ class Broker:
 
     async def aget_many(self, keys: Iterable[str]) -> dict[str, Secret]:
         """As :meth:`get_many`, for asyncio."""
-        return _values(await self.aresolve(keys))
+        return values(await self.aresolve(keys))
 
     def resolve(self, keys: Iterable[str]) -> dict[str, Secret | SecretBridgeError]:
         """Return for each key its secret or the error that explains why there is none."""
@@ -242,7 +242,7 @@ class Broker:
         outcomes: dict[str, Secret | SecretBridgeError] = {}
         for part in rounds(self._cache, keys, progress, outcomes):
             outcomes |= self.resolve(part)
-        _values(outcomes)
+        values(outcomes)
 
     async def aprefetch(
         self, keys: Iterable[str] | None = None, progress: Progress | None = None
@@ -253,7 +253,7 @@ class Broker:
         outcomes: dict[str, Secret | SecretBridgeError] = {}
         for part in rounds(self._cache, keys, progress, outcomes):
             outcomes |= await self.aresolve(part)
-        _values(outcomes)
+        values(outcomes)
 
     def snapshot(self, keys: Iterable[str] | None = None) -> Snapshot:
         """Return ``keys`` (default: every configured name) as they are together at one moment.
@@ -265,7 +265,7 @@ class Broker:
 
         keys = list(self._cache.names if keys is None else keys)
         self.resolve(keys)
-        return Snapshot(_values(self._driver.turns.run(self._moments().of(keys))))
+        return Snapshot(values(self._driver.turns.run(self._moments().of(keys))))
 
     async def asnapshot(self, keys: Iterable[str] | None = None) -> Snapshot:
         """As :meth:`snapshot`, for asyncio."""
@@ -273,7 +273,7 @@ class Broker:
 
         keys = list(self._cache.names if keys is None else keys)
         await self.aresolve(keys)
-        return Snapshot(_values(await self._driver.turns.arun(self._moments().of(keys))))
+        return Snapshot(values(await self._driver.turns.arun(self._moments().of(keys))))
 
     def _moments(self) -> Moments:
         from ._moments import Moments
@@ -494,17 +494,3 @@ class Broker:
         self._driver.after_fork_in_child()
         if self._subscribed is not None:
             self._subscribed.after_fork_in_child()
-
-
-def _values(outcomes: Mapping[str, Secret | SecretBridgeError]) -> dict[str, Secret]:
-    found: dict[str, Secret] = {}
-    for key, outcome in outcomes.items():
-        if isinstance(outcome, Secret):
-            found[key] = outcome
-        elif not (
-            isinstance(outcome, SecretMissing)
-            and isinstance(outcome.reference, Reference)
-            and outcome.reference.optional
-        ):
-            raise outcome
-    return found

@@ -59,10 +59,11 @@ from ._states import (
     believed,
     condition,
     delay,
+    never_came_back,
     withdraws,
 )
 from .document import Document, Lease
-from .errors import DeadlineExceeded, SecretBridgeError
+from .errors import SecretBridgeError
 from .events import (
     Action,
     Changed,
@@ -119,7 +120,7 @@ class Engine:
         self._retired = Retired(self._store, grace, random)
         self._entries: dict[DocumentId, Entry] = {}
         self._stores: dict[str, Store] = {}
-        self.agenda = Agenda(self._entries)
+        self.agenda: Agenda = Agenda(self._entries)
 
     def add(self, id: DocumentId, policy: Policy) -> Entry:
         """Make ``id`` known. Of several policies for one document the strictest holds."""
@@ -490,17 +491,8 @@ class Engine:
 
     def _abandoned(self, entry: Entry, now: float) -> None:
         self._store(entry.id.store).ended(entry.id)
-        self._wait(
-            entry,
-            DeadlineExceeded(
-                "the call to the store never came back",
-                reference=str(entry.id),
-                store=entry.id.store,
-                hint="it is tried again by itself",
-            ),
-            now + delay(BACKOFF_BASE, BACKOFF_CAP, 1, self._random),
-            now,
-        )
+        pause = delay(BACKOFF_BASE, BACKOFF_CAP, 1, self._random)
+        self._wait(entry, never_came_back(entry.id), now + pause, now)
 
     def _store(self, name: str) -> Store:
         return self._stores.get(name) or self._stores.setdefault(name, Store(self._timeout))

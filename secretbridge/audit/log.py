@@ -69,10 +69,10 @@ class AuditLog:
         wall: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.required = required
-        self.failures = 0
+        self.required: bool = required
+        self.failures: int = 0
         """Attempts to write that failed."""
-        self.lost = 0
+        self.lost: int = 0
         """Events that were never written."""
         self.problem: str | None = None
         """Why the log cannot be written now, or None."""
@@ -88,7 +88,7 @@ class AuditLog:
         self._process = os.getpid()
         self._waiting: list[tuple[str, str]] = []
         self._untold = 0
-        self._head = head_file.read() if head_file is not None else None
+        self._head: Head | None = head_file.read() if head_file is not None else None
         self._since = 0
         self._checked = clock()
         self._second = -1
@@ -240,7 +240,6 @@ class AuditLog:
         try:
             self._head_file.write(head)
         except OSError as error:
-            self.failures += 1
             raise SinkFailed(f"its head file: {os.strerror(error.errno or 0)}") from None
 
     def _now(self) -> str:

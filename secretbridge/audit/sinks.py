@@ -1,7 +1,7 @@
 """Where lines go that are not kept in a file of ours: standard output, and a syslog.
 
-A sink takes whole lines or says how many it took. It waits a second at most: the log must not hang
-what it is about.
+A sink takes whole lines or says how many it took. It waits a second at most, and not again before its
+reader has caught up: the log must not hang what it is about.
 """
 
 from __future__ import annotations
@@ -56,6 +56,7 @@ class StreamSink:
         self._patience = patience
         self._poll: select.poll | None = None
         self._torn = b""
+        self._is_behind = False
         self._is_new = True
 
     def ready(self, known: Head | None) -> Found | None:
@@ -94,7 +95,8 @@ class StreamSink:
         if self._poll is None:
             self._poll = select.poll()
             self._poll.register(self._descriptor, select.POLLOUT)
-        found = self._poll.poll(self._patience * 1000)
+        found = self._poll.poll(0 if self._is_behind else self._patience * 1000)
+        self._is_behind = not found
         return bool(found) and bool(found[0][1] & (select.POLLOUT | select.POLLERR))
 
     def close(self) -> None:
@@ -130,13 +132,14 @@ class SyslogSink:
         self._patience = patience
         self._host = host
         self._socket: socket.socket | None = None
+        self._is_behind = False
         self._is_new = True
 
     def ready(self, known: Head | None) -> Found | None:
         """Connect. A syslog that was restarted is found again with the next line."""
         if self._socket is None:
             made = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-            made.settimeout(self._patience)
+            made.settimeout(0 if self._is_behind else self._patience)
             try:
                 made.connect(self._path)
             except OSError as error:
@@ -157,11 +160,15 @@ class SyslogSink:
             message = b"<%d>1 %s" % (13 * 8 + severity, stamp) + header + line.rstrip(b"\n")
             try:
                 self._socket.send(message)
+            except (TimeoutError, BlockingIOError):
+                self._is_behind = True
+                self.close()
+                raise SinkFailed("its reader does not read", done) from None
             except OSError as error:
                 self.close()
-                reason = os.strerror(error.errno) if error.errno else "it does not read"
-                raise SinkFailed(reason, done) from None
+                raise SinkFailed(os.strerror(error.errno or 0), done) from None
             self._is_new = False
+        self._is_behind = False
 
     def close(self) -> None:
         """Disconnect."""

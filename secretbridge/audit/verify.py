@@ -167,7 +167,7 @@ class Verifier:
             )
             self._add(file, number, kind, text)
         if reason == "events_lost":
-            self._notes.append(f"{file}:{number}: {told.get('lost')} events were lost")
+            self._note(f"{file}:{number}: {told.get('lost')} events were lost")
         self._last = Head(seq, mac)
         self._reason = reason
 
@@ -177,9 +177,7 @@ class Verifier:
             self._blame_bad(0)
         elif reason == "reopened":
             self._blame_bad(0)
-            self._notes.append(
-                f"{file}:{number}: begins with line {seq}; what was before is elsewhere"
-            )
+            self._note(f"{file}:{number}: begins with line {seq}; what was before is elsewhere")
         else:
             self._missing(file, number, 1 + self._blame_bad(seq - 1), seq - 1)
 
@@ -190,7 +188,7 @@ class Verifier:
         missing = seq - self._last.seq - 1
         is_next = not missing and prev == self._last.mac
         if is_next and self._bad_count and reason == "torn_line" and self._is_torn(told):
-            self._notes.append(f"{file}:{number}: tells of a torn line before it")
+            self._note(f"{file}:{number}: tells of a torn line before it")
             return
         blamed = self._blame_bad(missing)
         if missing > blamed:
@@ -232,6 +230,10 @@ class Verifier:
                     return True
         return False
 
+    def _note(self, text: str) -> None:
+        if len(self._notes) < _MANY:
+            self._notes.append(text)
+
     def _add(
         self,
         file: str,
@@ -262,7 +264,7 @@ class Verifier:
             self._last,
             [problem for problem, _ in self._known],
             self._count,
-            self._notes[:_MANY],
+            self._notes,
             end,
         )
 

@@ -58,11 +58,11 @@ def run(args: argparse.Namespace) -> int:
         path = args.plan or os.path.join(tree.root, FILE_NAME)
         _write(path, plan.text())
     if args.html:
-        from ..migrate.report import html
+        from ..migrate.plan_report import html
 
         _write(args.html, html(plan))
     if args.sarif:
-        from ..migrate.report import sarif
+        from ..migrate.plan_report import sarif
 
         _write(args.sarif, sarif(plan))
     if args.json:

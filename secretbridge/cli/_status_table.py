@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 
 from . import output
+from ._sidecar_lines import sidecar_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
     from ._terminal import Style
 
-__all__ = ["lines_of", "stores_of"]
+__all__ = ["lines_of", "stores_of", "walls_of"]
 
 _NOTE = ""
 """The column of errors, which has no title."""
@@ -38,6 +39,8 @@ def lines_of(
     secrets = list(state.get("secrets", ()))
     problems = [f"{name}: {text}" for name, text in state.get("problems", {}).items()]
     stores = stores_of(state.get("stores", ()), width)
+    stores += _wrapped(sidecar_of(state), width)
+    stores += _wrapped(walls_of(state.get("hardening") or {}), width)
     table, notes = _table(secrets, style, width)
     below = [*notes, *_wrapped(problems, width), *stores]
     if height is None or len(table) + len(below) <= height:
@@ -116,7 +119,11 @@ def _wrapped(texts: Sequence[str], width: int | None) -> list[str]:
     cleaned = [output.clean(text.replace("\n", " ")) for text in texts]
     if width is None:
         return cleaned
-    return [line for text in cleaned for line in textwrap.wrap(text, width, subsequent_indent="  ")]
+    return [
+        line
+        for text in cleaned
+        for line in textwrap.wrap(text, width, subsequent_indent="  ") or [""]
+    ]
 
 
 def stores_of(stores: Sequence[Mapping[str, Any]], width: int | None = None) -> list[str]:
@@ -135,3 +142,26 @@ def stores_of(stores: Sequence[Mapping[str, Any]], width: int | None = None) -> 
     if width is not None and max(map(len, shown)) > width:
         shown = _wrapped(["  ".join(filter(None, row)) for row in rows], width)
     return ["", *shown]
+
+
+_WALLS = (
+    ("dumpable", lambda value: value is False, "not dumpable"),
+    ("core_limit", lambda value: value == 0, "no core dumps"),
+    ("no_new_privileges", bool, "no new privileges"),
+    ("calls_refused", bool, "system calls filtered"),
+    ("landlock", bool, "Landlock"),
+    ("memory_locked", bool, "memory locked"),
+    ("wipes_freed_memory", bool, "freed memory wiped"),
+)
+
+
+def walls_of(told: Mapping[str, Any]) -> list[str]:
+    """Return what the kernel enforces on a sidecar as lines; what is not in force comes with why."""
+    if not told:
+        return []
+    there = [what for key, holds, what in _WALLS if holds(told.get(key))]
+    lines = ["", f"enforced on the sidecar: {', '.join(there) or 'nothing'}"]
+    lines += [f"taken back by the configuration: {', '.join(told['weakened'])}"] * bool(
+        told.get("weakened")
+    )
+    return lines + [f"not enforced: {text}" for text in told.get("problems", ())]

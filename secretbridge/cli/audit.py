@@ -26,7 +26,10 @@ def register(subparsers: argparse._SubParsersAction[Any]) -> None:
         description="Verify an audit log, or look up what stands in it for a name or a value.",
         epilog=examples(
             ("secretbridge audit verify audit.log", "is it as it was written, to its end?"),
-            ("printf %s db_password | secretbridge audit hash", "what to search for in the log"),
+            (
+                "printf %s db_password | secretbridge audit hash --key-file audit.log.key",
+                "what to search for in the log",
+            ),
         ),
     )
     actions = parser.add_subparsers(metavar="ACTION", dest="action", required=True)
@@ -60,8 +63,11 @@ def register(subparsers: argparse._SubParsersAction[Any]) -> None:
         description="Show what stands in the log for what is read from standard input, byte for byte, "
         "or typed at a prompt that does not show it.",
         epilog=examples(
-            ("printf %s vault:kv/app/db | secretbridge audit hash", "of a reference"),
-            ("printf %s db_password | secretbridge audit hash --json", "of a file's name"),
+            (
+                "printf %s vault:kv/app/db | secretbridge audit hash --key-file audit.log.key",
+                "of a reference",
+            ),
+            ("secretbridge audit hash --key-file audit.log.key < key.pem", "of a value"),
         ),
     )
     lookup.add_argument(

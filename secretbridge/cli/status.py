@@ -159,7 +159,9 @@ def _as_changes() -> Callable[[State, Live], None]:
     def show(state: State, live: Live) -> None:
         nonlocal last
         rows = [(r["name"], r["state"], r["version"], r["error"]) for r in state.get("secrets", ())]
-        told = rows, state.get("problems"), state.get("error")
+        hooks = [(row["hook"], row["state"]) for row in state.get("hooks") or ()]
+        sidecar = [state.get(key) for key in ("ready", "generation", "frozen")]
+        told = rows, hooks, sidecar, state.get("problems"), state.get("error")
         if told != last:
             last = told
             output.write_line("\n".join([f"-- {_now()}", *_lines(state, Style(), None, None)]))

@@ -8,15 +8,11 @@ because a misspelt key would otherwise leave a safety option at its default with
 
 from __future__ import annotations
 
-from contextvars import ContextVar
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Discriminator,
     Field,
     Tag,
@@ -31,49 +27,40 @@ from pydantic_settings import (
 )
 
 from . import _values
+from ._directory_model import DirectoryConfig
 from ._formats import PRIVATE, problem_of
+from ._kept_models import KmsKey, LastKnownGoodConfig, StateConfig
+from ._model_base import SOURCE, ConfigPath, Interval, Mode, Model, Principal, Seconds
+from ._models_running import (
+    AuditConfig,
+    HardeningConfig,
+    ListenConfig,
+    MetricsConfig,
+    TelemetryConfig,
+)
 from ._source import Source
 
 __all__ = [
     "AuditConfig",
     "Consumer",
+    "DirectoryConfig",
     "Document",
     "ExecCheck",
     "ExecHook",
     "FileConfig",
     "HardeningConfig",
     "HttpHook",
+    "KmsKey",
+    "LastKnownGoodConfig",
     "ListenConfig",
     "MetricsConfig",
     "PairCheck",
     "SidecarConfig",
     "SignalHook",
+    "StateConfig",
+    "TelemetryConfig",
     "WaitAckConfig",
 ]
-
-_source: ContextVar[Source] = ContextVar("_source")
-# pydantic-settings builds a model without a validation context.
-
-
-def _wrong_kind(wanted: str) -> PydanticCustomError:
-    return PydanticCustomError(wanted, "of another kind")
-
-
-def _path(value: object) -> Path:
-    if not isinstance(value, str):
-        raise _wrong_kind("string_type")
-    if not value or not value.isprintable():
-        raise ValueError("no path; write the path of a file or directory")
-    return _values.resolve_path(value, _source.get().directory)
-
-
-def _audit_path(value: object) -> str:
-    if value == "-":
-        return "-"
-    if isinstance(value, str) and value.startswith("syslog:"):
-        socket = value.removeprefix("syslog:")
-        return f"syslog:{_path(socket)}" if socket else value
-    return str(_path(value))
 
 
 def _by_key(value: object) -> object:
@@ -89,18 +76,7 @@ def _by_key(value: object) -> object:
     return value
 
 
-Seconds = Annotated[float, BeforeValidator(_values.seconds)]
-Interval = Annotated[Seconds, AfterValidator(_values.not_zero)]
-Mode = Annotated[int, BeforeValidator(_values.mode)]
-Principal = Annotated[int | str, BeforeValidator(_values.principal)]
-ConfigPath = Annotated[Path, BeforeValidator(_path)]
-
-
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
-
-
-class SecretEntry(_Model):
+class SecretEntry(Model):
     """A name that application code uses, and the reference it stands for."""
 
     reference: str = Field(description="where the value is", examples=["vault:kv/app/db#password"])
@@ -122,7 +98,7 @@ class SecretEntry(_Model):
         return value
 
 
-class CacheEntry(_Model):
+class CacheEntry(Model):
     """How fresh values are kept, where a secret does not say otherwise."""
 
     refresh: Interval = Field(default=300.0, description="look for newer values this often")
@@ -137,7 +113,7 @@ class CacheEntry(_Model):
     )
 
 
-class ExecCheck(_Model):
+class ExecCheck(Model):
     """Ask a program whether a file may be published. It gets the content on standard input."""
 
     exec: Annotated[list[str], AfterValidator(_values.argv)] = Field(
@@ -146,7 +122,7 @@ class ExecCheck(_Model):
     timeout: Interval = Field(default=10.0, description="end it after this long, as a veto")
 
 
-class PairCheck(_Model):
+class PairCheck(Model):
     """Hold a file with a private key against another with its certificate, or the other way round."""
 
     key_matches_certificate: str = Field(description="name of the file with the other half")
@@ -170,7 +146,7 @@ Check = Annotated[
 ]
 
 
-class FileConfig(_Model):
+class FileConfig(Model):
     """One file of a generation: its rights, and what it is made of.
 
     After loading, exactly one of ``secret``, ``template``, ``concat`` and ``secrets`` is set, and
@@ -272,7 +248,7 @@ class FileConfig(_Model):
         return self
 
 
-class _Hook(_Model):
+class _Hook(Model):
     timeout: Interval = Field(default=30.0, description="end the attempt after this long")
     files: list[str] | None = Field(
         default=None, description="only when one of these files has changed"
@@ -342,7 +318,7 @@ Hook = Annotated[
 ]
 
 
-class Consumer(_Model):
+class Consumer(Model):
     """A program that says which generation it uses."""
 
     name: Annotated[str, AfterValidator(_values.consumer)] = Field(
@@ -358,7 +334,7 @@ class Consumer(_Model):
         return {"name": value} if isinstance(value, str) else value
 
 
-class WaitAckConfig(_Model):
+class WaitAckConfig(Model):
     """Whose acknowledgement the release of a replaced credential waits for."""
 
     consumers: list[Consumer] = Field(
@@ -376,124 +352,7 @@ class WaitAckConfig(_Model):
         return self
 
 
-class ListenConfig(_Model):
-    """Where the sidecar answers about itself, and whom."""
-
-    socket: ConfigPath | None = Field(
-        default=None, description="Unix socket: health, metrics, status"
-    )
-    monitors: list[Principal] = Field(
-        default=[],
-        description="users who may ask the socket for health and metrics, by number or name",
-    )
-    http: Annotated[tuple[str, int], BeforeValidator(_values.listen_address)] | None = Field(
-        default=None, description="ADDRESS:PORT: health and metrics alone"
-    )
-    http_network: bool = Field(
-        default=False, description="accept an address of `http` that other machines reach"
-    )
-    http_hosts: list[Annotated[str, AfterValidator(_values.host_name)]] = Field(
-        default=[], description="names by which requests may address `http`"
-    )
-    max_staleness: Seconds | None = Field(
-        default=None, description="not ready when a value has been overdue for longer"
-    )
-
-    @model_validator(mode="after")
-    def _where_it_is_asked(self) -> ListenConfig:
-        if self.monitors and self.socket is None:
-            raise ValueError("monitors without a socket; add socket, or leave them out")
-        if self.http is None:
-            if self.http_network or self.http_hosts:
-                raise ValueError(
-                    "keys of http without it; add http: 127.0.0.1:9100, or leave them out"
-                )
-        elif not self.http_network and not _values.is_loopback(self.http[0]):
-            raise ValueError(
-                "an address that other machines can reach; write 127.0.0.1 or [::1], or allow it with "
-                "http_network: true"
-            )
-        return self
-
-
-class MetricsConfig(_Model):
-    """What the metrics say of secrets."""
-
-    names: bool = Field(default=False, description="names of secrets instead of their ids")
-    key_file: ConfigPath | None = Field(
-        default=None, description="file with the key of the ids, so that they outlive a restart"
-    )
-
-
-class AuditConfig(_Model):
-    """The audit log: one line per event, never a value."""
-
-    path: Annotated[str, BeforeValidator(_audit_path)] = Field(
-        "-", description="file, - for standard output, or syslog: for the local syslog"
-    )
-    required: bool = Field(default=False, description="publish nothing that cannot be logged")
-    key_file: ConfigPath | None = Field(
-        default=None, description="file with the key of the log", examples=["/run/keys/audit.key"]
-    )
-    create_key: bool = Field(default=False, description="make key_file if it is not there")
-    head_file: ConfigPath | None = Field(
-        default=None, description="file that keeps the head of the chain"
-    )
-    checkpoint_events: int = Field(
-        default=1000, ge=1, le=1_000_000, description="a checkpoint after so many events"
-    )
-    checkpoint_interval: Interval = Field(
-        default=300.0, description="a checkpoint after this long, also when nothing happens"
-    )
-
-    @model_validator(mode="after")
-    def _key_is_named(self) -> AuditConfig:
-        if self.create_key and self.key_file is None:
-            raise ValueError("create_key without a key; name the file with key_file")
-        return self
-
-
-class HardeningConfig(_Model):
-    """What the sidecar gives up at its start: all that it does not need. Each key weakens it."""
-
-    dumpable: bool = Field(
-        default=False,
-        description="let processes of the same user trace it and read its memory, and let it dump "
-        "core: for debugging",
-    )
-    no_new_privileges: bool = Field(
-        default=True, description="programs that it runs gain no privileges"
-    )
-    landlock: bool = Field(
-        default=True, description="it reaches only the files and ports that this file names"
-    )
-    seccomp: bool = Field(
-        default=True, description="system calls that no application needs are refused"
-    )
-    lock_memory: bool = Field(
-        default=True, description="its memory is never swapped out, where the limits allow that"
-    )
-    read: list[ConfigPath] = Field(
-        default=[], description="more that may be read and run, by hooks for instance"
-    )
-    write: list[ConfigPath] = Field(
-        default=[], description="more that may be written, by hooks for instance"
-    )
-    connect: list[Annotated[int, Field(ge=1, le=65535)]] = Field(
-        default=[], description="more TCP ports that may be connected to"
-    )
-
-    @model_validator(mode="after")
-    def _can_be_had(self) -> HardeningConfig:
-        if not self.no_new_privileges and (self.landlock or self.seccomp):
-            raise ValueError(
-                "the kernel takes Landlock and a filter only from who gains no privileges; "
-                "write landlock: false and seccomp: false beside no_new_privileges: false"
-            )
-        return self
-
-
-class SidecarConfig(_Model):
+class SidecarConfig(Model):
     """What the sidecar materializes, and whom it tells."""
 
     target: ConfigPath = Field(
@@ -506,6 +365,9 @@ class SidecarConfig(_Model):
         default=None, description="group of the directory and the files"
     )
     files: dict[str, FileConfig] = Field(default={}, description="the files by name")
+    directories: dict[str, DirectoryConfig] = Field(
+        default={}, description="directories with rights of their own, by name"
+    )
     on_change: list[Hook] = Field(
         default=[], description="what to do after a generation is published"
     )
@@ -516,7 +378,16 @@ class SidecarConfig(_Model):
     metrics: MetricsConfig = Field(
         default=MetricsConfig(), description="what the metrics say of secrets"
     )
+    telemetry: TelemetryConfig | None = Field(
+        default=None, description="where to send spans and log records"
+    )
     audit: AuditConfig | None = Field(default=None, description="where to write the audit log")
+    state: StateConfig = Field(
+        default=StateConfig(), description="what a restart takes over beside the files"
+    )
+    last_known_good: LastKnownGoodConfig | None = Field(
+        default=None, description="where to keep what was last good, sealed, off by default"
+    )
     on_exit: Literal["keep", "wipe"] = Field(
         default="keep", description="what becomes of the files"
     )
@@ -547,11 +418,11 @@ class Document(BaseSettings):
     @classmethod
     def of(cls, source: Source) -> Document:
         """Return what stands in ``source``. Raises :class:`pydantic.ValidationError`."""
-        token = _source.set(source)
+        token = SOURCE.set(source)
         try:
             return cls()
         finally:
-            _source.reset(token)
+            SOURCE.reset(token)
 
     @classmethod
     def settings_customise_sources(
@@ -565,14 +436,22 @@ class _FileSource(PydanticBaseSettingsSource):
     """The data of the file that is being loaded."""
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        return _source.get().data.get(field_name), field_name, False
+        return SOURCE.get().data.get(field_name), field_name, False
 
     def __call__(self) -> dict[str, Any]:
-        data = _without_empty(_source.get().data, ("stores", "secrets", "cache", "sidecar"))
+        data = _without_empty(SOURCE.get().data, ("stores", "secrets", "cache", "sidecar"))
         sidecar = data.get("sidecar")
         if isinstance(sidecar, dict):
-            blocks = ("files", "on_change", "listen", "hardening", "metrics")
-            sidecar = _without_empty(sidecar, blocks)
+            blocks = [
+                "files",
+                "directories",
+                "on_change",
+                "listen",
+                "hardening",
+                "metrics",
+                "state",
+            ]
+            sidecar = _without_empty(sidecar, tuple(blocks))
             if isinstance(files := sidecar.get("files"), dict):
                 sidecar["files"] = {
                     name: {} if entry is None else entry for name, entry in files.items()

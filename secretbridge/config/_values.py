@@ -18,6 +18,7 @@ __all__ = [
     "consumer",
     "host_name",
     "is_loopback",
+    "label",
     "listen_address",
     "local_url",
     "mode",
@@ -27,7 +28,9 @@ __all__ = [
     "resolve_path",
     "seconds",
     "section",
+    "service_url",
     "signal",
+    "url",
 ]
 
 _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?) ?(ms|s|m|h|d)")
@@ -40,6 +43,7 @@ _CONSUMER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _PROCESS = re.compile(r"[\x21-\x2e\x30-\x7e]{1,64}")
 _SOCKET = re.compile(r"unix:(/[\x21-\x39\x3b-\x7e]{1,106})(:/[\x21-\x22\x24-\x7e]*)?")
 _HOST_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,252}[A-Za-z0-9])?")
+_LABEL = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _SECTION = re.compile(r"[A-Za-z0-9_.-]+")
 _HIGHEST_ID = 2**32 - 2
 
@@ -106,6 +110,13 @@ def section(value: str) -> str:
     return value
 
 
+def label(value: str) -> str:
+    """Return a word by which others know something."""
+    if not _LABEL.fullmatch(value):
+        raise ValueError("no plain word; use up to 64 letters, digits, '_', '.' and '-'")
+    return value
+
+
 def signal(value: object) -> int:
     """Return the number of a signal."""
     if isinstance(value, str):
@@ -160,17 +171,40 @@ def local_url(value: str) -> str:
     is_plain = value.isascii() and value.isprintable() and " " not in value and "#" not in value
     if parts.scheme != "http" or not is_plain or port == 0:
         raise ValueError(f"no URL of a web server that is asked without TLS; {remedy}")
-    if not _is_loopback(host):
+    if not is_loopback(host):
         # From anywhere else somebody could answer, or listen; and a name could lead anywhere.
         raise ValueError(f"a web server on another machine; {remedy}, or use exec")
     return value
 
 
-def _is_loopback(host: str) -> bool:
+def service_url(value: str) -> str:
+    """Return the address of a service: with TLS, or on this machine, and without credentials."""
     try:
-        return host == "localhost" or ip_address(host).is_loopback
+        parts = urlsplit(value)
+        host, port = parts.hostname or "", parts.port
     except ValueError:
-        return False
+        host, port = "", 0
+    is_known = bool(host) and port != 0 and value.isascii() and value.isprintable()
+    if not is_known or parts.username is not None:
+        raise ValueError("no address of a service; write https://HOST")
+    if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(host)):
+        raise ValueError("an address without TLS; write https://HOST")
+    return value
+
+
+def url(value: str) -> str:
+    """Return an http or https URL without credentials, a query or a fragment."""
+    try:
+        parts = urlsplit(value)
+        is_plain = value.isascii() and value.isprintable() and not set(" ?#") & set(value)
+        is_url = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_plain = is_url = False
+    else:
+        if is_url and is_plain and parts.username is None:
+            return value
+    cause = "a URL that holds more than a place" if is_url else "no URL of a web server"
+    raise ValueError(f"{cause}; write http://HOST:PORT or https://HOST")
 
 
 def listen_address(value: object) -> tuple[str, int]:
@@ -189,8 +223,11 @@ def listen_address(value: object) -> tuple[str, int]:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches the address ``host``."""
-    return ip_address(host).is_loopback
+    """Whether ``host`` is an address that only this machine reaches, or ``localhost``."""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def host_name(value: str) -> str:

@@ -90,7 +90,11 @@ def process(facts: Facts) -> Iterator[Finding]:
             "leave PYTHONMALLOC out of its environment, or set both variables of WIPE_ON_FREE; use an "
             "image with the GNU C library",
         )
-    if facts.machine.swaps and not told.get("locked_kib") and "lock_memory" not in weakened:
+    if (
+        facts.machine.swaps
+        and told.get("memory_locked") is not True
+        and "lock_memory" not in weakened
+    ):
         yield Finding(
             *("process.memory-lock", WARNING, _SUBJECT),
             f"swap is active and its memory is not locked (limit {_bytes(told.get('memlock_limit'))})",

@@ -7,7 +7,7 @@ left alone everywhere, so the builder runs them until nobody blocks anything new
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from .finding import LITERAL, READER, Finding
@@ -47,6 +47,11 @@ class Needs:
     has_sidecar: bool = False
     pods: bool = False
 
+    @property
+    def templates(self) -> frozenset[str]:
+        """The names of files that are made from a template."""
+        return frozenset(d.name for d in self.delivered.values() if d.template is not None)
+
 
 class Moves:
     """The decisions of one round. ``by_place``: deliveries by finding; ``by_variable``: by name."""
@@ -58,6 +63,8 @@ class Moves:
         by_place: dict[str, Delivery],
         by_variable: dict[tuple[str, str], Delivery],
         left: frozenset[str],
+        contents: Mapping[str, bytes] | None = None,
+        templates: frozenset[str] = frozenset(),
     ) -> None:
         self.settings = settings
         self.findings = tuple(findings)
@@ -69,11 +76,14 @@ class Moves:
         self._by_place = by_place
         self._by_variable = by_variable
         self._left = left
+        self.contents = contents or {}
+        self.templates = templates
+        """Names of the files with a template that the round before has come to."""
 
     def of(self, finding: Finding) -> Delivery | None:
         """Return how the value of ``finding`` is had afterwards, or None when it stays."""
         found = self._by_place.get(finding.identity)
-        return None if found is None or found.name in self._left else found
+        return found if self.is_moved(found) else None
 
     def of_variable(self, path: str, name: str) -> Delivery | None:
         """Return how code in ``path`` has the value of the variable ``name`` afterwards.
@@ -86,7 +96,7 @@ class Moves:
                 distance = _distance(path.rpartition("/")[0], folder)
                 if best is None or distance < best[0]:
                     best = distance, delivery
-        return None if best is None or best[1].name in self._left else best[1]
+        return best[1] if best is not None and self.is_moved(best[1]) else None
 
     def place(self, delivery: Delivery) -> str:
         """Return the path of the file of ``delivery``, and have the sidecar write it."""
@@ -98,6 +108,10 @@ class Moves:
         self.needs.delivered[delivery.name] = delivery
         if library:
             self.needs.library.add(delivery.name)
+
+    def is_moved(self, delivery: Delivery | None) -> bool:
+        """Whether ``delivery`` is there, and neither it nor a secret in it is left alone."""
+        return delivery is not None and self._left.isdisjoint((delivery.name, *delivery.secrets))
 
     def block(self, finding: Finding, delivery: Delivery, reason: str, remedy: str) -> None:
         """Say that ``finding`` cannot be rewritten, so that ``delivery`` stays as it is everywhere."""

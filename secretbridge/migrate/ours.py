@@ -6,9 +6,10 @@ import re
 
 from ..errors import SecretBridgeError
 from ..reference import Reference
-from .finding import Finding
+from .finding import LITERAL, Finding
 from .plan import FILE_NAME, Settings
 from .rewrite.config import DIRECTORY
+from .rewrite.dotenv import REMOVED
 
 __all__ = ["is_ours"]
 
@@ -21,6 +22,10 @@ def is_ours(finding: Finding, settings: Settings) -> bool:
     if finding.path in (settings.config, FILE_NAME) or finding.path.startswith(f"{DIRECTORY}/"):
         return True
     value = finding.value.reveal() if finding.value is not None else ""
+    if value == REMOVED.decode():
+        return True
+    if finding.kind == LITERAL and value and not value.strip("$"):
+        return True  # the beginning of `$(cat FILE)`, cut into words
     if _READS_A_FILE.search(value) or value.startswith(("--pwfile=", "$__file{", "$$__file{")):
         return True
     if value.startswith(_SCHEMES):

@@ -25,7 +25,7 @@ from .finding import LITERAL, LOW, Finding, Scan
 from .journal import Journal
 from .ours import is_ours
 from .plan import Settings
-from .yaml_tree import NotEditable, YamlFile
+from .yaml_tree import NotEditable, YamlFile, child, pairs
 
 __all__ = ["Left", "Verified", "verify"]
 
@@ -185,6 +185,7 @@ def _compiles(content: bytes) -> bool:
 def _manifests(result: Verified, tree: Tree, journal: Journal | None) -> None:
     composes = 0
     program = shutil.which("docker-compose")
+    skipped = 0
     for file in _begin(journal):
         path = file["path"]
         if not path.endswith((".yaml", ".yml")) or file["before"] is None:
@@ -199,6 +200,9 @@ def _manifests(result: Verified, tree: Tree, journal: Journal | None) -> None:
             continue
         if b"services:" not in content or program is None:
             continue
+        if _needs_version_2(content) and _is_version_1(program):
+            skipped += 1
+            continue
         composes += 1
         folder = os.path.dirname(os.path.join(tree.root, path))
         is_fine = _is_accepted(program, folder, content)
@@ -212,7 +216,28 @@ def _manifests(result: Verified, tree: Tree, journal: Journal | None) -> None:
                 )
             )
     told = f"docker-compose has read {composes}" if program else "docker-compose is not here"
-    result.checked["manifests"] = told
+    result.checked["manifests"] = told + (
+        f"; {skipped} need Docker Compose 2, which is not here" if skipped else ""
+    )
+
+
+def _needs_version_2(content: bytes) -> bool:
+    """Whether a build has secrets, of which Compose 1 knows nothing."""
+    for document in YamlFile(content).documents:
+        for _, _, service in pairs(child(document, "services")):
+            if child(child(service, "build"), "secrets") is not None:
+                return True
+    return False
+
+
+def _is_version_1(program: str) -> bool:
+    try:
+        done = subprocess.run(
+            [program, "version", "--short"], capture_output=True, check=False, timeout=_SECONDS
+        )
+    except (OSError, subprocess.SubprocessError):
+        return False
+    return done.stdout.startswith(b"1.")
 
 
 def _is_accepted(program: str, folder: str, content: bytes) -> bool:

@@ -12,7 +12,8 @@ would change every user of the anchor.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import accumulate
 
 import yaml
@@ -21,13 +22,18 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from .edits import Edit
 
 __all__ = [
+    "Entry",
     "MappingNode",
     "Node",
     "NotEditable",
     "ScalarNode",
     "SequenceNode",
     "YamlFile",
+    "child",
+    "deepest_first",
+    "entries",
     "pairs",
+    "scalar",
     "text_of",
 ]
 
@@ -40,6 +46,27 @@ _BOM = b"\xef\xbb\xbf"
 
 class NotEditable(ValueError):
     """The file, or this place in it, cannot be edited without guessing. Holds no value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An entry of a mapping or list, where it stands.
+
+    ``key`` is None in a list; ``path`` are the keys and numbers that lead to it; ``above`` are the
+    collections that it is in, the outermost first.
+    """
+
+    container: MappingNode | SequenceNode
+    key: ScalarNode | None
+    value: Node
+    path: tuple[str, ...]
+    above: tuple[Node, ...] = ()
+
+    @property
+    def stands_here(self) -> bool:
+        """Whether the value stands behind its key, and not at an anchor before it."""
+        before = self.key or self.container
+        return bool(self.value.start_mark.index >= before.start_mark.index)
 
 
 class YamlFile:
@@ -139,6 +166,17 @@ class YamlFile:
             return len(self.text)
         return found - 1 if found and self.text[found - 1] == "\r" and found > index else found
 
+    def entry_at(self, offset: int) -> Entry | None:
+        """Return the innermost entry that has the byte ``offset`` of the file in it."""
+        best: Entry | None = None
+        for document in self.documents:
+            for entry in entries(document):
+                first = entry.key or entry.value
+                start = self.byte(first.start_mark.index)
+                if entry.stands_here and start <= offset <= self.byte(self.end(entry.value)):
+                    best = entry
+        return best
+
     # Edits --------------------------------------------------------------------------------------
 
     def replace(self, node: Node, text: str) -> Edit:
@@ -146,28 +184,58 @@ class YamlFile:
         start, end = self.span(node)
         return Edit(start, end, text.encode())
 
-    def remove(self, start: int, end: int) -> Edit:
+    def remove(self, start: int, end: int, node: Node | None = None) -> Edit:
         """Remove an entry of a block collection, from its first character to behind its last.
 
-        Its line goes as well, unless a comment stands behind it, which is kept.
+        Its lines go as well, but for the comments in them and behind them. ``node`` is what is in
+        the entry, with all that is no comment.
         """
         line, stop = self.line_start(start), self.line_end(end)
-        rest = self.text[end:stop]
-        if not rest.strip():
-            after = stop + (2 if self.text.startswith("\r\n", stop) else 1)
-            if after > len(self.text):  # the last line, without a line break: that before it goes
-                after = len(self.text)
-                if line and self.text[line - 1 : line] == "\n":
-                    line -= 2 if self.text[line - 2 : line] == "\r\n" else 1
-            return Edit(self.byte(line), self.byte(after))
-        if rest.lstrip().startswith("#"):
-            return Edit(self.byte(start), self.byte(end + len(rest) - len(rest.lstrip())))
-        raise NotEditable("something else stands in the line of the entry")
+        rest = self.text[end:stop].strip()
+        if rest and not rest.startswith("#"):
+            raise NotEditable("something else stands in the line of the entry")
+        kept = self._comments(start, stop, node)
+        indent = self.text[line:start]
+        after = stop + (2 if self.text.startswith("\r\n", stop) else 1)
+        if after > len(self.text):  # the last line, without a line break: that before it goes
+            after = len(self.text)
+            if line and not kept:
+                line -= 2 if self.text[line - 2 : line] == "\r\n" else 1
+            return Edit(
+                self.byte(line),
+                self.byte(after),
+                self.newline.join(indent + comment for comment in kept).encode(),
+            )
+        text = "".join(f"{indent}{comment}{self.newline}" for comment in kept)
+        return Edit(self.byte(line), self.byte(after), text.encode())
 
-    def remove_pair(self, mapping: MappingNode, key: Node) -> Edit:
-        """Remove ``key`` with its value from ``mapping``."""
-        at = next(i for i, (each, _) in enumerate(mapping.value) if each is key)
-        value = mapping.value[at][1]
+    def _comments(self, start: int, stop: int, node: Node | None) -> list[str]:
+        """Return the comments between two characters, which hold the scalars of ``node``."""
+        taken = (
+            []
+            if node is None
+            else [(each.start_mark.index, self.end(each)) for each in _scalars(node)]
+        )
+        found: list[str] = []
+        at = start
+        while at < stop:
+            end = min(self.line_end(at), stop)
+            for match in re.compile(r"(?:(?<=\s)|^)#[^\r\n]*", re.M).finditer(self.text, at, end):
+                if not any(begin <= match.start() < last for begin, last in taken):
+                    found.append(match[0].rstrip())
+                    break
+            at = self.text.find("\n", end) + 1 or stop
+        return found
+
+    def remove_entry(self, entry: Entry) -> Edit:
+        """Remove an entry of a mapping or list."""
+        if entry.key is None:
+            assert isinstance(entry.container, SequenceNode)
+            return self._remove_item(entry.container, entry.value)
+        assert isinstance(entry.container, MappingNode)
+        return self._remove_pair(entry.container, entry.key, entry.value)
+
+    def _remove_pair(self, mapping: MappingNode, key: ScalarNode, value: Node) -> Edit:
         start = key.start_mark.index
         if self.is_alias(key, value):
             end = _word_end(self.text, self.text.index("*", self.end(key)))
@@ -177,20 +245,18 @@ class YamlFile:
             end = self.end(value)
         if mapping.flow_style:
             return self._remove_in_flow(start, end)
-        before = self.text[self.line_start(start) : start]
-        if before.strip():  # the first key of a list item: `- key: value`
+        if self.text[self.line_start(start) : start].strip():  # the first of `- key: value`
             raise NotEditable("the entry shares its line with a dash")
-        return self.remove(start, end)
+        return self.remove(start, end, value)
 
-    def remove_item(self, sequence: SequenceNode, node: Node) -> Edit:
-        """Remove ``node`` from ``sequence``."""
+    def _remove_item(self, sequence: SequenceNode, node: Node) -> Edit:
         start, end = node.start_mark.index, self.end(node)
         if sequence.flow_style:
             return self._remove_in_flow(start, end)
         dash = self.text.rindex("-", 0, start)
         if self.text[self.line_start(dash) : dash].strip():
             raise NotEditable("the item shares its line with another dash")
-        return self.remove(dash, end)
+        return self.remove(dash, end, node)
 
     def _remove_in_flow(self, start: int, end: int) -> Edit:
         after = re.compile(r"\s*,[ \t]*").match(self.text, end)
@@ -262,11 +328,56 @@ class YamlFile:
         return scalar(text)
 
 
+def deepest_first(edits: Iterable[Edit]) -> list[Edit]:
+    """Return ``edits`` so that of lines that are added at one place the deeper ones come first.
+
+    The end of a block is the end of all the blocks that it is the last in, and what belongs to the
+    inner ones has to stand before what belongs to the outer ones.
+    """
+    return sorted(edits, key=lambda edit: _depth(edit.text) if edit.start == edit.end else (0, 0))
+
+
+def _depth(text: bytes) -> tuple[int, int]:
+    line = text.lstrip(b"\r\n")
+    inner = line.lstrip(b" ")
+    # An item may stand in the column of the key that it belongs to.
+    return len(inner) - len(line), 0 if inner.startswith(b"- ") else 1
+
+
 def scalar(text: str) -> str:
     """Return ``text`` as a scalar of YAML, in quotes where it needs some."""
     if _PLAIN.fullmatch(text) and yaml.safe_load(text) == text:
         return text
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def entries(
+    node: Node, path: tuple[str, ...] = (), above: tuple[Node, ...] = ()
+) -> Iterator[Entry]:
+    """Yield every entry below ``node``, outer ones first, each at the place where it stands."""
+    inner = (*above, node)
+    if isinstance(node, MappingNode):
+        for key, value in node.value:
+            if isinstance(key, ScalarNode):
+                entry = Entry(node, key, value, (*path, key.value), inner)
+                yield entry
+                if entry.stands_here:
+                    yield from entries(value, entry.path, inner)
+    elif isinstance(node, SequenceNode):
+        for number, value in enumerate(node.value):
+            entry = Entry(node, None, value, (*path, str(number)), inner)
+            yield entry
+            if entry.stands_here:
+                yield from entries(value, entry.path, inner)
+
+
+def _scalars(node: Node) -> Iterator[ScalarNode]:
+    if isinstance(node, ScalarNode):
+        yield node
+    for entry in entries(node):
+        for each in (entry.key, entry.value):
+            if isinstance(each, ScalarNode):
+                yield each
 
 
 def pairs(node: Node | None) -> Iterator[tuple[str, ScalarNode, Node]]:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from secretbridge.errors import SecretBridgeError
     from secretbridge.secret import Secret
 
+    ReplacedLease = tuple[Broker, str]
+
 __all__ = ["Brokers"]
 
 
@@ -56,7 +58,8 @@ class _Part:
 class Brokers:
     """The brokers of one configuration. ``names`` are kept fresh, ``wake`` is called when one changes.
 
-    ``former`` are those of the configuration before, ``witness`` is told of what new ones do. Raises
+    ``former`` are those of the configuration before, ``witness`` is told of what new ones do, ``begin``
+    is called with each store and its new broker before anything is fetched. Raises
     :class:`ConfigError` for a store that cannot be used; then ``former`` is as it was.
     """
 
@@ -67,6 +70,7 @@ class Brokers:
         wake: Callable[[], object],
         former: Brokers | None = None,
         witness: LogWitness | None = None,
+        begin: Callable[[str, Broker], object] = lambda store, broker: None,
     ) -> None:
         wanted: dict[str, list[str]] = {}
         for name in names:
@@ -82,8 +86,9 @@ class Brokers:
         kept = [store for store in wanted if store in known and known[store].key == keys[store]]
         try:
             for store in wanted.keys() - set(kept):
-                part = _Part(keys[store], Broker.from_config(config, store=store, witness=witness))
+                part = _Part(keys[store], _made(config, store, witness))
                 self._parts[store] = part
+                begin(store, part.broker)
                 part.watch(wanted[store], wake)
         except BaseException:
             self.close()
@@ -112,6 +117,17 @@ class Brokers:
             found |= part.broker.resolve([name for name in part.names if name in wanted])
         return found
 
+    def replaced(self) -> frozenset[ReplacedLease]:
+        """Return the leases that were replaced and live on for those who still use them.
+
+        Whatever is read after this call holds none of them: they were replaced before.
+        """
+        return frozenset(
+            (part.broker, lease)
+            for part in self._parts.values()
+            for lease in part.broker.replaced()
+        )
+
     def status(self) -> list[dict[str, object]]:
         """Return a row for each name, as :meth:`Broker.status`."""
         rows = {
@@ -138,3 +154,7 @@ class Brokers:
             let_go()
         for part in self._parts.values():
             part.broker.close(keep_leases=keep_leases)
+
+
+def _made(config: Config, store: str, witness: LogWitness | None) -> Broker:
+    return Broker.from_config(config, store=store, witness=witness, keep_replaced=True)

@@ -15,10 +15,11 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from secretbridge.config import SidecarConfig
 
+    from .brokers import ReplacedLease
     from .setup import Setup
 
 __all__ = ["AckRefused", "Acknowledged", "Handover", "Handovers", "Unwanted"]
@@ -36,10 +37,25 @@ class AckRefused(Exception):
 
 
 class Unwanted(NamedTuple):
-    """What a publication made superfluous: replaced leases of a setup, or with None all that it has."""
+    """What a publication made superfluous: replaced leases, and all that former setups have."""
 
-    setup: Setup
-    leases: frozenset[str] | None
+    leases: frozenset[ReplacedLease] = frozenset()
+    setups: tuple[Setup, ...] = ()
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether all of it has ended by itself."""
+        return not self.setups and bool(self.leases) and not any(map(_is_alive, self.leases))
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing of it has ended by itself."""
+        return all(map(_is_alive, self.leases))
+
+
+def _is_alive(lease: ReplacedLease) -> bool:
+    broker, id = lease
+    return id in broker.replaced()
 
 
 class Acknowledged(NamedTuple):
@@ -62,7 +78,7 @@ class Handover(NamedTuple):
     generation: str
     place: int
     changed: frozenset[str]
-    unwanted: tuple[Unwanted, ...]
+    unwanted: Unwanted
     ready_at: float
     late_at: float | None
 
@@ -103,16 +119,15 @@ class Handovers:
             self._said = {n: said for n, said in self._said.items() if n in self._consumers}
             self._missed = {n: what for n, what in self._missed.items() if n in self._consumers}
 
-    def begin(self, generation: str, changed: frozenset[str], unwanted: Iterable[Unwanted]) -> None:
+    def begin(self, generation: str, changed: frozenset[str], unwanted: Unwanted) -> None:
         """Note that ``generation`` is what readers get now, and that ``changed`` are new in it."""
-        unwanted = tuple(unwanted)
         with self._lock:
             if generation not in self._places:
                 self._count += 1
                 self._places[generation] = self._count
                 for former in list(self._places)[:-_REMEMBERED]:
                     del self._places[former]
-            if not (changed or unwanted):
+            if not (changed or unwanted.leases or unwanted.setups):
                 return
             now = self._clock()
             is_awaited = bool(changed and self._consumers)
@@ -122,15 +137,21 @@ class Handovers:
             self._open.append(Handover(generation, place, changed, unwanted, ready_at, late_at))
 
     def finished(self) -> list[Handover]:
-        """Return the transitions that are over, each once; they are forgotten here."""
+        """Return the transitions that are over, each once; they are forgotten here.
+
+        One is over, too, when all that it would release has ended by itself.
+        """
         with self._lock:
             now = self._clock()
             over = []
             for handover in self._open:
                 missing = self._missing(handover)
-                if now >= handover.ready_at and (not missing or now >= (handover.late_at or 0.0)):
-                    over.append(handover)
+                is_over = now >= handover.ready_at
+                is_over &= not missing or now >= (handover.late_at or 0.0)
+                if is_over:
                     self._missed.update(dict.fromkeys(missing, handover.generation))
+                if is_over or handover.unwanted.has_ended:
+                    over.append(handover)
             self._open = [handover for handover in self._open if handover not in over]
             return over
 
@@ -143,22 +164,33 @@ class Handovers:
             ]
             return max(0.0, min(times) - self._clock()) if times else None
 
-    def interrupt(self) -> list[Unwanted]:
-        """End all transitions without releasing anything; return what they would have released."""
+    def going_on(self) -> list[Handover]:
+        """Return the transitions that are not over."""
+        with self._lock:
+            return list(self._open)
+
+    def is_waited_for(self, handover: Handover) -> bool:
+        """Whether somebody has not acknowledged ``handover`` yet."""
+        with self._lock:
+            return bool(self._missing(handover))
+
+    def missed(self, handover: Handover) -> list[str]:
+        """Return the consumers that did not acknowledge ``handover`` in time."""
+        with self._lock:
+            return [
+                n for n, generation in self._missed.items() if generation == handover.generation
+            ]
+
+    def interrupt(self) -> list[Setup]:
+        """End all transitions without releasing anything; return the setups that they had."""
         with self._lock:
             left, self._open = self._open, []
-            return [unwanted for handover in left for unwanted in handover.unwanted]
+            return [setup for handover in left for setup in handover.unwanted.setups]
 
-    def leases(self, setup: Setup) -> frozenset[str]:
-        """Return the replaced leases of ``setup`` that a transition will release."""
+    def leases(self) -> frozenset[ReplacedLease]:
+        """Return the replaced leases that a transition will release."""
         with self._lock:
-            return frozenset(
-                lease
-                for handover in self._open
-                for unwanted in handover.unwanted
-                if unwanted.setup is setup
-                for lease in unwanted.leases or ()
-            )
+            return frozenset().union(*(handover.unwanted.leases for handover in self._open))
 
     # Consumers -----------------------------------------------------------------------------------
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from secretbridge._enforced import enforced_on, wipes_freed_memory
 from secretbridge._kernel import checked, library, prctl
 from secretbridge._protected import memory_protection
-from secretbridge.errors import ConfigError
+from secretbridge.errors import ConfigError, UnsafeTarget
 from secretbridge.harden import Hardening as Given
 from secretbridge.harden import harden_process
 
@@ -39,6 +39,9 @@ _PR_GET_DUMPABLE, _PR_SET_DUMPABLE = 3, 4
 _CURRENT, _FUTURE, _ON_FAULT = 1, 2, 4  # MCL_* of mlockall(2)
 _CAP_IPC_LOCK = 14
 
+_LEAST_LOCKED = 1024
+"""KiB. Memory for values at rest is locked in any case, and is a few pages."""
+
 _SWITCHES = ("no_new_privileges", "landlock", "seccomp", "lock_memory")
 
 
@@ -48,6 +51,7 @@ class Hardening:
     def __init__(self) -> None:
         self._given: Given | None = None
         self._needs: Needs | None = None
+        self._target: tuple[str, tuple[int, int] | None] | None = None
         self.problems: list[str] = []
         """What was to be enforced and is not, and why; known once it is confined."""
         self._weakened: tuple[str, ...] = ()
@@ -68,6 +72,8 @@ class Hardening:
         wanted = config.sidecar.hardening
         self._weakened = _weakened(wanted)
         self._needs = found = needs(config)
+        path = os.path.abspath(config.sidecar.target)
+        self._target = path, _identity(path)
         if wanted.lock_memory:
             self.problems += lock_memory()
         if wanted.dumpable:
@@ -103,6 +109,23 @@ class Hardening:
                 hint="restart the sidecar",
             )
 
+    def require_target(self) -> None:
+        """Raise :class:`UnsafeTarget` if another directory stands at the target's path, out of reach.
+
+        Landlock holds for directories and not for names. Only a new process can have another one.
+        """
+        target, needs = self._target, self._needs
+        if target is None or needs is None or not (self._given and self._given.write is not None):
+            return
+        path, identity = target
+        if needs.covers_write(os.path.dirname(path)) or _identity(path) in (None, identity):
+            return
+        raise UnsafeTarget(
+            f"another directory stands in the place of the target {path}, outside of what the sidecar "
+            "confined itself to",
+            hint="start the sidecar again, or have a supervisor do it",
+        )
+
     def report(self) -> dict[str, object]:
         """Return what is enforced now, as the kernel tells it, and what is not."""
         given = self._given
@@ -111,6 +134,7 @@ class Hardening:
             **enforced.as_dict(),
             "dumpable": prctl(_PR_GET_DUMPABLE) == 1,
             "core_limit": getrlimit(RLIMIT_CORE)[0],
+            "memory_locked": (enforced.locked_kib or 0) > _LEAST_LOCKED,
             "umask": f"{UMASK:04o}",
             "calls_refused": given is not None and given.filters_calls,
             "landlock": 0 if given is None else given.landlock,
@@ -165,6 +189,14 @@ def lock_memory() -> list[str]:
     except (OSError, AttributeError) as error:
         return [f"memory is not locked: {getattr(error, 'strerror', None) or error}"]
     return []
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _weakened(wanted: HardeningConfig) -> tuple[str, ...]:

@@ -65,7 +65,9 @@ class History:
         """
         fresh = {file.name: file for file in files}
         touched = list(touched)
-        if self._generation is not None:
+        if self._generation is None:
+            touched = list(fresh)
+        elif touched:
             self._remember(touched, self._generation)
         self._generation = generation
         for name in touched:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from secretbridge._protected import Protected
+from secretbridge._protected import Protected, mark_secret
 from secretbridge.generation.layout import FileSpec
 
 if TYPE_CHECKING:
     from typing import Self
 
 __all__ = ["Kept"]
+
+
+_LONGEST = 4096
+"""Bytes: no longer content is taken for one value."""
 
 
 class Kept:
@@ -20,6 +24,8 @@ class Kept:
 
     def __init__(self, file: FileSpec, content: bytes) -> None:
         self.held = Protected(content)
+        if len(content) <= _LONGEST:
+            mark_secret(self.held)  # so that it is masked in what hooks print
         self.version = file.version
         self.expires = file.expires
         self._shape = file.shape

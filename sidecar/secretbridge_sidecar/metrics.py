@@ -56,7 +56,7 @@ _OUTCOMES = (
 _REASONS = (
     *("store_denied", "store_login_refused", "socket_peer", "http_host", "http_header"),
     *("http_method", "http_target", "http_framing", "http_malformed", "http_size"),
-    *("http_slow", "http_crowded"),
+    *("http_slow", "http_crowded", "socket_crowded"),
 )
 
 FAMILIES: dict[str, Family] = {
@@ -74,6 +74,7 @@ FAMILIES: dict[str, Family] = {
     "publications": Family(
         "counter", "Attempts to publish.", ("outcome",), (("published",), ("failed",))
     ),
+    "publish_duration_seconds": Family("histogram", "Time of writing and publishing a generation."),
     "repairs": Family("counter", "Publications that found something changed by others.", (), ((),)),
     "secret_age_seconds": Family(
         "gauge", "Time since the value was fetched.", ("secret", "provider")
@@ -108,6 +109,7 @@ FAMILIES: dict[str, Family] = {
         tuple((reason,) for reason in _REASONS),
     ),
     "hook_runs": Family("counter", "Hooks run after a publication.", ("kind", "outcome")),
+    "hook_duration_seconds": Family("histogram", "Time of an attempt to run a hook.", ("kind",)),
     "audit_failures": Family("counter", "Audit records that could not be written."),
     "tmpfs_bytes": Family("gauge", "Space of the file system of the target.", ("state",)),
 }

@@ -23,24 +23,29 @@ from .admin import AdminServer
 from .asking import Asking
 from .config_watch import ConfigWatch
 from .configuration import Reloads, watched
+from .frozen import forget
 from .identifiers import Identifiers
 from .listener import HttpListener
 from .log import Log
 from .place import make_target
 from .render import Renderer, sidecar_of
+from .rotation import Rotation
 from .routes import for_monitors, routes
 from .setup import Setup
 from .state import state_of
+from .takeover import TakeOver
 from .target import Target, tell
+from .telemetry import telemetry
 from .trail import Trail, look_at
 from .wake import Wake
 
 if TYPE_CHECKING:
     from secretbridge.config import Config, SidecarConfig
-    from secretbridge.generation.layout import FileSpec
     from secretbridge.generation.writer import Published
 
     from .hardening import Hardening
+    from .known_good import KnownGood
+    from .setup import Prepared
 
 __all__ = ["Sidecar"]
 
@@ -53,7 +58,7 @@ RETRY_CAP = 30.0
 """Seconds between attempts to publish what the target did not take (no space, for instance)."""
 
 
-_FIXED = ("target", "listen", "audit", "hardening")
+_FIXED = ("target", "listen", "audit", "hardening", "telemetry")
 """Keys of the configuration that are read at the start alone."""
 
 
@@ -79,10 +84,9 @@ class Sidecar:
         """A configuration that was read while something else was being waited for."""
         self._setup: Setup | None = None
         self._target: Target | None = None
-        self._former: dict[Setup, float | None] = {}
-        """Former configurations, whose leases are in the files that are published, and when they end."""
-        self._closing: list[Asking[None]] = []
-        """Brokers that are being closed: each may wait for its stores, and we wait for signals."""
+        self._state: TakeOver | None = None
+        self._known_good: KnownGood | None = None
+        self._rotation: Rotation | None = None
         self._identifiers: Identifiers | None = None
         self._look_at = 0.0
         self._retry = RETRY
@@ -102,7 +106,7 @@ class Sidecar:
             found = check_target(sidecar.target, allow_unsafe=sidecar.allow_unsafe_target)
             findings = [*map(str, found.findings), *look_at(sidecar.audit)]
             tell(self._log, [*config.warnings, *findings])
-            _, problems = setup.prepare()
+            problems = setup.prepare().problems
             return {name: problems.get(name) for name in setup.names}
         finally:
             setup.broker.close()
@@ -123,12 +127,17 @@ class Sidecar:
         make_target(sidecar_of(config).target, Renderer(config).group)
         target = Target(config, self._log, self.trail)
         try:
-            setup = Setup(config, self._wake.set, witness=self.trail.witness)
+            state = TakeOver(target, self._log)
+            state.find(config)
+            begin = partial(state.begin, config)
+            setup = Setup(config, self._wake.set, witness=self.trail.witness, begin=begin)
+            target.directories = setup.renderer.directories()
             try:
-                files, problems = setup.prepare()
-                for error in problems.values():
+                prepared = setup.prepare()
+                for error in prepared.problems.values():
                     raise error
-                published = target.publish_or_raise(files)
+                state.keep(config, setup.broker)
+                published = target.publish_or_raise(prepared.files)
                 target.collect()  # what a former call has replaced
             finally:
                 setup.broker.close(keep_leases=True)
@@ -162,15 +171,24 @@ class Sidecar:
     def _run(self, config: Config, sidecar: SidecarConfig, reading: Reading) -> None:
         self._identifiers = Identifiers(sidecar.metrics)
         self._target = Target(config, self._log, self.trail)
+        self._state = TakeOver(self._target, self._log)
+        self._state.find(config)
+        self._known_good = self._sealed(config)
         offered = routes(self)
         try:
             with (
                 AdminServer(sidecar.listen, offered, self.trail.answered) as admin,
                 HttpListener(sidecar.listen, for_monitors(offered)),
+                telemetry(sidecar.telemetry, self._log, self._identify),
             ):
-                self._setup = Setup(config, self._wake.set, witness=self.trail.witness)
+                begin = partial(self._state.begin, config)
+                self._setup = Setup(config, self._wake.set, witness=self.trail.witness, begin=begin)
+                self._rotation = Rotation(self._setup, self._target, self._log, self._wake)
+                offered.update(self._rotation.routes())
                 self._reloads.begin_with(config)
-                self._target.take_over(self._setup.renderer.files())
+                self._target.directories = self._setup.renderer.directories()
+                files = self._setup.renderer.files()
+                self._target.take_over(files, self._rotation.previous_names())
                 self._log.info("started", target=str(sidecar.target), socket=admin.path)
                 watch = ConfigWatch(watched(config), self._reloads.ask, since=reading.begun)
                 try:
@@ -185,37 +203,44 @@ class Sidecar:
     def _end(self) -> None:
         assert self._setup is not None
         assert self._target is not None
+        assert self._state is not None
+        assert self._rotation is not None
         # Files that stay are used on, so what they hold has to stay valid too.
         keeps = self._setup.sidecar.on_exit == "keep"
-        brokers = {former.broker: keeps and ends is None for former, ends in self._former.items()}
-        brokers[self._setup.broker] = keeps
+        self._rotation.stop()
         try:
-            if not keeps:
+            if keeps:
+                self._state.keep(self._setup.config, self._setup.broker)
+            else:
+                self._state.forget()
                 self._target.wipe()  # first: it waits for nobody
+                forget(self._target.path)  # or the next one would keep an empty target
         finally:
-            # All at once, because each may wait for its stores as long as there is time at all.
-            self._closing += [
-                Asking(partial(broker.close, keep_leases=keeps), self._wake.poke)
-                for broker, keeps in brokers.items()
-            ]
-            while not all(each.is_over for each in self._closing):
-                self._wake.pause()
+            self._rotation.close(keep_leases=keeps)
             self._wake.close()
             self._log.info("stopped", on_exit=self._setup.sidecar.on_exit)
-        for each in self._closing:
-            each.answer()
+
+    def _identify(self, name: str) -> str:
+        assert self._identifiers is not None
+        return self._identifiers.of(name)
 
     def health(self) -> dict[str, Any]:
         """Return what the admin socket tells: no values, and of secrets the names only."""
-        setup = self._setup
-        if setup is None or self._identifiers is None:
+        setup, rotation = self._setup, self._rotation
+        if setup is None or rotation is None or self._identifiers is None:
             return {"ready": False, "problems": {"sidecar": "starting"}}
-        problems = dict(self._problems)
+        problems = {**rotation.problems(), **self._problems}
         if self._reloads.problem is not None:
             problems["configuration"] = self._reloads.problem
         if self.trail.problem is not None:
             problems["audit"] = f"the audit log cannot be written: {self.trail.problem}"
         rows = {row["name"]: row for row in setup.broker.status()}
+        if self._state is not None and self._state.problem is not None:
+            problems["state"] = self._state.problem
+        known_good = self._known_good
+        is_stale = any(row["state"] == "stale" for row in rows.values())
+        if known_good is not None and (problem := known_good.told(is_stale)) is not None:
+            problems["last_known_good"] = problem
         return {
             **state_of(
                 [rows[name] for name in setup.names],
@@ -224,6 +249,7 @@ class Sidecar:
                 max_staleness=setup.sidecar.listen.max_staleness,
                 identifiers=self._identifiers,
             ),
+            **rotation.health(),
             "configuration": self._reloads.taken,
             "configuration_is_current": self._reloads.is_current,
             "configuration_readings": self._reloads.readings,
@@ -243,7 +269,9 @@ class Sidecar:
 
     def _loop(self, watch: ConfigWatch) -> None:
         assert self._target is not None
+        assert self._rotation is not None
         while not self._stop:
+            self._rotation.orders.carry_out()
             if self._read_again():
                 assert self._setup is not None
                 watch.look_at(watched(self._setup.config))
@@ -251,8 +279,12 @@ class Sidecar:
             if self._wake.clear() or time.monotonic() >= self._look_at:
                 self._look_at = time.monotonic() + self._look()
             self.trail.tick()
-            times = (self._look_at - time.monotonic(), self._target.collect(), self._part())
-            if not (self._stop or self._reloads.is_waiting):
+            times = (
+                self._look_at - time.monotonic(),
+                self._target.collect(),
+                self._rotation.step(),
+            )
+            if not (self._stop or self._reloads.is_waiting or self._rotation.orders.are_there()):
                 self._wake.wait(max(0.01, min(time for time in times if time is not None)))
 
     def _look(self) -> float:
@@ -260,25 +292,42 @@ class Sidecar:
         setup = self._setup
         assert setup is not None
         assert self._target is not None
+        assert self._state is not None
+        assert self._rotation is not None
+        if self._rotation.frozen is not None:
+            return LOOK
         try:
-            files = self._prepare(setup)
+            prepared = self._prepare(setup)
         except SecretBridgeError as error:
             self._note({})
             self._target.refuse(error)
         else:
-            if files is None:
-                return LOOK  # the broker wakes us when what is missing gets its value
-            if self._target.publish(files, setup.config) is not None:
-                self._published()
+            if prepared is None:
+                # The broker wakes us when what is missing gets its value.
+                return 0.0 if self._rotation.orders.are_there() else LOOK
+            self._state.keep(setup.config, setup.broker)  # before, so that it is never behind
+            if self._known_good is not None:
+                self._known_good.keep(setup.config, setup.broker)
+            files = self._rotation.beside(prepared.files)
+            published = self._target.publish(files, setup.config)
+            if published is not None:
+                self._retry = RETRY
+                self._rotation.published(prepared, published)
                 return LOOK
+            if self._hardening is not None:
+                self._hardening.require_target()
         self._retry, wait = min(self._retry * 2, RETRY_CAP), self._retry
         return wait
 
-    def _prepare(self, setup: Setup) -> list[FileSpec] | None:
+    def _prepare(self, setup: Setup) -> Prepared | None:
         """Return the files of a generation; None while one is missing, or something else is urgent."""
         unwanted = threading.Event()
-        asking = Asking(partial(setup.prepare, unwanted), self._wake.poke)
-        while not (asking.is_over or self._stop or self._config is not None):
+        assert self._rotation is not None
+        # Only at a start: later, what was fetched is there, or the files are.
+        known_good = None if self._target is None or self._target.is_ready else self._known_good
+        asking = Asking(partial(setup.prepare, unwanted, known_good), self._wake.poke)
+        orders = self._rotation.orders
+        while not (asking.is_over or self._stop or self._config is not None or orders.are_there()):
             self._wake.pause()
             self._config = self._config or self._heard()
         if self._stop or not asking.is_over:
@@ -286,27 +335,9 @@ class Sidecar:
             if setup.validator is not None:
                 setup.validator.idle.wait(1.0)
             return None
-        files, problems = asking.answer()
-        self._note(problems)
-        return None if problems else files
-
-    def _published(self) -> None:
-        self._retry = RETRY
-        for former, ends in self._former.items():
-            if ends is None:
-                self._former[former] = time.monotonic() + former.sidecar.grace
-
-    def _part(self) -> float | None:
-        """Give back what former configurations leased, once nobody reads it in a file any more.
-
-        Returns the seconds until there is more to do, or None.
-        """
-        now = time.monotonic()
-        for former in [f for f, ends in self._former.items() if ends is not None and ends <= now]:
-            del self._former[former]
-            self._closing.append(Asking(former.broker.close, self._wake.poke))
-        self._closing = [each for each in self._closing if not each.is_over]
-        return min((ends - now for ends in self._former.values() if ends is not None), default=None)
+        prepared = asking.answer()
+        self._note(prepared.problems)
+        return None if prepared.problems else prepared
 
     def _note(self, problems: dict[str, SecretBridgeError]) -> None:
         shown = {name: str(error) for name, error in problems.items()}
@@ -324,6 +355,7 @@ class Sidecar:
         after = self._reloads.problem
         if config is None and after is not None and after != before:
             self._log.error("configuration not taken", reason=after)
+            self.trail.record("config_change", "failure", reason_code="refused")
         return config
 
     def _read_again(self) -> bool:
@@ -333,6 +365,7 @@ class Sidecar:
             return False
         old = self._setup
         assert old is not None
+        assert self._rotation is not None
         assert self._target is not None
         try:
             sidecar = sidecar_of(config)
@@ -359,12 +392,23 @@ class Sidecar:
             return False
         self._identifiers = identifiers
         tell(self._log, config.warnings)
+        if old.sidecar.last_known_good != new.sidecar.last_known_good:
+            self._known_good = self._sealed(config)
         self._setup = new
+        self._target.directories = new.renderer.directories()
         self._problems = {}
-        self._former[old] = None
+        self._rotation.configure(new)
         self._log.info("configuration taken", **self._reloads.accept(config))
         self.trail.record("config_change", reason_code="taken")
         return True
+
+    def _sealed(self, config: Config) -> KnownGood | None:
+        found = sidecar_of(config).last_known_good
+        if found is None:
+            return None
+        from .known_good import KnownGood  # most have no use for it
+
+        return KnownGood(found, self._log, self._wake.poke)
 
     def _confine(self, config: Config) -> None:
         if self._hardening is not None:

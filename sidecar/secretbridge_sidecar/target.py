@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from secretbridge.config import Config
-    from secretbridge.generation.layout import FileSpec
+    from secretbridge.generation.layout import DirectorySpec, FileSpec
     from secretbridge.generation.writer import Published
 
     from .log import Log
@@ -43,6 +43,17 @@ class Target:
         self.published_at: float | None = None
         self.problem: str | None = None
         self.is_ready = False
+        self.directories: Sequence[DirectorySpec] = ()
+        """Those of the files to come that have rights of their own."""
+
+    def fileno(self) -> int:
+        """Return the descriptor of the target directory."""
+        return self._writer.fileno()
+
+    def current(self) -> str | None:
+        """Return the name of the generation that readers get; for any thread."""
+        current = self._writer.current()
+        return None if current is None else current.generation
 
     @property
     def sequence(self) -> int | None:
@@ -50,10 +61,13 @@ class Target:
         current = self._writer.current()
         return None if current is None else current.sequence
 
-    def take_over(self, files: Sequence[str]) -> None:
-        """Let a generation that survived a restart serve, if it has all ``files``."""
+    def take_over(self, files: Sequence[str], besides: frozenset[str] = frozenset()) -> None:
+        """Let a generation that survived a restart serve, if it has all ``files``.
+
+        ``besides``: names that it may have as well.
+        """
         current = self._writer.current()
-        if current is not None and set(current.names()) == set(files):
+        if current is not None and set(current.names()) - besides == set(files):
             self.is_ready = True
             self.generation = current.generation
             self._log.info("took over", generation=current.generation)
@@ -73,12 +87,19 @@ class Target:
     def publish_or_raise(self, files: Sequence[FileSpec]) -> Published:
         """Publish ``files``, or raise why that is impossible now."""
         tell = partial(self._trail.publishing, files, self._writer.current())
-        published = self._writer.publish(files, validate=tell)
+        began = time.monotonic()
+        published = self._writer.publish(files, directories=self.directories, validate=tell)
         self._trail.published(published)
         self.problem = None
         if not published.unchanged:
             self.published_at = time.time()
             process.add("publications", "published")
+            process.observe(
+                "publish_duration",
+                time.monotonic() - began,
+                changed=len(published.changed),
+                removed=len(published.removed),
+            )
             self._log.info("published", **summary(published))
         if published.repaired:
             process.add("repairs")

@@ -183,8 +183,9 @@ def looking_often(place, monkeypatch):
     usual = place.command
 
     def command(*arguments):
-        python, _, _, *rest = usual(*arguments)
-        return [python, "-c", LOOKING_OFTEN, *rest]
+        parts = usual(*arguments)
+        module = parts.index("-m")
+        return [*parts[:module], "-c", LOOKING_OFTEN, *parts[module + 2 :]]
 
     monkeypatch.setattr(place, "command", command)
     return place
@@ -476,8 +477,25 @@ def test_wrong_usage_is_exit_2_and_repeats_nothing_that_may_be_a_secret(place, a
     assert CANARY not in result.stderr
 
 
-def test_what_this_version_cannot_do_is_refused_and_not_left_out(place):
-    place.configure(on_change=[{"exec": ["/bin/true"]}])
-    result = place.call("once")
-    assert result.returncode == 2
-    assert "sidecar.on_change" in result.stderr
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give directories away")
+def test_each_consumer_has_a_directory_with_rights_of_its_own(place):
+    place.configure(
+        files={"app/db_password": {}, "web/token": {"secret": "api_token"}},
+        directories={
+            "app": {"mode": "0750", "group": 52001},
+            "web": {"owner": 52002, "mode": "0500"},
+        },
+    )
+    assert place.call("once").returncode == 0
+    app, web = os.stat(place.target / "app"), os.stat(place.target / "web")
+    assert (stat.S_IMODE(app.st_mode), app.st_gid) == (0o750, 52001)
+    assert (stat.S_IMODE(web.st_mode), web.st_uid) == (0o500, 52002)
+    assert os.stat(place.target / "app" / "db_password").st_gid == 52001
+    assert place.read("app/db_password") == f"{CANARY}-1"
+
+
+def test_a_directory_without_a_file_is_a_mistake(place):
+    place.configure(directories={"app": {}})
+    done = place.call("check")
+    assert done.returncode == 2
+    assert "sidecar.directories.app: no file lies in this directory" in done.stderr

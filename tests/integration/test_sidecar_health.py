@@ -17,6 +17,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from secretbridge_sidecar.admin import ask
+from tests.servers.collector import OtlpCollector, attributes
 from tests.servers.gate import Gate
 from tests.servers.vault import VaultServer
 
@@ -199,3 +200,25 @@ def told(path, question):
     except OSError as error:
         return type(error).__name__, ""
     return answer.split(" ")[1], answer
+
+
+def test_a_collector_gets_what_a_rotation_did_and_no_name(place):
+    with OtlpCollector() as collector:
+        place.configure(telemetry={"endpoint": collector.address})
+        process = place.start()
+        place.put("db_password", f"{CANARY}-2")
+        place.wait(lambda: place.read("db_password") == f"{CANARY}-2")
+        names = {row["id"] for row in place.status()["secrets"]}
+        (place.source / "api.json").unlink()
+        place.wait(lambda: "api_token" in place.problems())
+        process.terminate()
+        assert process.wait(20) == 0
+        place.wait(lambda: {s.name for s in collector.spans()} >= {"secretbridge.publish"})
+    publications = [s for s in collector.spans() if s.name == "secretbridge.publish"]
+    assert [attributes(s.attributes)["secretbridge.changed"] for s in publications] == [2, 1]
+    assert {s.status.code for s in collector.spans() if s.name == "secretbridge.refresh"} == {0, 2}
+    told = {r.body.string_value: attributes(r.attributes) for r in collector.records()}
+    assert told["published"]["secretbridge.changed.count"] == 1
+    assert told["secret not available"]["secretbridge.secret"] in names
+    words = (CANARY, "db_password", "api_token", "file:", str(place.root))
+    assert not [w for w in words for _, body in collector.got if w.encode() in body]

@@ -48,6 +48,7 @@ def is_model(annotation: Any) -> bool:
         ("`sidecar.listen`", [_models.ListenConfig]),
         ("`sidecar.hardening`", [_models.HardeningConfig]),
         ("`sidecar.metrics`", [_models.MetricsConfig]),
+        ("`sidecar.telemetry`", [_models.TelemetryConfig]),
         ("`sidecar.audit`", [_models.AuditConfig]),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -43,8 +44,13 @@ def run(program: str, **options: Any) -> Any:
     return ast.literal_eval(result.stdout)
 
 
+def landlock() -> int:
+    version: int = run("from secretbridge._landlock import _version\nprint(_version()[0])")
+    return version
+
+
 def has_landlock() -> bool:
-    return run("from secretbridge._landlock import _version\nprint(_version()[0])") >= 4
+    return landlock() >= 4
 
 
 needs_landlock = pytest.mark.skipif(not has_landlock(), reason="Landlock 4 is not active here")
@@ -144,6 +150,53 @@ print(((found.connect == (port,), found.problems), [
     )
     assert found == (True, ())
     assert attempts == ["done", "Permission denied"]
+
+
+@needs_landlock
+def test_tcp_ports_are_listened_on_only_if_they_were_left() -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    found = run(
+        f"""
+before = socket.socket()
+before.bind(("127.0.0.1", 0))
+found = harden_process(bind=[{port}])
+print((
+    found.bind, found.problems,
+    tried(socket.socket().bind, ("127.0.0.1", {port})),
+    tried(socket.socket().bind, ("127.0.0.1", 0)),
+    tried(before.listen),
+))
+"""
+    )
+    assert found == ((port,), (), "done", "Permission denied", "done")
+
+
+@pytest.mark.skipif(landlock() < 6, reason="Landlock 6 is not active here")
+def test_signals_and_abstract_sockets_stay_within_if_that_is_asked_for() -> None:
+    found = run(
+        """
+outside = socket.socket(socket.AF_UNIX)
+outside.bind("")
+outside.listen()
+found = harden_process(scopes=["signals", "abstract sockets"])
+inside = socket.socket(socket.AF_UNIX)
+inside.bind("")
+inside.listen()
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+print((
+    found.scopes, found.problems,
+    tried(os.kill, os.getppid(), 0),
+    tried(socket.socket(socket.AF_UNIX).connect, outside.getsockname()),
+    tried(socket.socket(socket.AF_UNIX).connect, inside.getsockname()),
+    tried(child.kill), child.wait(),
+))
+"""
+    )
+    scopes = ("abstract sockets", "signals")
+    refused = "Operation not permitted"
+    assert found == (scopes, (), refused, refused, "done", "done", -9)
 
 
 @needs_landlock
@@ -247,6 +300,10 @@ def test_a_mistake_is_an_error_before_anything_has_changed(tmp_path: Path) -> No
         harden_process(connect=[0])
     with pytest.raises(ConfigError, match="no TCP port"):
         harden_process(connect=[443, 70_000])
+    with pytest.raises(ConfigError, match="bind: 0 is no TCP port"):
+        harden_process(bind=[0])
+    with pytest.raises(ConfigError, match="there is no 'sockets'"):
+        harden_process(scopes=["sockets"])
     assert Path("/proc/self/environ").stat().st_uid == os.geteuid()
 
 

@@ -38,7 +38,7 @@ LAYERS = (
     "secretbridge._forms",
     "secretbridge.broker secretbridge._cache secretbridge._calls secretbridge._changes "
     "secretbridge._configured secretbridge._counting secretbridge._driver secretbridge._early "
-    "secretbridge._exit secretbridge._fork "
+    "secretbridge._exit secretbridge._fork secretbridge.holdings "
     "secretbridge._former secretbridge._handle secretbridge._log secretbridge._imports "
     "secretbridge._moments secretbridge._news secretbridge._prefetch "
     "secretbridge._probing secretbridge._renaming secretbridge._snapshot secretbridge._spawn "
@@ -60,10 +60,15 @@ EDGES = 3
 LIBRARIES: dict[str, tuple[str, ...]] = {
     # A library's types end at the module that imports it, so that it can be replaced there alone.
     "hvac": ("secretbridge.backends._vault_hvac",),
-    "requests": ("secretbridge.backends._vault_hvac", "secretbridge.adapters._requests"),
+    "requests": (
+        "secretbridge.backends._vault_hvac",
+        "secretbridge.adapters._requests",
+        "secretbridge_sidecar.otlp",
+    ),
     "botocore": (
         "secretbridge.backends._aws_botocore",
         "secretbridge.backends._aws_prepared",
+        "secretbridge.backends._aws_kms",
         "secretbridge.adapters._botocore",
     ),
     "watchfiles": ("secretbridge._watchfiles_hub",),
@@ -73,6 +78,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
         "secretbridge.backends._vault_certificate",
         "secretbridge.migrate.journal",
         "secretbridge_sidecar.formats.pkcs12",
+        "secretbridge_sidecar.sealed",
         "secretbridge_sidecar.validate",
     ),
     "yaml": (
@@ -85,6 +91,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "tomli_w": ("secretbridge_sidecar.formats.toml_table",),
     "jinja2": ("secretbridge_sidecar.templates",),
     "prometheus_client": ("secretbridge_sidecar.metrics",),
+    "opentelemetry": ("secretbridge_sidecar.otlp",),
     "javaproperties": ("secretbridge_sidecar.formats.properties",),
     # The configuration, and the model that each backend has of its own keys.
     "pydantic": (

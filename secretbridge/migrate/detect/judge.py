@@ -49,6 +49,9 @@ _HARMLESS_KEYS = re.compile(
 _HARMLESS_LAST = among(
     "user username users login account email host hostname port database dbname name"
 )
+_FILE_NAME = re.compile(r".*\.(ini|ya?ml|json|conf|cfg|toml|properties|xml|txt|cnf|sh|py|js|sql)")
+_PAIRED = (("auth",), ("users",), ("credentials",), ("creds",), ("userpass",))
+_KEYS = (("secret", "key"), ("private", "key"), ("signing", "key"), ("encryption", "key"))
 _FROM_FILE = re.compile(r"['\"]?\$?\$\((?:cat|<|head|tr)\b.*")
 
 
@@ -129,7 +132,7 @@ def _decide(place: Place, named: Named) -> Verdict | None:
         reasons.append(Reason("empty", "the value is left empty, to be filled in"))
         return Verdict(score - 0.05, CARRIER, LOW, "empty", reasons)
     text = masked(value, place.is_exact)
-    if has_mask(text) and not text.strip(MASK + " \t\r\n'\""):
+    if has_mask(text) and not text.strip(MASK + " \t\r\n'\"\\"):
         if place.place == ARGUMENT and _FROM_FILE.fullmatch(value):
             return None  # it comes from a file already
         reasons.append(Reason("reference", "it takes over the value of something else"))
@@ -197,7 +200,8 @@ def _carried(place: Place) -> str:
 def _by_value(
     place: Place, named: Named, score: float, reasons: list[Reason], value: str, text: str
 ) -> Verdict | None:
-    shape = look(text, named.family)
+    is_code = place.place in (_CODE, _TREE)
+    shape = look(text, named.family, named.score >= 0.9 and not is_code)
     if place.is_test and (place.place == _CODE or named.score < THRESHOLD):
         return None  # what tests make up is no secret, and there is a lot of it
     if shape.says == SURE:
@@ -217,19 +221,21 @@ def _by_value(
     if shape.name == "password hash":
         reasons.append(Reason("hash", f"{shape.text}; it must not be rotated blindly"))
         return Verdict(max(score, 0.8), LITERAL, MEDIUM, shape.name, reasons)
-    if named.family == "auth" or words(place.name)[-1:] in (("auth",), ("users",)):
+    if named.family == "auth" or words(place.name)[-1:] in _PAIRED:
         paired = _pair(text)
         if paired is not None:
             reasons.append(Reason("pair", "a name and a password in one value"))
             return _literal(place, max(score, 0.9), reasons, shape, (paired,))
-    if place.place in (_CODE, _TREE) and _says_its_name(place.name, text):
+    if is_code and words(place.name) == ("pass",) and "/" in text:
+        return None  # where a proxy passes requests on to
+    if is_code and (_says_its_name(place.name, text) or _is_label(place.name, text)):
         return None
     if place.place == _CODE and ("\n" in text or (named.family != "password" and " " in text)):
         return None
     if shape.name in ("placeholder", "weak value"):
-        if (score < 0.6 and place.place != _SECRET) or (
-            place.place in (_CODE, _TREE) and score < 0.85
-        ):
+        least = 0.85 if is_code else 0.75 if named.family == "key" else 0.6
+        is_address = named.family in ("url", "auth")
+        if place.place != _SECRET and (score < least or is_address):
             return None
         code = "placeholder" if shape.name == "placeholder" else "weak"
         reasons.append(Reason(code, f"it is {shape.text}"))
@@ -237,6 +243,22 @@ def _by_value(
     if named.family in ("url", "auth") and not place.is_from_secret:
         score -= 0.3
     return _unknown(place, named, score, reasons, shape, text)
+
+
+def _names_a_key(name: str, value: str) -> bool:
+    """Whether a constant holds the name under which something is kept, and not a key."""
+    if "{" in value or (MASK in value and is_identifier(value.replace(MASK, "x"))):
+        return True
+    before = words(name)[-2:-1]
+    is_about = before in (("token",), ("tokens",), ("cred",), ("credential",), ("credentials",))
+    return words(name)[-1:] == ("key",) and is_about and is_identifier(value)
+
+
+def _is_label(name: str, value: str) -> bool:
+    """Whether a value is what people read beside a field, or a message about it."""
+    if " " in value and (value[:1].isupper() or value.endswith((".", ":", "?"))):
+        return len(value.split()) >= 3 or value.endswith(":")
+    return name.islower() and re.fullmatch(r"[A-Z][a-z]+", value) is not None
 
 
 def _says_its_name(name: str, value: str) -> bool:
@@ -252,7 +274,11 @@ def _unknown(
 ) -> Verdict | None:
     """Judge a value whose shape says nothing: the name decides, and chance-like text lifts."""
     value = text.strip()
-    if looks_random(value):
+    if place.place == _SECRET and _FILE_NAME.fullmatch(place.name) and named.score < 0.6:
+        return None  # a file of settings, and there is nothing of a secret in it
+    if place.place == _CODE and named.family == "key" and _names_a_key(place.name, value):
+        return None
+    if looks_random(value) and named.family != "url":
         if 0.35 <= score < 0.9:
             score = min(0.92, score + 0.2)
             reasons.append(Reason("random", "the value looks drawn by lot"))
@@ -260,7 +286,8 @@ def _unknown(
         # CACHE_KEY=user_profile: a key in the other sense of the word.
         score -= 0.3
     elif named.family == "key" and place.place in (_CODE, _TREE) and is_identifier(value):
-        score -= 0.45 if len(value) < 24 else 0.2
+        is_known = place.name.isupper() or words(place.name)[-2:] in _KEYS
+        score -= 0.45 if len(value) < 24 and not is_known else 0.3
     if named.family == "hash" and not looks_random(value):
         score -= 0.3
     return _literal(place, score, reasons, shape)

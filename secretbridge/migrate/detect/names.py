@@ -48,7 +48,7 @@ _FAMILIES = {
 }
 # Written without a separator: RCONPW, WEBPASSWORD, GITHUBTOKEN, PGPASSWORD.
 _GLUED = re.compile(
-    r"(?P<front>\w+?)(?P<last>password|passwd|passphrase|passwort|secret|token|apikey|secretkey|"
+    r"(?P<front>\w*?)(?P<last>password|passwd|passphrase|passwort|secret|token|apikey|secretkey|"
     r"privatekey|authkey|encryptionkey|signingkey|masterkey|accesskey|licensekey|pwd|pass|pw)\d*"
 )
 _NOT_GLUED = among(
@@ -90,7 +90,9 @@ _KEY_OTHER = among(
 )
 
 _CLEARS = among(
-    "file files filename path paths dir directory folder location name names user users "
+    "chars characters charset alphabet field fields input selector element regexp css xpath "
+    "file files filename path paths dir "
+    "directory folder location name names user users "
     "username email mail id ids arn alias url uri urls uris host hosts hostname port ports "
     "address addr endpoint endpoints issuer audience aud iss scheme type types kind version "
     "expiry expires expiration expire expired ttl lifetime timeout duration age days hours "
@@ -141,6 +143,7 @@ _PHRASES: tuple[tuple[re.Pattern[str], float, str], ...] = tuple(
         (r"(.*_)?(neo4j_auth|composer_auth(_json)?|docker_auth_config|redis(cli)?_auth)", 0.9, ""),
         (r"(.*_)?dockerconfigjson|dockercfg", 0.9, ""),
         (r"(.*_)?(gh|github|gitlab|azure|ado|devops|git|repo|npm|bitbucket)_pat", 0.9, "key"),
+        (r"(.*_)?data_source_name|(.*_)?sql_alchemy_conn", 0.65, "url"),
         (r"(.*_)?(connection_strings?|conn_str|connectionstring)(_\w+)?", 0.7, "url"),
         (r"(.*_)?(service_account|gcp|google|gcloud|firebase)_(json|key_json|credentials_json|"
          r"sa_key)",
@@ -162,13 +165,13 @@ _PHRASES: tuple[tuple[re.Pattern[str], float, str], ...] = tuple(
         (r"mysql_pwd|pgpassword|sshpass", 0.97, "password"),
         (r"(.*_)?(smtp|basic|http|proxy|registry|admin|docker)_auth", 0.4, "auth"),
         (r"(.*_)?(basic_auth|auth)_(users?|credentials|pair)", 0.45, "auth"),
-        (r"(.*_)?(tls|ssl|ssh|private|signing|server|client|host|deploy|rsa|gpg|pgp|cert)_key"
-         r"(_(pem|content|data|value|raw|b64|base64|passphrase))?", 0.72, "key"),
+        (r"(.*_)?(tls|ssl|ssh|server|client|host|rsa|gpg|pgp|cert)_key"
+         r"(_(pem|content|data|value|raw|b64|base64))?", 0.72, "key"),
         (r"(.*_)?auth_?token_(\w+)?secret", 0.9, "key"),
         (r"(.*_)?(vapid|rsa|ec|ssh|jwt|gpg|pgp|app|signing)_private", 0.85, "key"),
         (r"(.*_)?google_application_credentials", 0.0, ""),
         (r"(.*_)?allow_empty_.*|(.*_)?random_.*password", 0.05, "password"),
-        (r"(.*_)?(cookie|session|jwt|token|encryption|signing)_secret_\w+", 0.9, "key"),
+        (r"(.*_)?(cookie|session|jwt|token|signing)_secret_(key|value|base|string)", 0.9, "key"),
         (r"(.*_)?(csrf|xsrf|session|pagination|continuation|next_page|page|cancellation|syntax|"
          r"stop|pad|eos|bos|unk|mask|sep|cls|design|max|min|special|lexer|line|end|start|"
          r"space|newline|indent|kind_of)_tokens?", 0.25, "key"),
@@ -248,7 +251,8 @@ def _by_last(told: tuple[str, ...], last: str) -> Named:
     if last in ("key", "keys"):
         return _by_key(told, before, last)
     if last in _URLS and set(told) & _STORES:
-        score = 0.7 if last != "conn" and {"database", "db", "sql"} & set(told) else 0.5
+        # An address of a cache or a queue seldom has a password; that of a database mostly does.
+        score = 0.7 if last != "conn" and {"database", "db", "sql"} & set(told) else 0.45
         return Named(score, "url", "names like it hold an address with a password")
     if last in ("auth", "authorization"):
         return Named(0.3 if last == "auth" else 0.5, "auth", f"the name ends in '{last}'")
@@ -274,7 +278,7 @@ def _by_last(told: tuple[str, ...], last: str) -> Named:
 
 def _by_key(told: tuple[str, ...], before: str, last: str) -> Named:
     score = 0.72
-    if before in _KEY_OTHER:
+    if before in _KEY_OTHER and not {"encryption", "secret"} & set(told):
         score = 0.15
     elif before in _KEY_SECRET or {"secret", "private", "encryption", "api"} & set(told):
         score = 0.93

@@ -12,9 +12,10 @@ from typing import NamedTuple
 from urllib.parse import unquote
 
 from . import providers
+from .clearing import CLEARING
 from .lists import among
 from .masks import MASK
-from .names import by_name
+from .names import by_name, words
 
 __all__ = ["Inner", "Shape", "entropy", "look", "looks_random"]
 
@@ -60,6 +61,8 @@ _ASSIGNED = re.compile(
     r"['\"]?\]?\s*(?:=>|=|:)\s*(['\"])((?:(?!\2)[^\\]|\\.)+)\2",
     re.IGNORECASE,
 )
+# The drivers of Go: user:password@tcp(host)/database.
+_LOGIN = re.compile(r"[\w.-]+:([^\s@]+)@(?:tcp|unix)?\([^()\s]*\)/")
 _LONGEST = 1 << 16
 """Characters of the longest text that is looked through for settings."""
 _PEM = re.compile(r"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----")
@@ -75,48 +78,6 @@ _HASH = re.compile(
 )
 _SSH_PUBLIC = re.compile(r"(?:ssh-(?:rsa|ed25519|dss)|ecdsa-sha2-\S+|sk-ssh-\S+) AAAA\S+")
 
-_CLEARING: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
-    (name, re.compile(pattern, re.IGNORECASE))
-    for name, pattern in (
-        ("boolean", r"true|false|yes|no|on|off|enabled?|disabled?|required|optional|always|never|"
-                    r"y|n|t|f"),
-        ("nothing", r"none|null|nil|undefined|n/?a|~|unset|empty|default|auto|automatic|\(none\)|"
-                    r"void"),
-        ("number", r"[+-]?\d+(?:[.,]\d+)?|0x[0-9a-f]{1,8}"),
-        ("duration or size", r"\d+(?:\.\d+)?\s?(?:ns|us|ms|s|sec|secs|seconds?|m|min|mins|"
-                             r"minutes?|h|hours?|d|"
-         r"days?|w|weeks?|y|k|kb|mb|gb|tb|ki|mi|gi|kib|mib|gib|b|bytes|%)(?:\d+\w)*"),
-        ("path", r"(?:~|\.{1,2})?/(?:[\w.@+ \ue000-]+/)*[\w.@+ \ue000*-]+\.[A-Za-z][\w-]{0,9}|"
-         r"(?:~|\.{1,2})/(?:[\w.@+\ue000-]+/?)*|[A-Z]:\\[^\n]*|"
-         r"/(?:run|etc|var|opt|usr|home|srv|mnt|tmp|root|data|app|vault|secrets?|config|certs?|"
-         r"ssl|proc|dev)"
-         r"(?:/[\w.@+\ue000-]+)*/?|(?:[\w.@+\ue000-]+/)*[\w.@+\ue000-]+\.(?:pem|key|crt|cer|p12|"
-         r"pfx|jks|pub|der|"
-         r"json|ya?ml|txt|toml|ini|conf|cfg|env|gpg|asc|keystore|jwk|jwks|csr|kdbx)"),
-        ("e-mail address", r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+"),
-        ("network address", r"\d{1,3}(?:\.\d{1,3}){3}(?:/\d{1,2}|:\d+)?|"
-                            r"\[?[0-9a-f:]*::[0-9a-f:]*\]?(?:/\d+|:\d+)?"),
-        ("host", r"localhost(?::\d+)?|(?:[a-z0-9-]+\.)+(?:com|org|net|io|local|internal|svc|dev|"
-                 r"app|cloud|"
-         r"localhost|lan|test|example|cluster\.local|co|eu|de|uk|us|fr|nl)(?::\d+)?(?:/[\w./-]*)?|"
-         r"[a-z][a-z0-9-]*(?:\.[a-z][a-z0-9-]*)*:\d{2,5}"),
-        ("algorithm", r"(?:hs|rs|es|ps)(?:256|384|512)|eddsa|aes(?:-?\d{3})?(?:-?(?:gcm|cbc|"
-                      r"ctr))?(?:-\w+)?|"
-         r"(?:hmac-?)?sha-?\d+(?:-\w+)?|md5|bcrypt|scrypt|argon2(?:id|i|d)?|pbkdf2\w*|"
-         r"rsa(?:-?\d+)?|"
-         r"ed25519|ecdsa|scram-sha-\d+(?:-plus)?|ssha|crypt|plain|login|cram-md5|xoauth2|oauth2|"
-         r"bearer|basic|"
-         r"digest|jwt|saml|ldap|oidc|md5-crypt|sha512-crypt|sha256-crypt|blf-crypt|trust|peer"),
-        ("version", r"[\^~]?(?:[<>=]=?\s?)?v?\d+\.\d+(?:\.\d+)*(?:[-+][\w.]+)?"),
-        ("public key", r"(?:ssh-(?:rsa|ed25519|dss)|ecdsa-sha2-\S+)\s+AAAA[\s\S]*"),
-        ("LDAP filter or name", r"\([&|!]?\(?[\w-]+=[\s\S]*\)|(?:(?:cn|ou|dc|uid|"
-                                r"o)=[^,]+,\s*)+\w+=[^,]+"),
-        ("date", r"\d{4}-\d\d-\d\d(?:[T ][\d:.]+(?:Z|[+-]\d\d:?\d\d)?)?"),
-        ("publishable key", r"pk_(?:test|live)_\w+|pk-(?:lf-)?[\w-]+"),
-    )
-)  # fmt: skip
-
-_FAMILY = among("password passwd pass pwd secret token key apikey admin root user test demo")
 _FILL = re.compile(
     r"(?:x{3,}|\*{3,}|\.{3,}|-{3,}|_{3,}|\?{3,}|0{6,}|n/a|todo.*|tbd|fixme.*|…)|"
     r"<[^<>]*>|\[[a-z][^\[\]]*\]|\{[a-z][^{}]*\}|"
@@ -140,6 +101,7 @@ _FILL = re.compile(
     r".*(?:change|replace)[-_ ](?:this|me|in|before|it)\b.*",
     re.IGNORECASE | re.DOTALL,
 )
+_FILLERS = among("dummy fake placeholder changeme redacted todo fixme replaceme")
 _WEAK = re.compile(
     r"(?:password|passwd|passw0rd|p@ssw0rd|pass|secret|admin|administrator|root|toor|test|tests|"
     r"testing|"
@@ -155,17 +117,18 @@ _RANDOM = re.compile(r"[A-Za-z0-9+/_=.~-]{16,}|[0-9a-fA-F-]{32,}")
 _WORDY = re.compile(r"[A-Za-z]+(?:[-_. ][A-Za-z]+)*")
 
 
-def look(value: str, family: str = "") -> Shape:
+def look(value: str, family: str = "", is_sure: bool = False) -> Shape:
     """Return the shape of ``value``; masks stand for what is not known.
 
     ``family`` is that of the name: a password may be a number or a host's name, a key is neither.
+    ``is_sure`` says that the name leaves no doubt; then it may be a passphrase of several words.
     """
     text = value.strip()
     if not text:
         return Shape("empty", OPEN, "nothing stands there")
     return (
         _structured(value)
-        or _clearing(text, family)
+        or _clearing(text, family, is_sure)
         or _placeholder(text)
         or Shape(_size(text), OPEN, "the value has no known format")
     )
@@ -198,6 +161,10 @@ def _composed(value: str) -> Shape | None:
         shape = _url(value)
         if shape is not None:
             return shape
+    login = _LOGIN.match(value)
+    if login is not None and login[1].strip(MASK):
+        part = Inner("password", login.start(1), login.end(1))
+        return Shape("connection string", SURE, "a connection string with a password", (part,))
     if "=" in value and (inner := _pairs(value)):
         return Shape("connection string", SURE, "a connection string with a password", inner)
     stripped = value.lstrip()
@@ -285,19 +252,19 @@ def _json(value: str) -> Shape | None:
 
 def _means_nothing(text: str) -> bool:
     return any(
-        pattern.fullmatch(text) for name, pattern in _CLEARING if name in ("boolean", "nothing", "path")
+        pattern.fullmatch(text) for name, pattern in CLEARING if name in ("boolean", "nothing", "path")
     )  # fmt: skip
 
 
-def _clearing(text: str, family: str) -> Shape | None:
+def _clearing(text: str, family: str, is_sure: bool) -> Shape | None:
     if len(text) > 400 and family:
         return None
-    for name, pattern in _CLEARING:
+    for name, pattern in CLEARING:
         if pattern.fullmatch(text):
             if _may_be(name, text, family):
                 return None
             return Shape(name, CLEAR, f"the value is a {name}".replace("a algo", "an algo"))
-    if " " in text and family != "password" and _is_prose(text):
+    if " " in text and family != "password" and not is_sure and _is_prose(text):
         return Shape("sentence", CLEAR, "the value is a sentence")
     return None
 
@@ -329,7 +296,7 @@ def _is_prose(text: str) -> bool:
 
 
 def _placeholder(text: str) -> Shape | None:
-    if _FILL.fullmatch(text):
+    if _FILL.fullmatch(text) or (len(text) < 80 and _FILLERS & set(words(text))):
         return Shape("placeholder", OPEN, "a placeholder that was never meant to be used")
     if len(text) < 40 and _WEAK.fullmatch(text):
         return Shape("weak value", OPEN, "a value that everybody tries first")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ..yaml_tree import (
+    Entry,
     MappingNode,
     Node,
     NotEditable,
@@ -16,7 +16,7 @@ from ..yaml_tree import (
     text_of,
 )
 
-__all__ = ["ComposeModel", "Entry", "Service", "entry_at", "own_child"]
+__all__ = ["ComposeModel", "Service", "own_child"]
 
 
 @dataclass(slots=True)
@@ -31,16 +31,6 @@ class Service:
     has_extends: bool = False
     containers: list[Node] = field(default_factory=list)
     env_files: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """An entry of a mapping or list: ``key`` is None in a list; ``value`` may be its whole item."""
-
-    container: MappingNode | SequenceNode
-    key: ScalarNode | None
-    value: Node
-    path: tuple[str, ...]
 
 
 class ComposeModel:
@@ -131,41 +121,6 @@ def own_child(node: Node | None, key: str) -> Node | None:
             if name == key:
                 return value
     return None
-
-
-def entry_at(file: YamlFile, offset: int) -> Entry | None:
-    """Return the innermost entry that has the byte ``offset`` of the file in it."""
-    best: Entry | None = None
-    for document in file.documents:
-        for entry in entries(document):
-            first = entry.key or entry.value
-            start = file.byte(first.start_mark.index)
-            if start <= offset <= file.byte(file.end(entry.value)) and _stands_here(entry):
-                best = entry
-    return best
-
-
-def entries(node: Node, path: tuple[str, ...] = ()) -> Iterator[Entry]:
-    """Yield every entry below ``node``, outer ones first, each at the place where it stands."""
-    if isinstance(node, MappingNode):
-        for key, value in node.value:
-            if not isinstance(key, ScalarNode):
-                continue
-            entry = Entry(node, key, value, (*path, key.value))
-            yield entry
-            if _stands_here(entry):
-                yield from entries(value, (*path, key.value))
-    elif isinstance(node, SequenceNode):
-        for number, value in enumerate(node.value):
-            yield Entry(node, None, value, (*path, str(number)))
-            if value.start_mark.index >= node.start_mark.index:
-                yield from entries(value, (*path, str(number)))
-
-
-def _stands_here(entry: Entry) -> bool:
-    """Whether the value stands behind its key, and not at an anchor before it."""
-    before = entry.key or entry.container
-    return bool(entry.value.start_mark.index >= before.start_mark.index)
 
 
 def _holds(node: Node, entry: Entry) -> bool:

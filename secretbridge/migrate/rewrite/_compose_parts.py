@@ -71,6 +71,7 @@ class ServiceParts:
         self, service: Service, build: MappingNode, variable: str, delivery: Delivery
     ) -> None:
         """Give the build of ``service`` the secret for ``variable``."""
+        self.moves.note(f"{self.path}: secrets of a build need Docker Compose 2.5 or later")
         self._wanted.setdefault(service.name, _Wanted(service)).build[variable.lower()] = (
             delivery.name
         )

@@ -15,9 +15,22 @@ from ..edits import Edit
 from ..finding import READER, Finding
 from ..images import Image, lookup
 from ..moves import Delivery, Moves
-from ..yaml_tree import MappingNode, NotEditable, ScalarNode, SequenceNode, YamlFile, scalar
-from ._compose_model import ComposeModel, Entry, Service, entry_at, own_child
+from ..yaml_tree import (
+    Entry,
+    MappingNode,
+    NotEditable,
+    ScalarNode,
+    SequenceNode,
+    YamlFile,
+    deepest_first,
+    entries,
+    scalar,
+    text_of,
+)
+from ._compose_model import ComposeModel, Service, own_child
 from ._compose_parts import ServiceParts
+from ._removals import Removals
+from ._shell_texts import ShellTexts, is_shell
 
 __all__ = ["rewrite"]
 
@@ -47,13 +60,14 @@ class _Rewriter:
         self.model = model
         self.moves = moves
         self.parts = ServiceParts(path, file, model, moves)
-        self._removed: dict[int, list[Entry]] = {}
+        self.removals = Removals(file)
+        self.shells = ShellTexts(file, _in_shell, "$$(cat {})")
         self._edits: list[Edit] = []
 
     def edits(self, findings: list[Finding]) -> list[Edit]:
         done: set[tuple[int, str]] = set()
         for finding in sorted(findings, key=lambda each: each.start):
-            entry = entry_at(self.file, finding.start)
+            entry = self.file.entry_at(finding.start)
             delivery = self.moves.of(finding) or self.moves.of_variable(self.path, finding.name)
             if entry is None or delivery is None:
                 continue
@@ -62,9 +76,11 @@ class _Rewriter:
             except NotEditable as error:
                 self.moves.block(finding, delivery, str(error), "edit this entry by hand")
         self._from_env_files()
-        self._edits += self._removals()
+        self._from_images()
+        self._edits += self.removals.edits()
+        self._edits += self.shells.edits()
         self._edits += self.parts.edits()
-        return self._edits
+        return deepest_first(self._edits)
 
     def _rewrite(
         self, finding: Finding, entry: Entry, delivery: Delivery, done: set[tuple[int, str]]
@@ -94,6 +110,12 @@ class _Rewriter:
         used: list[tuple[Service, Image | None]] = []
         for service in users:
             image, found = self._replacement(finding, service, delivery)
+            shells = self._shell_of(service, finding.name) if found is None else []
+            for node in shells:
+                self.shells.replace(node, finding.name, self.moves.place(delivery))
+            if shells and not self._has_library(finding, service):
+                self.parts.serve(service, delivery, image, library=False)
+                continue
             if found is None and image is None and not self._has_library(finding, service):
                 if self.moves.settings.unknown == "file":
                     found = {f"{finding.name}_FILE": self.moves.place(delivery)}
@@ -107,7 +129,7 @@ class _Rewriter:
             if image is not None and image.way == "shim":
                 self._shim(finding, service, image, lines)
         if lines is None:
-            self._removed.setdefault(id(entry.container), []).append(entry)
+            self.removals.add(entry)
         else:
             self._replace(entry, lines)
 
@@ -251,61 +273,6 @@ class _Rewriter:
             else scalar(value)
         )
 
-    def _removals(self) -> list[Edit]:
-        made = []
-        for gone in self._removed.values():
-            container = gone[0].container
-            if len({id(entry.value) for entry in gone}) >= len(container.value):
-                made += self._emptied(container, gone)
-                continue
-            for entry in gone:
-                if entry.key is not None:
-                    assert isinstance(container, MappingNode)
-                    made.append(self.file.remove_pair(container, entry.key))
-                else:
-                    assert isinstance(container, SequenceNode)
-                    made.append(self.file.remove_item(container, entry.value))
-        return made
-
-    def _emptied(self, container: MappingNode | SequenceNode, gone: list[Entry]) -> list[Edit]:
-        """Remove a container of which nothing is left, with its key: nothing is no mapping."""
-        parent = self._parent(container)
-        empty = "{}" if isinstance(container, MappingNode) else "[]"
-        if parent is None or container.flow_style or self._is_shared(container):
-            start, end = self.file.span(container)
-            return [Edit(start, end, empty.encode())]
-        key = parent.key
-        assert key is not None
-        edits = []
-        for entry in gone:
-            if entry.key is not None:
-                assert isinstance(container, MappingNode)
-                edits.append(self.file.remove_pair(container, entry.key))
-            else:
-                assert isinstance(container, SequenceNode)
-                edits.append(self.file.remove_item(container, entry.value))
-        colon = self.file.text.index(":", self.file.end(key)) + 1
-        edits.append(self.file.remove(key.start_mark.index, colon))
-        return edits
-
-    def _parent(self, container: MappingNode | SequenceNode) -> Entry | None:
-        from ._compose_model import entries
-
-        for entry in entries(self.model.root):
-            if (
-                entry.value is container
-                and entry.key is not None
-                and not self.file.is_alias(entry.key, container)
-            ):
-                return entry
-        return None
-
-    def _is_shared(self, container: MappingNode | SequenceNode) -> bool:
-        parent = self._parent(container)
-        if parent is None or parent.key is None:
-            return True
-        return "&" in self.file.text[self.file.end(parent.key) : container.start_mark.index]
-
     # Build arguments ----------------------------------------------------------------------------
 
     def _build_argument(
@@ -317,7 +284,7 @@ class _Rewriter:
             if not isinstance(build, MappingNode):
                 raise NotEditable("the build has no mapping of its own")
             self.parts.build_secret(service, build, finding.name, delivery)
-        self._removed.setdefault(id(entry.container), []).append(entry)
+        self.removals.add(entry)
 
     # Commands and health checks -----------------------------------------------------------------
 
@@ -335,8 +302,6 @@ class _Rewriter:
         redis = [u for u in users if any(row.way == "redis-conf" for row in lookup(u.image))]
         if redis and section == "command" and self._redis(finding, entry, delivery, redis):
             return
-        start, end = self.file.span(node)
-        raw = self.file.content[start:end].decode()
         if not self._is_shell(entry, section):
             self.moves.block(
                 finding,
@@ -345,16 +310,15 @@ class _Rewriter:
                 "have the program read a file, or start it by a script that does",
             )
             return
-        place = self.moves.place(delivery)
-        name = f"(?:{'|'.join(map(re.escape, finding.names or (finding.name,)))})"
-        wanted = re.compile(rf"\$\$\{{{name}\}}|\$\$?{name}\b|\$\{{{name}(?::?[-?][^}}]*)?\}}")
-        changed, count = wanted.subn(lambda _: f"$$(cat {place})", raw)
-        if not count:
+        names = finding.names or (finding.name,)
+        found = [name for name in names if self.shells.names(node, name)]
+        if not found:
             self.moves.block(
                 finding, delivery, "the value stands inside of a command", "read the file there"
             )
             return
-        self._edits.append(Edit(start, end, changed.encode()))
+        for name in found:
+            self.shells.replace(node, name, self.moves.place(delivery))
         for service in users:
             row = next(iter(lookup(service.image)), None)
             self.parts.serve(service, delivery, row, library=False)
@@ -366,14 +330,25 @@ class _Rewriter:
             first = entry.container.value[0]
             return isinstance(first, ScalarNode) and first.value == "CMD-SHELL"
         if entry.key is None:
-            words = [w.value for w in entry.container.value if isinstance(w, ScalarNode)]
-            return (
-                len(words) > 2
-                and posixpath.basename(words[0]) in ("sh", "bash")
-                and "c" in words[1]
-            )
+            return is_shell(w.value for w in entry.container.value if isinstance(w, ScalarNode))
         text = entry.value.value if isinstance(entry.value, ScalarNode) else ""
-        return bool(re.match(r"(/\S*/)?(ba|da)?sh\s+-\w*c\b", text.strip()))
+        return is_shell(text.split())
+
+    def _shell_of(self, service: Service, name: str) -> list[ScalarNode]:
+        """Return the commands of ``service`` that name the variable, if a shell runs them all."""
+        found: list[ScalarNode] = []
+        for key in ("command", "entrypoint", "healthcheck"):
+            top = own_child(service.node, key)
+            if top is None:
+                continue
+            for entry in entries(MappingNode("", [(service.key, top)])):
+                node = entry.value
+                if isinstance(node, ScalarNode) and self.shells.names(node, name):
+                    inner = Entry(entry.container, entry.key, node, (key, *entry.path[1:]))
+                    if not self._is_shell(inner, key):
+                        return []
+                    found.append(node)
+        return found
 
     def _redis(
         self, finding: Finding, entry: Entry, delivery: Delivery, users: list[Service]
@@ -412,7 +387,7 @@ class _Rewriter:
                 )
             else:
                 return False
-            self._edits.append(self.file.remove_item(container, items[at + 1]))
+            self._edits.append(self.file.remove_entry(Entry(container, None, items[at + 1], ())))
         for service in users:
             self.parts.serve(service, conf, lookup(service.image)[0], library=False)
         return True
@@ -420,6 +395,25 @@ class _Rewriter:
     def _conf(self, name: str, delivery: Delivery) -> Delivery:
         text = f"requirepass {{{{ {delivery.secrets[0]}|json }}}}\n"
         return Delivery(name, delivery.secrets, text)
+
+    # Variables of images that are built here ----------------------------------------------------
+
+    def _from_images(self) -> None:
+        """Give services the files whose variables their own image had in ENV."""
+        folder = posixpath.dirname(self.path)
+        for service in self.model.services.values():
+            build = own_child(service.node, "build")
+            if build is None:
+                continue
+            context = text_of(build) or text_of(own_child(build, "context")) or "."
+            name = text_of(own_child(build, "dockerfile")) or "Dockerfile"
+            path = posixpath.normpath(posixpath.join(folder, context, name))
+            for finding in self.moves.findings:
+                if finding.path != path or finding.context.get("instruction") != "ENV":
+                    continue
+                delivery = self.moves.of(finding)
+                if delivery is not None:
+                    self.parts.serve(service, delivery, None, library=True)
 
     # Variables of env_file ----------------------------------------------------------------------
 
@@ -449,6 +443,12 @@ class _Rewriter:
             # The file is for several services: only who reads the variable matters.
             return
         self.parts.serve(service, delivery, image, library=image is None)
+
+
+def _in_shell(name: str) -> str:
+    """Return how a compose file names a variable of the container, or one that it fills in."""
+    each = re.escape(name)
+    return rf"\$\$\{{{each}\}}|\$\$?{each}\b|\$\{{{each}(?::?[-?][^}}]*)?\}}"
 
 
 def _section(entry: Entry) -> str:

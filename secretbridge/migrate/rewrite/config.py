@@ -10,11 +10,12 @@ from ..moves import Delivery, Needs
 from ..plan import PlannedSecret, Settings
 from ..yaml_tree import MappingNode, NotEditable, ScalarNode, YamlFile, child, pairs, scalar
 
-__all__ = ["APP_CONFIG", "DIRECTORY", "STORE_PATH", "changes"]
+__all__ = ["APP_CONFIG", "DIRECTORY", "MANIFEST", "STORE_PATH", "changes", "template_path"]
 
 DIRECTORY = "secretbridge.d"
 """Beside the configuration: templates, scripts, and an embedded store."""
 APP_CONFIG = f"{DIRECTORY}/app.yaml"
+MANIFEST = f"{DIRECTORY}/kubernetes.yaml"
 STORE_PATH = f"./{DIRECTORY}/secrets.sbx"
 _GROUP = 20001
 
@@ -45,6 +46,9 @@ def changes(
     library = sorted(needs.library & delivered.keys())
     if library:
         made.append(_whole(APP_CONFIG, _app(settings, library), former))
+    if needs.pods:
+        manifest = _manifest(after, _app(settings, library), delivered)
+        made.append(_whole(MANIFEST, manifest, former))
     for path, (content, mode) in sorted(needs.files.items()):
         made.append(_whole(path, content, former, mode))
     return [change for change in made if change.before != change.after]
@@ -86,9 +90,6 @@ def _new(
         lines += ["sidecar:", f"  target: {scalar(settings.target)}", '  mode: "0440"']
         if needs.has_sidecar or needs.pods:
             lines.append(f"  group: {_GROUP}")
-            lines.append(
-                "  # The directory belongs to another user in containers of the local store."
-            )
         lines.append("  files:")
         lines += [f"    {scalar(name)}: {text}" for name, text in files.items()]
     return ("\n".join(lines) + "\n").encode()
@@ -172,3 +173,32 @@ def _app(settings: Settings, names: Iterable[str]) -> bytes:
         *(f"  {scalar(name)}: file:{name}" for name in names),
     ]
     return ("\n".join(lines) + "\n").encode()
+
+
+def _manifest(config: bytes, app: bytes, delivered: Mapping[str, Delivery]) -> bytes:
+    """Return the ConfigMaps that pods mount: ours for the sidecar, and the one for programs."""
+    data = {"secretbridge.yaml": config.decode()}
+    for name, delivery in delivered.items():
+        if delivery.template is not None:
+            data[f"{name}.j2"] = delivery.template
+    lines = [
+        "# The configuration of pods. kubectl apply -f before the workloads that mount it.",
+        *_config_map("secretbridge", data),
+        "---",
+        *_config_map("secretbridge-app", {"secretbridge.yaml": app.decode()}),
+    ]
+    return ("\n".join(lines) + "\n").encode()
+
+
+def _config_map(name: str, data: Mapping[str, str]) -> list[str]:
+    lines = ["apiVersion: v1", "kind: ConfigMap", f"metadata: {{name: {name}}}", "data:"]
+    for key, text in data.items():
+        # Without a line break at its end, a text is written in quotes, where nothing is added to it.
+        if text.endswith("\n") and not text.startswith((" ", "\n")) and not text.endswith("\n\n"):
+            lines += [
+                f"  {scalar(key)}: |",
+                *(f"    {line}".rstrip() for line in text.splitlines()),
+            ]
+        else:
+            lines.append(f"  {scalar(key)}: {json.dumps(text)}")
+    return lines

@@ -28,6 +28,7 @@ from .text import Text
 
 __all__ = ["Maybe", "findings", "promoted"]
 
+_IN_PROGRAMS = ("python", "settings", "shell", "other")
 _SHORTEST_SHARED = 8
 """Characters below which an equal value may be chance."""
 
@@ -82,7 +83,7 @@ def _finding(
         slot.images,
         is_example,
         bool(slot.context.get("comment")),
-        is_test and slot.place in (CODE, TREE),
+        is_test and (slot.place in (CODE, TREE) or slot.form in _IN_PROGRAMS),
         slot.context.get("source") in ("secretKeyRef", "secretRef"),
         str(slot.context.get("key", "")),
         slot.parents,

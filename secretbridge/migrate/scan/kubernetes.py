@@ -163,8 +163,13 @@ class _Manifest:
             source = item.get("secretRef") if isinstance(item, Mapping) else None
             if isinstance(source, Mapping):
                 name = source.get("name")
+                told = source.text("name")
                 slot = Slot(
-                    "kubernetes", source.text("name"), source.start, source.end, kind=CARRIER
+                    "kubernetes",
+                    "secretRef" if "{{" in told else told,
+                    source.start,
+                    source.end,
+                    kind=CARRIER,
                 )
                 if isinstance(name, Scalar):
                     slot.start, slot.end = name.start, name.end
@@ -191,9 +196,11 @@ def variable(form: str, item: Mapping) -> Slot | None:
         if not kind and isinstance(source, Mapping):
             return None  # fieldRef and resourceFieldRef hold no secret
         slot = Slot(form, name.value, item.start, item.end, ENVIRONMENT, kind=CARRIER)
+        for key, node in item.pairs:
+            if key.value == "valueFrom":
+                slot.start, slot.end = key.start, node.end
         inner = reference.get(kind) if kind else None
         if isinstance(inner, Mapping):
-            slot.start, slot.end = inner.start, inner.end
             slot.context = {
                 "source": kind,
                 "object_name": inner.text("name"),

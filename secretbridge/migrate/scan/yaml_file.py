@@ -167,6 +167,10 @@ def _guess(path: str, text: str) -> tuple[str, str]:
     name = path.rsplit("/", 1)[-1]
     if is_compose(name):
         return "compose", TREE
+    if "/.github/" in f"/{path}":
+        return "github-actions", TREE
+    if ".gitlab-ci" in name:
+        return "gitlab-ci", TREE
     if "{{" in text and ("/templates/" in f"/{path}" or _CHARTS.fullmatch(path)):
         return "helm", TREE
     kind = re.search(r"^kind:[ \t]*(\w+)", text, re.MULTILINE)

@@ -143,7 +143,7 @@ def documents(text: str) -> Iterator[Document]:
         yield Document(index, start, text[start:])
 
 
-_TEMPLATE = re.compile(r"\$?\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\}", re.DOTALL)
+_TEMPLATE = re.compile(r"\$?\{\{.{0,2000}?\}\}|\{%.{0,2000}?%\}|\{#.{0,2000}?#\}", re.DOTALL)
 _TEMPLATE_LINE = re.compile(
     r"^[ \t]*(?:-[ \t]+)?(?:(?:\{\{(?:(?!\}\}).)*\}\}|\{%(?:(?!%\}).)*%\}|"
     r"\{#(?:(?!#\}).)*#\})[ \t]*)+\r?$",
@@ -154,13 +154,21 @@ _TEMPLATE_LINE = re.compile(
 def without_templates(document: Document) -> Document:
     """Return ``document`` with ``{{ }}`` and ``{% %}`` masked, every place staying as it is.
 
-    A line that has nothing else is emptied, as templates put whole blocks there.
+    A line that has nothing else becomes a comment, as templates put whole blocks there.
     """
     if "{{" not in document.text and "{%" not in document.text:
         return document
-    text = _TEMPLATE_LINE.sub(lambda found: re.sub(r"[^\r\n]", " ", found[0]), document.text)
-    text = _TEMPLATE.sub(lambda found: re.sub(r"[^\r\n]", MASK, found[0]), text)
+    # A comment: nothing between keys, and in a block of text just a line of it.
+    text = _TEMPLATE_LINE.sub(
+        lambda found: re.sub(r"(?m)^([ \t]*)[^\s].*$", _comment, found[0]), document.text
+    )
+    text = _TEMPLATE.sub(lambda found: re.sub(r"\S", MASK, found[0]), text)
     return Document(document.index, document.start, text, document.text)
+
+
+def _comment(line: re.Match[str]) -> str:
+    rest = line[0][len(line[1]) + 1 :]
+    return line[1] + "#" + re.sub(r"[^\r\n]", "-", rest)
 
 
 def parse(document: Document) -> Node | None:

@@ -10,11 +10,12 @@ becomes of a hook, what was published stays.
 
 from __future__ import annotations
 
-import random
+import os
 import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+from secretbridge._tally import process
 from secretbridge.config import ExecHook, SignalHook
 
 from .deliver import HookFailed
@@ -54,7 +55,7 @@ def deliver(hook: Hook, news: News, unwanted: threading.Event) -> str:
         return ""
     from .http_hook import post
 
-    post(hook, news)
+    post(hook, news, unwanted)
     return ""
 
 
@@ -68,6 +69,11 @@ def title(hook: Hook) -> str:
         to = hook.process if hook.process is not None else hook.pid_file
         return f"signal {signal.Signals(hook.signal).name.removeprefix('SIG')} {to}"
     return f"http {hook.http.partition('?')[0]}"
+
+
+def _random() -> float:
+    # The module `random` takes half a megabyte.
+    return int.from_bytes(os.urandom(7), "big") / (1 << 56)
 
 
 class _Line:
@@ -104,7 +110,7 @@ class Notifier:
         *,
         deliver: Deliver = deliver,
         clock: Callable[[], float] = time.monotonic,
-        random: Callable[[], float] = random.random,
+        random: Callable[[], float] = _random,
     ) -> None:
         self._lock = threading.Lock()
         self._lines = [_Line(hook) for hook in hooks]
@@ -166,11 +172,15 @@ class Notifier:
             error = str(failed)
         except Exception as failed:  # noqa: BLE001 - one hook must not end the others
             error = f"it failed in an unexpected way ({type(failed).__name__})"
+        seconds = self._clock() - begun
+        kind, outcome = line.title.partition(" ")[0], "ok" if error is None else "failed"
+        process.add("hook_runs", kind, outcome)
+        process.observe("hook_duration", seconds, kind, outcome=outcome)
         fields: dict[str, object] = {
             "hook": line.title,
             "generation": line.running.generation,
             "attempt": line.attempts,
-            "seconds": round(self._clock() - begun, 3),
+            "seconds": round(seconds, 3),
         }
         if error is None:
             self._log.info("hook done", **fields, **({"output": printed} if printed else {}))

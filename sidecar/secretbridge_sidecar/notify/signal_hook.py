@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Process", "look", "send"]
 
-SLACK = 2.0
+SLACK = 0.5
 """Seconds by which a process may seem younger than its pid file: clocks of files are coarse."""
 
 _NUMBER = re.compile(rb"\s*([1-9][0-9]{0,9})\s*")

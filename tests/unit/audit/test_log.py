@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -474,6 +475,23 @@ def test_syslog_gets_messages_of_rfc_5424_and_one_that_comes_back_is_found(tmp_p
     file.write_bytes(b"<13>1 - - cron - - - hi\n" + b"\n".join(messages) + b"\n")
     report = verify([file], KEY, is_syslog=True)
     assert (report.count, report.lines) == (0, 5)
+
+
+def test_a_syslog_that_does_not_read_is_waited_for_once(tmp_path: Path) -> None:
+    address = str(tmp_path / "log")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server:
+        server.bind(address)
+        log = AuditLog(SyslogSink(address, patience=0.01), Keys(KEY))
+        while resolve(log, 1):
+            pass
+        assert not resolve(log, 2)
+        assert log.problem == "its reader does not read"
+        server.setblocking(False)
+        with suppress(BlockingIOError):
+            while server.recv(4096):
+                pass
+        assert log.tick()
+        assert log.problem is None
 
 
 # Opening ----------------------------------------------------------------------------------------

@@ -43,7 +43,7 @@ WALLS = {
     "write": ["/run/secretbridge"],
     "connect": [8200],
     "capabilities": 0,
-    "locked_kib": 1024,
+    "memory_locked": True,
     "memlock_limit": -1,
     "wipes_freed_memory": True,
     "confinement": "docker-default (enforce)",
@@ -136,7 +136,9 @@ WEAKENED: list[tuple[str, str, Facts]] = [
     ("process.capabilities", WARNING, walls(capabilities=1 << 21 | 1 << 19)),
     (
         *("process.memory-lock", WARNING),
-        replace(walls(locked_kib=0), machine=Machine(swaps=("/swap",), modules=("apparmor",))),
+        replace(
+            walls(memory_locked=False), machine=Machine(swaps=("/swap",), modules=("apparmor",))
+        ),
     ),
     ("confinement.unconfined", WARNING, walls(confinement="unconfined")),
     ("confinement.none", NOTE, machine(modules=("landlock",))),
@@ -255,6 +257,6 @@ def test_a_service_account_token_gets_the_remedy_of_a_pod() -> None:
 
 
 def test_a_memory_that_is_not_locked_is_no_matter_without_swap() -> None:
-    assert list(found(walls(locked_kib=0))) == []
-    (finding,) = found(walls(locked_kib=0, weakened=["lock_memory"]))
+    assert list(found(walls(memory_locked=False))) == []
+    (finding,) = found(walls(memory_locked=False, weakened=["lock_memory"]))
     assert finding.severity == NOTE

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from secretbridge_sidecar.http_request import END, Hosts, Refusal, Request, read_request
@@ -117,6 +117,7 @@ def test_what_it_may_be_called_depends_on_where_it_listens(host, names, allowed,
     assert [value for value in refused if hosts.allow(value)] == []
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_whatever_comes_there_is_an_answer(raw):
     found = read_request(raw + END, LOCAL)
@@ -125,6 +126,7 @@ def test_whatever_comes_there_is_an_answer(raw):
         assert raw not in found.text.encode() or len(raw) < 4
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(PROMETHEUS.split(b"\r\n")[1:-2]), unique=True), st.data())
 def test_one_byte_more_never_makes_two_requests_of_one(lines, data):
     raw = head(*[line for line in lines if not line.startswith(b"Host")])

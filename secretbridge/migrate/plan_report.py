@@ -8,34 +8,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from html import escape
+from pathlib import Path
 
 from .._version import __version__
 from .plan import Open, Plan, PlannedFile, PlannedSecret
 
 __all__ = ["html", "sarif"]
-
-_STYLE = """
-:root{color-scheme:light dark;--fg:#1c2430;--bg:#fbfbf9;--soft:#6b7480;--line:#dfe2e6;--card:#fff;
---good:#1a7f4b;--odd:#9a6700;--bad:#b42318;--add:#e6f4ea;--cut:#fdecea;--accent:#2f5fd0}
-@media(prefers-color-scheme:dark){:root{--fg:#e4e7ec;--bg:#14171c;--soft:#98a2b3;--line:#2c323b;
---card:#1b2027;--good:#4cc38a;--odd:#e2b341;--bad:#f97066;--add:#12301f;--cut:#3a1a18;--accent:#84a9ff}}
-*{box-sizing:border-box}body{margin:0;font:15px/1.55 system-ui,sans-serif;color:var(--fg);background:var(--bg)}
-main{max-width:1080px;margin:0 auto;padding:32px 20px 80px}h1{font-size:24px;margin:0 0 4px}
-h2{font-size:17px;margin:36px 0 12px}.soft{color:var(--soft)}code,pre,.mono{font:13px/1.5 ui-monospace,
-Menlo,Consolas,monospace}.tiles{display:flex;flex-wrap:wrap;gap:12px;margin:22px 0}
-.tile{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:12px 18px;min-width:130px}
-.tile b{display:block;font-size:26px;line-height:1.2}.good{color:var(--good)}.odd{color:var(--odd)}
-.bad{color:var(--bad)}table{border-collapse:collapse;width:100%;background:var(--card);
-border:1px solid var(--line);border-radius:10px;overflow:hidden}th,td{text-align:left;padding:9px 14px;
-border-top:1px solid var(--line);vertical-align:top}thead th{border-top:0;color:var(--soft);
-font-weight:500;font-size:13px}details{background:var(--card);border:1px solid var(--line);
-border-radius:10px;margin:10px 0}summary{cursor:pointer;padding:11px 16px}summary:focus-visible{outline:2px solid
-var(--accent)}pre{margin:0;overflow-x:auto;border-top:1px solid var(--line);padding:8px 0}
-pre span{display:block;padding:0 16px;white-space:pre}.add{background:var(--add)}.cut{background:var(--cut)}
-.at{color:var(--soft)}.note{border-left:3px solid var(--odd);padding:6px 14px;margin:10px 0;
-background:var(--card)}.pill{display:inline-block;border:1px solid currentColor;border-radius:99px;
-padding:0 9px;font-size:12px}ul{margin:0;padding-left:18px}
-"""
 
 
 def html(plan: Plan) -> str:
@@ -59,7 +37,7 @@ def html(plan: Plan) -> str:
         '<meta name="viewport" content="width=device-width">'
         '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
         "style-src 'unsafe-inline'\"><title>Migration plan</title>"
-        f"<style>{_STYLE}</style></head><body><main>{''.join(body)}</main></body></html>\n"
+        f"<style>{_style()}</style></head><body><main>{''.join(body)}</main></body></html>\n"
     )
 
 
@@ -70,6 +48,10 @@ _HONESTY = (
     "<li>Whether a database still has the password that an image was given at its first start.</li>"
     "</ul>"
 )
+
+
+def _style() -> str:
+    return Path(__file__).with_name("plan_report.css").read_text(encoding="utf-8")
 
 
 def _section(title: str, parts: list[str]) -> Iterable[str]:

@@ -1,0 +1,1 @@
+"""How well the scan finds secrets, measured on labelled files."""
