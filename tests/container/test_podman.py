@@ -78,7 +78,7 @@ def podman(docker: Docker, tmp_path: Path) -> Iterator[Podman]:
 
 
 class Pod(Scene):
-    """The pod, with the store as one more container in it, reached by its name on loopback."""
+    """The pod, with the store as one more container in it, on the loopback that they share."""
 
     def __init__(self, podman: Podman, folder: Path, store: VaultStore) -> None:
         self.podman = podman
@@ -87,7 +87,8 @@ class Pod(Scene):
         for path in (config, program):
             path.mkdir()
         text = (ROOT / "sidecar/podman/secretbridge.yaml").read_text()
-        (config / "secretbridge.yaml").write_text(text.replace("refresh: 30s", "refresh: 1s"))
+        text = text.replace("refresh: 30s", "refresh: 1s").replace("//vault:", "//127.0.0.1:")
+        (config / "secretbridge.yaml").write_text(text)
         (config / "vault-ca.pem").write_bytes(store.ca_file.read_bytes())
         for name, value in (("role_id", store.role_id), ("secret_id", store.secret_id())):
             (config / name).write_text(value)
@@ -97,7 +98,6 @@ class Pod(Scene):
         shutil.copy(FORWARD, program)
         pod = yaml.safe_load((ROOT / "sidecar/podman/pod.yaml").read_text())
         spec = pod["spec"]
-        spec["hostAliases"] = [{"ip": "127.0.0.1", "hostnames": ["vault"]}]
         sidecar, app = spec["containers"]
         sidecar["image"], app["image"] = IMAGE, PYTHON
         for volume in spec["volumes"]:
@@ -193,7 +193,7 @@ class Pod(Scene):
 
 
 def test_a_pod_of_podman_reads_what_rotates_in_vault(podman: Podman, tmp_path: Path) -> None:
-    with vault_store(tmp_path) as store:
+    with vault_store(tmp_path, "127.0.0.1") as store:
         store.put(FIRST)
         pod = Pod(podman, tmp_path, store)
         pod.play()
