@@ -42,7 +42,7 @@ class Podman:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         (folder / "containers.conf").write_text(CONFIGURATION)
-        roots = f'graphroot = "{folder}/root"\nrunroot = "{folder}/run"\n'
+        roots = f'graphroot = "{folder}/store"\nrunroot = "{folder}/run"\n'
         (folder / "storage.conf").write_text(f'[storage]\ndriver = "overlay"\n{roots}')
         self.environment = {
             "CONTAINERS_CONF": str(folder / "containers.conf"),
@@ -74,7 +74,7 @@ def podman(docker: Docker, tmp_path: Path) -> Iterator[Podman]:
     yield podman
     podman("pod", "rm", "--all", "--force", check=False)
     podman("volume", "rm", "--all", "--force", check=False)
-    run(["sh", "-c", 'umount "$0"/root/overlay 2>/dev/null; rm -rf "$0"', folder], check=False)
+    run(["sh", "-c", 'umount "$0"/store/overlay 2>/dev/null; rm -rf "$0"', folder], check=False)
 
 
 class Pod(Scene):
