@@ -169,6 +169,11 @@ class Handovers:
         with self._lock:
             return list(self._open)
 
+    def is_waited_for(self, handover: Handover) -> bool:
+        """Whether somebody has not acknowledged ``handover`` yet."""
+        with self._lock:
+            return bool(self._missing(handover))
+
     def missed(self, handover: Handover) -> list[str]:
         """Return the consumers that did not acknowledge ``handover`` in time."""
         with self._lock:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import time
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from .asking import Asking
+from .frozen import Frozen, forget, recall, remember
 from .handover import Acknowledged, AckRefused, Handovers, Unwanted
 from .history import History, NoWayBack
 from .notify import News, Notifier
@@ -33,18 +34,10 @@ if TYPE_CHECKING:
     from .target import Target
     from .wake import Wake
 
-__all__ = ["Frozen", "Rotation"]
+__all__ = ["Rotation"]
 
 _LAST = 1.2
 """Seconds that hooks have to end in, together with the brokers. The whole end is to take two."""
-
-
-class Frozen(NamedTuple):
-    """Since when nothing new is published (seconds since the epoch), who wanted that, and why."""
-
-    since: float
-    uid: int | None
-    after: str
 
 
 class Rotation:
@@ -57,7 +50,9 @@ class Rotation:
         self._log = log
         self._wake = wake
         self.orders = Orders(wake.poke)
-        self.frozen: Frozen | None = None
+        self.frozen: Frozen | None = None if target.current() is None else recall(target.path)
+        if self.frozen is not None:
+            log.warning("still frozen", **self.frozen._asdict())
         self._notifier = Notifier(sidecar.on_change, log, wake.poke)
         self._handovers = Handovers(sidecar, target.current)
         self._previous = PreviousFiles(sidecar.files)
@@ -120,10 +115,12 @@ class Rotation:
 
     def step(self) -> float | None:
         """Do what is due. Returns the seconds until there is more to do, or None."""
-        for handover in self._handovers.finished():
-            self._release(handover)
+        times = [self._notifier.run_due()]
+        if self.frozen is None:  # else somebody may want to go back to what would be released
+            for handover in self._handovers.finished():
+                self._release(handover)
+            times.append(self._handovers.next_time())
         self._closing = [each for each in self._closing if not each.is_over]
-        times = (self._handovers.next_time(), self._notifier.run_due())
         return min((seconds for seconds in times if seconds is not None), default=None)
 
     def _release(self, handover: Handover) -> None:
@@ -181,13 +178,14 @@ class Rotation:
 
     def _freeze(self, peer: Peer) -> Answer:
         if self.frozen is None:
-            self.frozen = Frozen(time.time(), peer.uid, "freeze")
+            self._stop_publishing(peer, "freeze")
             self._log.warning("frozen", uid=peer.uid, generation=self._target.generation)
         return Answer.of(200, {"frozen": True, "generation": self._target.generation})
 
     def _unfreeze(self, peer: Peer) -> Answer:
         if self.frozen is not None:
             self.frozen = None
+            forget(self._target.path)
             self._log.warning("unfrozen", uid=peer.uid)
             self._wake.set()
         return Answer.of(200, {"frozen": False, "generation": self._target.generation})
@@ -204,7 +202,7 @@ class Rotation:
         published = self._target.publish(self._previous.beside(files), self._setup.config)
         if published is None:
             return Answer.of(503, {"error": self._target.problem})
-        self.frozen = Frozen(time.time(), peer.uid, "rollback")
+        self._stop_publishing(peer, "rollback")
         # What the former generation needs must live for as long as that is the one in use.
         self._former += self._handovers.interrupt()
         self._follow(files, published, Unwanted())
@@ -214,6 +212,12 @@ class Rotation:
         }
         self._log.warning("rolled back", uid=peer.uid, **done)
         return Answer.of(200, {"frozen": True, **done})
+
+    def _stop_publishing(self, peer: Peer, after: str) -> None:
+        self.frozen = Frozen(time.time(), peer.uid, after)
+        reason = remember(self._target.path, self.frozen)
+        if reason is not None:
+            self._log.warning("frozen until a restart only", reason=reason)
 
     # What is going on ----------------------------------------------------------------------------
 
@@ -247,7 +251,11 @@ class Rotation:
 
         ``keep_leases``: what is published is used on, so what it holds has to stay valid.
         """
-        brokers = {setup.broker: False for setup in self._handovers.interrupt()}
+        brokers = {
+            setup.broker: keep_leases and self._handovers.is_waited_for(handover)
+            for handover in self._handovers.going_on()
+            for setup in handover.unwanted.setups
+        }
         brokers |= {setup.broker: keep_leases for setup in (*self._former, self._setup)}
         end = time.monotonic() + _LAST
         # All at once, because each may wait for its stores as long as there is time at all.

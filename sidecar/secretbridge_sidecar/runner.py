@@ -23,6 +23,7 @@ from .admin import AdminServer
 from .asking import Asking
 from .config_watch import ConfigWatch
 from .configuration import Reloads, watched
+from .frozen import forget
 from .identifiers import Identifiers
 from .listener import HttpListener
 from .log import Log
@@ -217,6 +218,7 @@ class Sidecar:
             else:
                 self._state.forget()
                 self._target.wipe()  # first: it waits for nobody
+                forget(self._target.path)  # or the next one would keep an empty target
         finally:
             self._rotation.close(keep_leases=keeps)
             self._wake.close()

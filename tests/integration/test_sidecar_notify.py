@@ -312,6 +312,30 @@ def test_freeze_keeps_what_is_there_and_unfreeze_brings_what_was_missed(place):
     assert place.status()["frozen"] is None
 
 
+def test_a_restart_does_not_undo_a_freeze_and_a_wipe_does(place):
+    process = place.start()
+    assert place.call("freeze").returncode == 0
+    place.put("db_password", f"{CANARY}-2")
+    process.terminate()
+    assert process.wait(20) == 0
+    place.start()
+    frozen = place.status()["frozen"]
+    assert frozen["after"] == "freeze"
+    place.wait(lambda: place.version("db_password"))
+    assert place.read("db_password") == f"{CANARY}-1"
+    assert place.call("unfreeze").returncode == 0
+    place.wait(lambda: place.read("db_password") == f"{CANARY}-2")
+    assert not (place.target / "..frozen").exists()
+    assert place.call("freeze").returncode == 0
+    assert (place.target / "..frozen").stat().st_mode & 0o777 == 0o600
+    place.configure(on_exit="wipe")
+    place.running[-1].send_signal(signal.SIGHUP)
+    place.wait(lambda: "configuration taken" in place.log())
+    place.running[-1].terminate()
+    assert place.running[-1].wait(20) == 0
+    assert os.listdir(place.target) == []
+
+
 def test_rollback_publishes_what_was_before_tells_the_hooks_and_stays(place):
     place.configure(on_change=[note(place, "any")])
     place.start()

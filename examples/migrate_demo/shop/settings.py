@@ -14,7 +14,7 @@ SECRET_KEY = os.environ.get("SECRET_KEY", "dev-only")
 JWT_SIGNING_KEY = os.getenv("JWT_SIGNING_KEY")
 SESSION_SECRET = env.get("SESSION_SECRET")
 CSRF_SECRET = os.getenv("CSRF_SECRET", "csrf-Nightjar-70aa31")  # never set anywhere
-METRICS_TOKEN = env.get('METRICS_TOKEN')
+METRICS_TOKEN = env.get("METRICS_TOKEN")
 LOG_LEVEL = os.environ.get("LOG_LEVEL", "info")
 
 

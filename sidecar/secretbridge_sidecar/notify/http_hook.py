@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
@@ -13,6 +13,8 @@ from secretbridge.backends._http1 import ProtocolError, encode_request, read_ans
 from .deliver import HookFailed
 
 if TYPE_CHECKING:
+    import threading
+
     from secretbridge.config import HttpHook
 
     from .deliver import News
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["Address", "address_of", "post"]
 
 _MAX_ANSWER = 65536
+_POLL = 0.1
+"""Seconds between looks whether the answer is still wanted."""
 
 
 class Address(NamedTuple):
@@ -45,8 +49,11 @@ def address_of(url: str) -> Address:
     return Address(number, parts.port or 80, path, parts.netloc)
 
 
-def post(hook: HttpHook, news: News) -> None:
-    """Tell the server of ``hook``. Raises :class:`HookFailed` for anything but an answer of 2xx."""
+def post(hook: HttpHook, news: News, unwanted: threading.Event) -> None:
+    """Tell the server of ``hook``. Raises :class:`HookFailed` for anything but an answer of 2xx.
+
+    ``unwanted`` ends waiting for an answer.
+    """
     address = address_of(hook.http)
     end = time.monotonic() + hook.timeout
     headers = {
@@ -61,15 +68,16 @@ def post(hook: HttpHook, news: News) -> None:
             connection.sendall(request)
 
             def receive() -> bytes:
-                left = end - time.monotonic()
-                if left <= 0:
-                    raise TimeoutError
-                connection.settimeout(left)
-                return connection.recv(65536)
+                while (left := end - time.monotonic()) > 0 and not unwanted.is_set():
+                    connection.settimeout(min(left, _POLL))
+                    with suppress(TimeoutError):
+                        return connection.recv(65536)
+                raise TimeoutError
 
             status = read_answer(receive, _MAX_ANSWER).status
     except TimeoutError:
-        raise HookFailed(f"no answer within {hook.timeout:g} s") from None
+        why = "before the sidecar ended" if unwanted.is_set() else f"within {hook.timeout:g} s"
+        raise HookFailed(f"no answer {why}") from None
     except OSError as error:
         raise HookFailed(f"no connection ({error.strerror or type(error).__name__})") from None
     except (ProtocolError, ValueError) as error:

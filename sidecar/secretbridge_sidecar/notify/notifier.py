@@ -10,7 +10,7 @@ becomes of a hook, what was published stays.
 
 from __future__ import annotations
 
-import random
+import os
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -55,7 +55,7 @@ def deliver(hook: Hook, news: News, unwanted: threading.Event) -> str:
         return ""
     from .http_hook import post
 
-    post(hook, news)
+    post(hook, news, unwanted)
     return ""
 
 
@@ -69,6 +69,11 @@ def title(hook: Hook) -> str:
         to = hook.process if hook.process is not None else hook.pid_file
         return f"signal {signal.Signals(hook.signal).name.removeprefix('SIG')} {to}"
     return f"http {hook.http.partition('?')[0]}"
+
+
+def _random() -> float:
+    # The module `random` takes half a megabyte.
+    return int.from_bytes(os.urandom(7), "big") / (1 << 56)
 
 
 class _Line:
@@ -105,7 +110,7 @@ class Notifier:
         *,
         deliver: Deliver = deliver,
         clock: Callable[[], float] = time.monotonic,
-        random: Callable[[], float] = random.random,
+        random: Callable[[], float] = _random,
     ) -> None:
         self._lock = threading.Lock()
         self._lines = [_Line(hook) for hook in hooks]

@@ -381,8 +381,9 @@ def server():
         yield server
 
 
-def post(url, timeout=WAIT):
-    return deliver(HttpHook(http=url, files=None, timeout=timeout), NEWS, threading.Event())
+def post(url, timeout=WAIT, unwanted=None):
+    hook = HttpHook(http=url, files=None, timeout=timeout)
+    return deliver(hook, NEWS, unwanted or threading.Event())
 
 
 def test_a_server_is_told_names_by_a_request(server, monkeypatch):
@@ -449,6 +450,17 @@ def test_an_answer_that_drips_ends_with_the_time():
         pytest.raises(HookFailed, match=r"no answer within 0\.5 s"),
     ):
         post(f"http://127.0.0.1:{port}/", timeout=0.5)
+
+
+def test_waiting_for_an_answer_ends_with_the_sidecar():
+    unwanted = threading.Event()
+    threading.Timer(0.2, unwanted.set).start()
+    begin = b"HTTP/1.1 200 OK\r\nContent-Length: 10000\r\n\r\n"
+    with (
+        answering(begin, then=WAIT) as port,
+        pytest.raises(HookFailed, match="no answer before the sidecar ended"),
+    ):
+        post(f"http://127.0.0.1:{port}/", unwanted=unwanted)
 
 
 @pytest.mark.parametrize(
