@@ -51,6 +51,11 @@ LOOK = 10.0
 """Seconds after which the target is looked at although nothing has changed: somebody else may have
 changed something there, or put something in its place."""
 
+LOOK_COST = 0.0025
+RAREST = 6
+"""Seconds of a processor that a look may take. One that takes more comes that much more rarely, but not
+more than this many times: with a thousand files, rest is to stay rest."""
+
 RETRY = 1.0
 RETRY_CAP = 30.0
 """Seconds between attempts to publish what the target did not take (no space, for instance)."""
@@ -253,7 +258,9 @@ class Sidecar:
                 watch.look_at(watched(self._setup.config))
                 self._look_at = 0.0
             if self._wake.clear() or time.monotonic() >= self._look_at:
-                self._look_at = time.monotonic() + self._look()
+                begun = time.process_time()
+                wait = self._look()
+                self._look_at = time.monotonic() + _stretched(wait, time.process_time() - begun)
             self.trail.tick()
             times = (
                 self._look_at - time.monotonic(),
@@ -380,3 +387,8 @@ class Sidecar:
 
     def _on_reload(self, number: int, frame: FrameType | None) -> None:
         self._reloads.ask()
+
+
+def _stretched(wait: float, cost: float) -> float:
+    """Return the seconds until the next look, when this one took ``cost``; a retry is not put off."""
+    return wait * min(RAREST, max(1.0, cost / LOOK_COST)) if wait == LOOK else wait
