@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import struct
+from time import sleep
 
 from ._kernel import checked, library
 from ._value import Value, assign
@@ -15,11 +16,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Event", "Inotify"]
 
-_CLOSE_WRITE, _MOVED_TO, _CREATE, _DELETE = 0x8, 0x80, 0x100, 0x200
+_CLOSE_WRITE, _MOVED_FROM, _MOVED_TO, _CREATE, _DELETE = 0x8, 0x40, 0x80, 0x100, 0x200
 _DELETE_SELF, _MOVE_SELF = 0x400, 0x800
 _OVERFLOW, _IGNORED = 0x4000, 0x8000  # the latter follows an unmount (0x2000) as well
 _ONLYDIR = 0x01000000
-_MASK = _CLOSE_WRITE | _MOVED_TO | _CREATE | _DELETE | _DELETE_SELF | _MOVE_SELF | _ONLYDIR
+_NAMES = _CLOSE_WRITE | _MOVED_FROM | _MOVED_TO | _CREATE | _DELETE
+_MASK = _NAMES | _DELETE_SELF | _MOVE_SELF | _ONLYDIR
 _NOTHING = _DELETE_SELF | _ONLYDIR
 
 _HEADER = struct.Struct("iIII")
@@ -66,7 +68,7 @@ class Inotify:
         self._descriptor = checked(library().inotify_init1(flags))
         try:
             # A watch for nothing. Ending it wakes a reader; later there may be no watch left.
-            self._anchor = self._add("/", _NOTHING)
+            self._anchor: int = self._add("/", _NOTHING)
         except OSError:
             self.close()
             raise
@@ -83,7 +85,7 @@ class Inotify:
     def remove(self, watch: int) -> None:
         """End a watch; an event tells of it. One that has ended already is no error."""
         if watch == self._anchor:
-            self._add("/", _NOTHING)  # as before somebody wanted to hear of it
+            self._drop_anchor()  # as before somebody wanted to hear of it
         else:
             library().inotify_rm_watch(self._descriptor, watch)
 
@@ -95,11 +97,24 @@ class Inotify:
             return list(_events(os.read(self._descriptor, _BUFFER)))
         except BlockingIOError:
             return []
+        except OSError:
+            # What was to be read is lost, and nobody knows what that was. If it goes on like this,
+            # everything is looked at once a second.
+            sleep(1.0)
+            return [Event(-1, _OVERFLOW, "")]
 
     def interrupt(self) -> None:
         """Have :meth:`read` return at once, if it is waiting now or the next time."""
+        if self._anchor < 0:
+            self._drop_anchor()
         library().inotify_rm_watch(self._descriptor, self._anchor)
-        self._anchor = self._add("/", _NOTHING)
+        self._drop_anchor()
+
+    def _drop_anchor(self) -> None:
+        try:
+            self._anchor = self._add("/", _NOTHING)
+        except OSError:
+            self._anchor = -1  # the next interruption tries again
 
     def close(self) -> None:
         """Give the descriptor back, once. Nobody may be reading."""

@@ -190,6 +190,32 @@ class Entry:
             self.again = False
             self.due_at = now
 
+    def resume(
+        self,
+        document: Document,
+        lease: Lease | None,
+        age: float,
+        ends_in: float | None,
+        now: float,
+    ) -> None:
+        """Go on with what another process had: ``age`` seconds old, good for ``ends_in`` more or, if
+        that is None, as long as the policy says."""
+        self.document = document
+        self.lease = lease
+        self.fetched_at = now - age
+        self.stale_since = None if self.error is None else now
+        if ends_in is None:
+            self.due_at = self.fetched_at + self._interval(document, self.policy)
+            self.end_at = self.due_at + self.policy.max_stale
+            return
+        self.end_at = now + ends_in
+        if lease is not None and lease.renewable:
+            # At once, whatever is left: it may have been ended meanwhile, which only asking tells.
+            self.renew_at = now
+            self.due_at = now + ends_in * REPLACE_AT
+        else:
+            self.due_at = self.fetched_at + (age + ends_in) * RENEW_AT
+
     def _set_times(self, document: Document, jitter: float, now: float) -> None:
         interval = self._interval(document, self.policy)
         self.fetched_at = self.confirmed_at = now

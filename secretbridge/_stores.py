@@ -74,6 +74,10 @@ class Stores:
                 backend = self._backends[store] = backend_class(kind).create(store, options)
         return backend
 
+    def scheme(self, store: str) -> str:
+        """Return the backend of ``store``."""
+        return self._configured.get(store, (store, {}))[0]
+
     def identity(self, store: str, scheme: str, deadline: Deadline) -> Identity | None:
         """Return who ``store`` takes us for, or None when its backend has no logins."""
         backend = self.get(store, scheme)

@@ -120,7 +120,7 @@ class Engine:
         self._retired = Retired(self._store, grace, random)
         self._entries: dict[DocumentId, Entry] = {}
         self._stores: dict[str, Store] = {}
-        self.agenda = Agenda(self._entries)
+        self.agenda: Agenda = Agenda(self._entries)
 
     def add(self, id: DocumentId, policy: Policy) -> Entry:
         """Make ``id`` known. Of several policies for one document the strictest holds."""

@@ -108,6 +108,13 @@ class Session:
         token = self._token
         return token if token is not None and token.remaining(self._clock()) else None
 
+    def adopt(self, token: Token, *, is_current: bool) -> None:
+        """Go on with a token that another process of ours logged in for."""
+        if is_current and self._token is None:
+            self._token = token
+        else:
+            self._replaced[token] = self._clock()
+
     def replace(self, refused: Token, reply: Reply, deadline: Deadline) -> Token | None:
         """Find out what a 403 for ``refused`` means.
 

@@ -20,14 +20,15 @@ from typing import TYPE_CHECKING
 from ..document import Lease
 from ..errors import AccessDenied, SecretBridgeError, SecretExpired
 from ._vault_api import refusal, unusable
-from ._vault_login import number
+from ._vault_login import Token, number
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Mapping
+    from typing import Any
 
     from ._vault_api import Reply
+    from ._vault_auth import Session
     from ._vault_call import Call
-    from ._vault_login import Token
 
 __all__ = ["Leases"]
 
@@ -79,6 +80,46 @@ class Leases:
         now = self._clock()
         self._grants[id_] = _Grant(token, duration, now + duration)
         return Lease(id_, min(duration, token.remaining(now)), content.get("renewable") is True)
+
+    def keep(self, ids: Iterable[str], session: Session, *, with_login: bool) -> dict[str, object]:
+        """Return what another process needs to go on with the leases ``ids``: plain values.
+
+        Nothing is said of a lease whose token is not ours: whoever made that one sees to it.
+        """
+        now = self._clock()
+        grants = {id_: self._grants[id_] for id_ in ids if id_ in self._grants}
+        tokens = list({id(g.token): g.token for g in grants.values() if g.token.is_ours}.values())
+        return {
+            "tokens": [token.keep(now, with_value=with_login) for token in tokens],
+            "current": [token is session.living() for token in tokens],
+            "leases": {
+                id_: {
+                    "token": tokens.index(grant.token),
+                    "longest": grant.longest,
+                    "ends_in": grant.ends - now,
+                }
+                for id_, grant in grants.items()
+                if grant.token in tokens
+            },
+        }
+
+    def resume(self, kept: Mapping[str, Any], session: Session) -> None:
+        """Take in what :meth:`keep` returned in another process.
+
+        A token whose value was not kept can still be known to end, and its leases with it. Raises
+        :class:`ValueError` for anything else.
+        """
+        now = self._clock()
+        try:
+            tokens = [Token.resume(each, now) for each in kept["tokens"]]
+            for token, is_current in zip(tokens, kept["current"], strict=True):
+                if token.value and token.remaining(now):
+                    session.adopt(token, is_current=is_current is True)
+            for id_, terms in kept["leases"].items():
+                token, ends = tokens[terms["token"]], now + float(terms["ends_in"])
+                self._grants[id_] = _Grant(token, float(terms["longest"]), ends)
+        except (LookupError, TypeError, AttributeError) as error:
+            raise ValueError(f"not what was kept ({type(error).__name__})") from None
 
     def renew(self, lease: Lease, call: Call) -> Lease:
         """Extend ``lease``. Raises :class:`SecretExpired` when the server does not have it."""

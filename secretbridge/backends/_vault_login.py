@@ -85,6 +85,25 @@ class Token:
         self.due = self.ends - self.longest * (1 / 3 + 0.1 * self.jitter)
         self.half = self.ends - self.longest / 2
 
+    def keep(self, now: float, *, with_value: bool) -> dict[str, object]:
+        """Return what another process needs to go on with the token; ``with_value`` is a credential."""
+        return {
+            "value": self.value if with_value else "",
+            "ends_in": None if self.ends is None else self.ends - now,
+            "longest": self.longest,
+            "can_renew": self.can_renew,
+        }
+
+    @classmethod
+    def resume(cls, kept: Mapping[str, Any], now: float) -> Token:
+        """Return the token that another process of ours had. Without a value it cannot be used."""
+        token = cls(str(kept["value"]), now)
+        token.is_ours = True
+        if kept["ends_in"] is not None:
+            token.longest = float(kept["longest"])
+            token.grant(max(float(kept["ends_in"]), 1e-9), now, can_renew=kept["can_renew"] is True)
+        return token
+
     def postpone(self, now: float) -> None:
         """Leave the token alone for a tenth of what it has left, within 1 to 30 seconds."""
         self.due = self.half = now + min(max(self.remaining(now) / 10, 1.0), 30.0)

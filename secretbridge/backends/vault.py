@@ -268,6 +268,18 @@ class VaultBackend:
             deadline,
         )
 
+    def keep(self, leases: Iterable[str], *, with_login: bool) -> dict[str, object]:
+        """Return what another process needs to go on with ``leases``, given by their ids.
+
+        Leases end with the token that made them. ``with_login``: the tokens too, which are credentials;
+        without them it is said when each ends.
+        """
+        return self._leases.keep(leases, self._session, with_login=with_login)
+
+    def resume(self, kept: Mapping[str, Any]) -> None:
+        """Go on with what another process has kept. Raises :class:`ValueError` for anything else."""
+        self._leases.resume(kept, self._session)
+
     def hvac_client(self) -> Any:
         """Return an ``hvac.Client`` that uses this store's transport, namespace and token.
 

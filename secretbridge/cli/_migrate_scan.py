@@ -92,14 +92,13 @@ def _scan(args: argparse.Namespace, key: bytes) -> Scan:
     try:
         found = scan(args.paths or ["."], Options(key, max(0, args.jobs), on_progress=show))
         if args.git:
-            from ..migrate.scan.git_history import history
+            from ..migrate.scan.git_history import history, with_history
 
             def show_git(done: int, total: int) -> None:
                 progress.show(f"{done} of {total} versions in git")
 
             rules = load_overrides(found.root)
-            old = history(found.root, key, rules, show_git)
-            found = replace(found, findings=(*found.findings, *old))
+            found = with_history(found, history(found.root, key, rules, show_git))
     finally:
         progress.clear()
     if args.running:

@@ -24,6 +24,7 @@ STEPS = {
     "apply": "store the values, then rewrite the files",
     "verify": "prove that nothing is left behind",
     "rollback": "bring every file back as it was",
+    "import": "turn references of other tools into ours",
 }
 """The subcommands in the order in which they are used, and what they do in a line."""
 

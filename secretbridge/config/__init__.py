@@ -23,16 +23,20 @@ from ..errors import ConfigError
 from ._sidecar import (
     AuditConfig,
     Consumer,
+    DirectoryConfig,
     ExecCheck,
     ExecHook,
     FileConfig,
     HardeningConfig,
     HttpHook,
+    KmsKey,
+    LastKnownGoodConfig,
     ListenConfig,
     MetricsConfig,
     PairCheck,
     SidecarConfig,
     SignalHook,
+    StateConfig,
     TelemetryConfig,
     WaitAckConfig,
     taken,
@@ -53,17 +57,21 @@ __all__ = [
     "CacheConfig",
     "Config",
     "Consumer",
+    "DirectoryConfig",
     "ExecCheck",
     "ExecHook",
     "FileConfig",
     "HardeningConfig",
     "HttpHook",
+    "KmsKey",
+    "LastKnownGoodConfig",
     "ListenConfig",
     "MetricsConfig",
     "PairCheck",
     "SecretConfig",
     "SidecarConfig",
     "SignalHook",
+    "StateConfig",
     "StoreConfig",
     "TelemetryConfig",
     "WaitAckConfig",
@@ -303,6 +311,15 @@ def _refuse_untrusted(source: Source, document: Document, is_found_here: bool) -
     return (f"{source.name}: {cause}; {remedy}",)
 
 
+def _group_of(sidecar: _models.SidecarConfig, name: str) -> int | str | None:
+    """Return the group of the innermost directory that has one of its own, or the sidecar's."""
+    while name := name.rpartition("/")[0]:
+        directory = sidecar.directories.get(name)
+        if directory is not None and directory.group is not None:
+            return directory.group
+    return sidecar.group
+
+
 def _with_contents(sidecar: _models.SidecarConfig, secrets: list[str]) -> SidecarConfig:
     """Fill in what each file leaves to the sidecar block: content, mode and group."""
     from ._formats import PRIVATE
@@ -318,9 +335,9 @@ def _with_contents(sidecar: _models.SidecarConfig, secrets: list[str]) -> Sideca
             is_private = file.format in PRIVATE
             update["mode"] = sidecar.mode & 0o700 if is_private else sidecar.mode
         if file.group is None:
-            update["group"] = sidecar.group
+            update["group"] = _group_of(sidecar, name)
         if not (file.secret or file.template or file.concat or file.secrets):
-            update["secret"] = name
+            update["secret"] = name.rpartition("/")[2]
         filled[name] = file.model_copy(update=update)
     found: SidecarConfig = taken(sidecar.model_copy(update={"files": filled}))
     return found

@@ -277,6 +277,7 @@ def check_files(source: Source, mistakes: list[Mistake]) -> None:
     if not isinstance(files, dict):
         return
     _check_file_names(source, mistakes, files)
+    _check_directories(source, mistakes, sidecar.get("directories"), files)
     for name, entry in files.items():
         path: Place = ("sidecar", "files", name)
         _check_content(source, mistakes, path, name, {} if entry is None else entry, known)
@@ -322,7 +323,7 @@ def _check_content(
     _check_constants(source, mistakes, (*path, "values"), entry.get("values"))
     if entry.get("secret") is not None:
         _check_names(source, mistakes, (*path, "secret"), [entry["secret"]], known, "secret")
-    elif name not in known and not any(
+    elif name.rpartition("/")[2] not in known and not any(
         entry.get(key) and entry[key] != "raw"
         for key in ("template", "concat", "format", "secrets")
     ):
@@ -382,6 +383,20 @@ def _check_names(
                     remedy,
                 )
             )
+
+
+def _check_directories(
+    source: Source, mistakes: list[Mistake], directories: object, files: Mapping[str, Any]
+) -> None:
+    """Report directories in which there is no file, for they would not be made."""
+    known = {
+        name[:end] for name in files for end in range(len(name)) if name[end] == "/" and end > 0
+    }
+    for name in directories if isinstance(directories, dict) else ():
+        if name not in known:
+            cause = "no file lies in this directory"
+            remedy = f"name a file {name.strip('/')}/NAME, or leave the directory out"
+            mistakes.append(source.mistake(("sidecar", "directories", name), cause, remedy))
 
 
 def _check_file_names(source: Source, mistakes: list[Mistake], files: Mapping[str, Any]) -> None:

@@ -27,7 +27,9 @@ from pydantic_settings import (
 )
 
 from . import _values
+from ._directory_model import DirectoryConfig
 from ._formats import PRIVATE, problem_of
+from ._kept_models import KmsKey, LastKnownGoodConfig, StateConfig
 from ._model_base import SOURCE, ConfigPath, Interval, Mode, Model, Principal, Seconds
 from ._models_running import (
     AuditConfig,
@@ -41,17 +43,21 @@ from ._source import Source
 __all__ = [
     "AuditConfig",
     "Consumer",
+    "DirectoryConfig",
     "Document",
     "ExecCheck",
     "ExecHook",
     "FileConfig",
     "HardeningConfig",
     "HttpHook",
+    "KmsKey",
+    "LastKnownGoodConfig",
     "ListenConfig",
     "MetricsConfig",
     "PairCheck",
     "SidecarConfig",
     "SignalHook",
+    "StateConfig",
     "TelemetryConfig",
     "WaitAckConfig",
 ]
@@ -359,6 +365,9 @@ class SidecarConfig(Model):
         default=None, description="group of the directory and the files"
     )
     files: dict[str, FileConfig] = Field(default={}, description="the files by name")
+    directories: dict[str, DirectoryConfig] = Field(
+        default={}, description="directories with rights of their own, by name"
+    )
     on_change: list[Hook] = Field(
         default=[], description="what to do after a generation is published"
     )
@@ -373,6 +382,12 @@ class SidecarConfig(Model):
         default=None, description="where to send spans and log records"
     )
     audit: AuditConfig | None = Field(default=None, description="where to write the audit log")
+    state: StateConfig = Field(
+        default=StateConfig(), description="what a restart takes over beside the files"
+    )
+    last_known_good: LastKnownGoodConfig | None = Field(
+        default=None, description="where to keep what was last good, sealed, off by default"
+    )
     on_exit: Literal["keep", "wipe"] = Field(
         default="keep", description="what becomes of the files"
     )
@@ -427,8 +442,16 @@ class _FileSource(PydanticBaseSettingsSource):
         data = _without_empty(SOURCE.get().data, ("stores", "secrets", "cache", "sidecar"))
         sidecar = data.get("sidecar")
         if isinstance(sidecar, dict):
-            blocks = ("files", "on_change", "listen", "hardening", "metrics")
-            sidecar = _without_empty(sidecar, blocks)
+            blocks = [
+                "files",
+                "directories",
+                "on_change",
+                "listen",
+                "hardening",
+                "metrics",
+                "state",
+            ]
+            sidecar = _without_empty(sidecar, tuple(blocks))
             if isinstance(files := sidecar.get("files"), dict):
                 sidecar["files"] = {
                     name: {} if entry is None else entry for name, entry in files.items()

@@ -16,16 +16,20 @@ if TYPE_CHECKING:
 __all__ = [
     "AuditConfig",
     "Consumer",
+    "DirectoryConfig",
     "ExecCheck",
     "ExecHook",
     "FileConfig",
     "HardeningConfig",
     "HttpHook",
+    "KmsKey",
+    "LastKnownGoodConfig",
     "ListenConfig",
     "MetricsConfig",
     "PairCheck",
     "SidecarConfig",
     "SignalHook",
+    "StateConfig",
     "TelemetryConfig",
     "WaitAckConfig",
     "taken",
@@ -80,6 +84,16 @@ class FileConfig(_Block):
     dialect: str | None
     section: str | None
     checks: Sequence[str | ExecCheck | PairCheck]
+
+
+class DirectoryConfig(_Block):
+    """A directory of the target that has rights of its own."""
+
+    __slots__ = ("group", "mode", "owner")
+
+    mode: int
+    owner: int | str | None
+    group: int | str | None
 
 
 class ExecCheck(_Block):
@@ -234,21 +248,54 @@ class AuditConfig(_Block):
     checkpoint_interval: float
 
 
+class StateConfig(_Block):
+    """What a restart takes over beside the generation: leases, and the logins that they hang on."""
+
+    __slots__ = ("keep_login", "take_over")
+
+    take_over: bool
+    keep_login: bool
+
+
+class KmsKey(_Block):
+    """A key of AWS KMS."""
+
+    __slots__ = ("endpoint_url", "key_id", "region")
+
+    key_id: str
+    region: str | None
+    endpoint_url: str | None
+
+
+class LastKnownGoodConfig(_Block):
+    """Where to keep what was last good, sealed. One of the last three is set."""
+
+    __slots__ = ("credential", "key_file", "kms", "path")
+
+    path: Path
+    key_file: Path | None
+    credential: str | None
+    kms: KmsKey | None
+
+
 class SidecarConfig(_Block):
     """What the sidecar materializes, and whom it tells. ``grace`` in seconds."""
 
     __slots__ = (
         "allow_unsafe_target",
         "audit",
+        "directories",
         "files",
         "grace",
         "group",
         "hardening",
+        "last_known_good",
         "listen",
         "metrics",
         "mode",
         "on_change",
         "on_exit",
+        "state",
         "target",
         "telemetry",
         "wait_ack",
@@ -258,12 +305,15 @@ class SidecarConfig(_Block):
     mode: int
     group: int | str | None
     files: Mapping[str, FileConfig]
+    directories: Mapping[str, DirectoryConfig]
     on_change: Sequence[ExecHook | SignalHook | HttpHook]
     listen: ListenConfig
     hardening: HardeningConfig
     metrics: MetricsConfig
     telemetry: TelemetryConfig | None
     audit: AuditConfig | None
+    state: StateConfig
+    last_known_good: LastKnownGoodConfig | None
     on_exit: Literal["keep", "wipe"]
     allow_unsafe_target: bool
     wait_ack: WaitAckConfig | None
@@ -275,16 +325,20 @@ _KINDS: dict[str, type[_Block]] = {
     for kind in (
         AuditConfig,
         Consumer,
+        DirectoryConfig,
         ExecCheck,
         ExecHook,
         FileConfig,
         HardeningConfig,
         HttpHook,
+        KmsKey,
+        LastKnownGoodConfig,
         ListenConfig,
         MetricsConfig,
         PairCheck,
         SidecarConfig,
         SignalHook,
+        StateConfig,
         TelemetryConfig,
         WaitAckConfig,
     )

@@ -28,6 +28,7 @@ __all__ = [
     "resolve_path",
     "seconds",
     "section",
+    "service_url",
     "signal",
     "url",
 ]
@@ -173,6 +174,21 @@ def local_url(value: str) -> str:
     if not is_loopback(host):
         # From anywhere else somebody could answer, or listen; and a name could lead anywhere.
         raise ValueError(f"a web server on another machine; {remedy}, or use exec")
+    return value
+
+
+def service_url(value: str) -> str:
+    """Return the address of a service: with TLS, or on this machine, and without credentials."""
+    try:
+        parts = urlsplit(value)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        host, port = "", 0
+    is_known = bool(host) and port != 0 and value.isascii() and value.isprintable()
+    if not is_known or parts.username is not None:
+        raise ValueError("no address of a service; write https://HOST")
+    if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(host)):
+        raise ValueError("an address without TLS; write https://HOST")
     return value
 
 

@@ -44,7 +44,7 @@ class Reading:
     """
 
     def __init__(self, path: str | os.PathLike[str] | None) -> None:
-        self.begun = time.time()
+        self.begun: float = time.time()
         self._path = None if path is None else os.fspath(path)
         self._child: subprocess.Popen[bytes] | None = None
         try:

@@ -44,7 +44,7 @@ def environment(facts: Facts) -> Iterator[Finding]:
         for leak in each.leaks or ():
             yield Finding(
                 *("environment.secret", ERROR, f"process {each.pid} ({each.name})"),
-                f"{leak.variable} {leak.why} (fingerprint {leak.fingerprint})",
+                f"{leak.variable} is probably a secret: {leak.why} (fingerprint {leak.fingerprint})",
                 "read it from a file or through the library, take the variable out, and replace the "
                 "secret: an environment is inherited, dumped and shown by `docker inspect`",
             )

@@ -85,7 +85,7 @@ def _is_idle(directory: int) -> bool:
             continue  # no regular file, or one that only others may read
     for name in directories:
         with Opened(name, DIRECTORY, dir_fd=directory) as inner:
-            if not _is_idle(inner):
+            if not _is_unlocked(inner) or not _is_idle(inner):
                 return False
     return True
 

@@ -6,6 +6,7 @@
     TARGET/..gen-5f1c0a.../app.ini, tls/key     its files
     TARGET/..gen-5f1c0a.../..manifest           what it consists of; written last, removed first
     TARGET/..tmp-...                            a link on its way to its place
+    TARGET/..state                              what a sidecar keeps for the next one, for it alone
 
 This is the layout of a Kubernetes volume, so whatever watches one (for a rename onto ``..data``)
 works here. Names that begin with ``..`` are reserved for it; a secret's file can have none of them.
@@ -28,7 +29,9 @@ __all__ = [
     "MAX_DEPTH",
     "MAX_NAME",
     "MAX_PATH",
+    "STATE_DIRECTORY",
     "TEMPORARY_PREFIX",
+    "DirectorySpec",
     "FileSpec",
     "is_generation",
     "validate_names",
@@ -38,6 +41,8 @@ DATA_LINK = "..data"
 GENERATION_PREFIX = "..gen-"
 TEMPORARY_PREFIX = "..tmp-"
 MANIFEST = "..manifest"
+STATE_DIRECTORY = "..state"
+"""What a sidecar keeps for the next one; no reader can enter it."""
 
 MAX_NAME = 255
 """Longest component of a name, in bytes: NAME_MAX of Linux."""
@@ -129,6 +134,42 @@ class FileSpec(Value):
 
     def __reduce__(self) -> tuple[object, ...]:
         raise TypeError("a FileSpec holds a secret value and cannot be pickled")
+
+
+class DirectorySpec(Value):
+    """One directory of a generation whose rights are its own, and not what its files' readers need.
+
+    ``name``: relative, as of files. ``mode``: permission bits, exactly as they will be. ``owner`` and
+    ``group``: numeric ids, or None for the writer and the target's group. Whoever may enter it can
+    come to it: what lies above lets them pass. An owner other than the writer can change its mode.
+    Raises :class:`ConfigError` for a mode or an id that no directory can have.
+    """
+
+    __slots__ = ("group", "mode", "name", "owner")
+
+    name: str
+    mode: int
+    owner: int | None
+    group: int | None
+
+    def __init__(
+        self, name: str, mode: int, owner: int | None = None, group: int | None = None
+    ) -> None:
+        if not 0 <= mode <= 0o777 or mode & 0o022:
+            raise ConfigError(
+                f"directory {name!r}: {mode:#o} is no mode for it",
+                hint="give three octal digits that let nobody but the owner write, such as 0750",
+            )
+        for what, number in (("owner", owner), ("group", group)):
+            if number is not None and not 0 <= number < 0xFFFFFFFF:
+                raise ConfigError(
+                    f"directory {name!r}: {number} is no {what}",
+                    hint=f"give the {what}'s numeric id",
+                )
+        assign(self, "name", name)
+        assign(self, "mode", mode)
+        assign(self, "owner", owner)
+        assign(self, "group", group)
 
 
 def is_generation(name: str) -> bool:

@@ -13,8 +13,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from .layout import DirectorySpec
+
     Shape = tuple[str, int, int | None, int | None, tuple[int, ...]]
     """Name, mode, owner, group and readers as they are asked for."""
+    Rights = tuple[int, int, int, int]
+    """Mode, owner and group of a directory, and the bits that it asks of those above."""
     Kind = tuple[int, int, int] | tuple[int, int, int, int, tuple[int, ...]]
     """Mode, owner and group of a file as they show. For one with readers of its own then the mode that
     it has without them, and the readers."""
@@ -29,10 +33,11 @@ class Outline:
     their last components as the system takes them; and ``kinds`` are columns. ``uid`` and ``gid`` are
     what files get that name no owner or group of their own. ``base`` is the mode of a directory without
     files, and ``access`` says what a kind asks of the directories on the way to a file; ``modes`` has
-    both for each kind that occurs. ``readers``: all users who are granted a file. ``tops``: the visible
-    names. ``expected``:
-    what has to be in the directory of a set that has no others, else None. ``by_mode`` and
-    ``listing``: the names for the manifest, and their text there.
+    both for each kind that occurs. ``readers``: all users who are granted a file or own a directory.
+    ``tops``: the visible names. ``expected``: what has to be in the directory of a set that has no
+    others, else None. ``by_mode`` and ``listing``: the names for the manifest, and their text there.
+    ``directories``: mode, owner, group and what they ask of those above, of directories that have rights
+    of their own, by path with a slash at the end.
 
     Raises :class:`ConfigError` for names that cannot be used.
     """
@@ -40,6 +45,7 @@ class Outline:
     __slots__ = (
         "base",
         "by_mode",
+        "directories",
         "expected",
         "kinds",
         "leaves",
@@ -59,6 +65,7 @@ class Outline:
         gid: int,
         base: int,
         access: Callable[[int, int, int], int],
+        directories: Sequence[DirectorySpec] = (),
     ) -> None:
         names = tuple([shape[0] for shape in shapes])
         validate_names(names)
@@ -79,8 +86,16 @@ class Outline:
             for _, mode, owner, group, readers in shapes
         ]
         self.base: int = base
+        self.directories: dict[str, Rights] = {}
+        for each in directories:
+            owner = uid if each.owner is None else each.owner
+            group = gid if each.group is None else each.group
+            # Whoever may search it has to come to it, as if it were a file to read.
+            asked = access((each.mode & 0o011) << 2, owner, group)
+            self.directories[f"{each.name}/"] = each.mode, owner, group, asked
         self.readers: frozenset[int] = frozenset(
             [reader for shape in shapes for reader in shape[4]]
+            + [rights[1] for rights in self.directories.values() if rights[1] != uid]
         )
         self.modes: dict[Kind, int] = {kind: base | _way(kind, access) for kind in set(self.kinds)}
         self.tops: tuple[str, ...] = tuple(

@@ -18,15 +18,15 @@ from hashlib import blake2b
 from itertools import compress
 from operator import attrgetter, ne, or_
 
-from .layout import MANIFEST, FileSpec
+from .layout import MANIFEST, DirectorySpec, FileSpec
 from .manifest import Manifest
 from .outline import Outline
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from .outline import Kind, Shape
+    from .outline import Kind, Rights, Shape
 
 __all__ = ["PAGE", "Branch", "Picture", "Plan", "Planner"]
 
@@ -43,10 +43,11 @@ class Picture:
     ``names``, ``kinds``, ``sizes`` in bytes and ``digests`` (keyed, see above) say what each file
     is. ``sealed``: the time, in nanoseconds of the file system's clock, after which nobody has
     written to it. ``seals``: the time of modification of each directory, by its path with a slash
-    at the end, as long as nobody has changed what is in it.
+    at the end, as long as nobody has changed what is in it. ``rights``: of the directories that were
+    given some of their own, None when that is not known.
     """
 
-    __slots__ = ("digests", "kinds", "names", "sealed", "seals", "sizes")
+    __slots__ = ("digests", "kinds", "names", "rights", "sealed", "seals", "sizes")
 
     def __init__(
         self,
@@ -61,16 +62,17 @@ class Picture:
         self.digests: Sequence[int] = digests
         self.sealed: list[int] = [0] * len(names)
         self.seals: dict[str, int] = {}
+        self.rights: Mapping[str, Rights] | None = None
 
 
 class Branch:
     """One directory of a generation that is to be.
 
     ``write`` and ``keep`` are the numbers of its files in the plan. ``path`` ends with a slash, but
-    that of the topmost directory is empty.
+    that of the topmost directory is empty. ``owner`` and ``group`` are None for those of the writer.
     """
 
-    __slots__ = ("branches", "keep", "mode", "path", "write")
+    __slots__ = ("branches", "group", "keep", "mode", "owner", "path", "write")
 
     def __init__(self, path: str, mode: int) -> None:
         self.path: str = path
@@ -78,6 +80,8 @@ class Branch:
         self.keep: list[int] = []
         self.branches: dict[str, Branch] = {}
         self.mode: int = mode
+        self.owner: int | None = None
+        self.group: int | None = None
 
     def grow(self, name: str, mode: int) -> Branch:
         """Return the directory of the file ``name``; it and those above give access as ``mode``."""
@@ -90,6 +94,20 @@ class Branch:
             branch = inner
             branch.mode |= mode
         return branch
+
+    def entitle(self, outline: Outline) -> int:
+        """Give directories the rights of their own; return what this one asks of the one above it."""
+        asked = 0
+        for file in (*self.write, *self.keep):
+            asked |= outline.modes[outline.kinds[file]]
+        for inner in self.branches.values():
+            asked |= inner.entitle(outline)
+        rights = outline.directories.get(self.path)
+        if rights is not None:
+            self.mode, self.owner, self.group, asked = rights
+            return asked
+        self.mode = outline.base | asked
+        return asked
 
     def directories(self) -> int:
         """Return the number of directories, with this one."""
@@ -153,6 +171,8 @@ class Plan:
             root.grow(names[file], modes[kinds[file]]).write.append(file)
         for file in self.keep:
             root.grow(names[file], modes[kinds[file]]).keep.append(file)
+        if self.outline.directories:
+            root.entitle(self.outline)
         return root
 
     def by_kind(self, numbers: Sequence[int]) -> Iterator[tuple[Kind, list[bytes], list[bytes]]]:
@@ -222,16 +242,23 @@ class Planner:
         self._access = access
         self._digests = _keyed(key)
         self._base = base
+        self._directories: tuple[DirectorySpec, ...] = ()
         self._outline = self._outlined([])
 
     def digest(self, content: bytes) -> int:
         """Return the keyed digest of ``content``."""
         return self._digests((content,))[0]
 
-    def compare(self, files: Sequence[FileSpec], current: Picture) -> Plan:
+    def compare(
+        self,
+        files: Sequence[FileSpec],
+        current: Picture,
+        directories: Sequence[DirectorySpec] = (),
+    ) -> Plan:
         """Return what makes ``files`` of ``current``. Raises :class:`ConfigError` for bad names."""
         shapes = list(map(_SHAPE, files))
-        if shapes != self._outline.shapes:
+        if shapes != self._outline.shapes or tuple(directories) != self._directories:
+            self._directories = tuple(directories)
             self._outline = self._outlined(shapes)
         outline = self._outline
         names, kinds = outline.names, outline.kinds
@@ -242,10 +269,13 @@ class Planner:
             current = _in_order(names, current)
         contents = list(map(_CONTENT, files))
         picture = Picture(names, kinds, list(current.sizes), self._digests(contents))
+        picture.rights = outline.directories
         differs = map(ne, picture.digests, current.digests)
         if kinds is not current.kinds and kinds != current.kinds:
             differs = map(or_, differs, map(ne, kinds, current.kinds))
         write = list(compress(outline.numbers, differs))
+        if current.rights is not None and current.rights != outline.directories:
+            write = list(outline.numbers)  # they are in other directories now
         if len(write) == len(contents):
             picture.sizes = list(map(len, contents))
         else:
@@ -255,7 +285,7 @@ class Planner:
         return Plan(files, contents, outline, picture, write, removed, current.seals)
 
     def _outlined(self, shapes: list[Shape]) -> Outline:
-        return Outline(shapes, self._uid, self._gid, self._base, self._access)
+        return Outline(shapes, self._uid, self._gid, self._base, self._access, self._directories)
 
 
 def _all_but(excluded: Sequence[int], numbers: list[int]) -> list[int]:
@@ -283,6 +313,7 @@ def _in_order(names: Sequence[str], picture: Picture) -> Picture:
     )
     ordered.sealed = [0 if file < 0 else picture.sealed[file] for file in found]
     ordered.seals = picture.seals
+    ordered.rights = picture.rights
     return ordered
 
 

@@ -40,6 +40,7 @@ __all__ = ["Generation", "open_generation", "read_generation"]
 # Search permission is enough to read by name, so the right to list is not asked for.
 _TARGET = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_PASSAGE = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # Without O_NONBLOCK a FIFO at the place of a file would make us wait for its writer.
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _ATTEMPTS = 20
@@ -56,11 +57,12 @@ class Generation:
     generation for as long as it is open here, up to the writer's deadline.
     """
 
-    __slots__ = ("_directory", "id", "target")
+    __slots__ = ("_directory", "_locked", "id", "target")
 
     def __init__(self, directory: int, id: str, target: str) -> None:
         """Take over ``directory``, a descriptor of the generation ``id`` in ``target``."""
         self._directory = directory
+        self._locked: dict[str, int] = {}
         self.id: str = id
         self.target: str = target
 
@@ -83,6 +85,7 @@ class Generation:
         parts = _parts(name)
         try:
             file = _open_beneath(self._fileno(), parts)
+            self._lock(parts[:-1])
         except OSError as error:
             raise self._explained(error, name) from None
         try:
@@ -129,8 +132,10 @@ class Generation:
     def close(self) -> None:
         """Let go of the generation. It may be called twice."""
         directory, self._directory = self._directory, -1
-        if directory >= 0:
-            os.close(directory)
+        locked, self._locked = self._locked, {}
+        for descriptor in (directory, *locked.values()):
+            if descriptor >= 0:
+                os.close(descriptor)
 
     def __enter__(self) -> Self:
         return self
@@ -148,6 +153,19 @@ class Generation:
         if self._directory < 0:
             raise ValueError("the generation is closed")
         return self._directory
+
+    def _lock(self, parents: list[str]) -> None:
+        """Hold the directory of a file, for one who may only pass through the generation."""
+        path = "/".join(parents)
+        if not parents or path in self._locked or not _is_path(self._directory):
+            return
+        self._locked[path] = -1
+        try:
+            directory = _open_directory(self._directory, parents)
+        except OSError:
+            return  # may be passed through, but not read: the grace has to do
+        self._locked[path] = directory
+        _take_shared(directory)
 
     def _explained(self, error: OSError, name: str) -> SecretBridgeError:
         if error.errno in (ENOENT, ENOTDIR, ENAMETOOLONG):
@@ -245,21 +263,38 @@ def _open_shared(root: int, name: str) -> int:
         directory = os.open(name, _DIRECTORY, dir_fd=root)
     except FileNotFoundError:
         return -1
+    except PermissionError:
+        # Readers of one file or one directory may pass, and no more.
+        return os.open(name, _PASSAGE, dir_fd=root)
     if not is_generation(name):
         return directory
+    if not _take_shared(directory):
+        os.close(directory)
+        return -1
+    if os.fstat(directory).st_nlink == 0:
+        os.close(directory)
+        return -1
+    return directory
+
+
+def _take_shared(directory: int) -> bool:
+    """Take the lock that readers share; False when the directory is being removed."""
     from fcntl import LOCK_NB, LOCK_SH, flock
 
     try:
         flock(directory, LOCK_SH | LOCK_NB)
     except BlockingIOError:
-        os.close(directory)
-        return -1
+        return False
     except OSError:
         pass  # no locks on this file system: the grace has to do
-    if os.fstat(directory).st_nlink == 0:
-        os.close(directory)
-        return -1
-    return directory
+    return True
+
+
+def _is_path(descriptor: int) -> bool:
+    """Whether a directory was opened to pass through only."""
+    from fcntl import F_GETFL, fcntl
+
+    return bool(fcntl(descriptor, F_GETFL) & os.O_PATH)
 
 
 def _parts(name: str) -> list[str]:
@@ -274,12 +309,24 @@ def _parts(name: str) -> list[str]:
 
 def _open_beneath(directory: int, parts: list[str]) -> int:
     """Return a descriptor of the file at ``parts``; no component may be a link."""
-    opened = []
+    if len(parts) == 1:
+        return os.open(parts[0], _FILE, dir_fd=directory)
+    inner = _open_directory(directory, parts[:-1], _PASSAGE)
     try:
-        for part in parts[:-1]:
-            directory = os.open(part, _DIRECTORY, dir_fd=directory)
+        return os.open(parts[-1], _FILE, dir_fd=inner)
+    finally:
+        os.close(inner)
+
+
+def _open_directory(directory: int, parts: list[str], flags: int = _DIRECTORY) -> int:
+    """Return a descriptor of the directory at ``parts``; no component may be a link."""
+    opened: list[int] = []
+    try:
+        for part in parts:
+            last = flags if len(opened) == len(parts) - 1 else _PASSAGE
+            directory = os.open(part, last, dir_fd=directory)
             opened.append(directory)
-        return os.open(parts[-1], _FILE, dir_fd=directory)
+        return opened.pop()
     finally:
         for descriptor in opened:
             os.close(descriptor)

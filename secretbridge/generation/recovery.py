@@ -24,7 +24,7 @@ from ..errors import IntegrityError, UnsafeTarget
 from ._opened import DIRECTORY, FILE, Opened
 from .collect import remove_generation
 from .grants import decoded_list, granted
-from .layout import DATA_LINK, MANIFEST, TEMPORARY_PREFIX, is_generation
+from .layout import DATA_LINK, MANIFEST, STATE_DIRECTORY, TEMPORARY_PREFIX, is_generation
 from .links import Links, target_of
 from .manifest import MAX_SIZE, Manifest, decode
 from .plan import Picture
@@ -316,7 +316,11 @@ def _put_links_right(root: int, links: Links, names: list[str], result: Recovere
     wanted = dict.fromkeys(name.partition("/")[0] for name in files)
     for name in names:
         if name.startswith(".."):
-            is_known = name == DATA_LINK or is_generation(name) or name in result.removed
+            is_known = (
+                name in (DATA_LINK, STATE_DIRECTORY)
+                or is_generation(name)
+                or name in result.removed
+            )
             if not is_known and name not in result.foreign:
                 result.foreign.append(name)
         elif name not in wanted:

@@ -84,12 +84,17 @@ class Stager:
         self._finish(new, plan, root)
         return tampered
 
-    def open_up(self, directory: int, mode: int) -> None:
-        """Give a directory its group and its final mode."""
-        if self._directory_gid != self._gid:
-            os.fchown(directory, -1, self._directory_gid)
+    def open_up(self, directory: int, branch: Branch) -> None:
+        """Give a directory its owner, its group and its final mode."""
+        uid, gid = self._holders(branch)
+        if (uid, gid) != (self._uid, self._gid):
+            os.fchown(directory, uid if uid != self._uid else -1, gid)
         self.flush(directory)
-        os.fchmod(directory, mode)
+        os.fchmod(directory, branch.mode)
+
+    def _holders(self, branch: Branch) -> tuple[int, int]:
+        uid = self._uid if branch.owner is None else branch.owner
+        return uid, self._directory_gid if branch.group is None else branch.group
 
     def flush(self, file: int) -> None:
         """Write a file or a directory to the disk, if it is on one."""
@@ -99,7 +104,8 @@ class Stager:
     def inspect(self, directory: int, plan: Plan, branch: Branch, damaged: list[str]) -> None:
         """Add to ``damaged`` what is kept but is not as it was published."""
         status = os.fstat(directory)
-        is_open = S_IMODE(status.st_mode) == branch.mode and status.st_gid == self._directory_gid
+        held = S_IMODE(status.st_mode), (status.st_uid, status.st_gid)
+        is_open = held == (branch.mode, self._holders(branch))
         if not is_open or status.st_mtime_ns != plan.seals.get(branch.path):
             damaged.append(branch.path or ".")
         picture, names, leaves = plan.picture, plan.outline.names, plan.outline.leaves
@@ -146,7 +152,7 @@ class Stager:
                 with opened as old_inner:
                     tampered += self._populate(new_inner, old_inner, plan, inner)
                 self._finish(new_inner, plan, inner)
-                self.open_up(new_inner, inner.mode)
+                self.open_up(new_inner, inner)
         return tampered
 
     def _link(self, new: int, old: int, plan: Plan, branch: Branch) -> None:

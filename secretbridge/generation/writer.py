@@ -36,7 +36,7 @@ from ._opened import DIRECTORY, Opened
 from .collect import remove_generation
 from .faults import FULL, TargetFull, TargetMoved, explained
 from .grants import require_own_list, set_passage
-from .layout import DATA_LINK, GENERATION_PREFIX, FileSpec
+from .layout import DATA_LINK, GENERATION_PREFIX, DirectorySpec, FileSpec
 from .links import Links, target_of
 from .manifest import Manifest, encode
 from .plan import Branch, Picture, Plan, Planner
@@ -48,7 +48,7 @@ from .staging import Stager
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from contextlib import AbstractContextManager
     from typing import Self
 
@@ -196,10 +196,12 @@ class GenerationWriter:
         self,
         files: Iterable[FileSpec],
         *,
+        directories: Sequence[DirectorySpec] = (),
         validate: Callable[[Generation], None] | None = None,
     ) -> Published:
         """Make ``files`` what readers see, all of them at once, or raise and change nothing.
 
+        ``directories`` are those of them that have rights of their own; one without files is not made.
         ``validate`` is called with the complete new generation before anybody can see it; what it
         raises ends the publication. Raises :class:`ConfigError` for names that cannot be used,
         :class:`~.faults.TargetFull` when there is no room, :class:`~.faults.TargetMoved` when the
@@ -208,7 +210,7 @@ class GenerationWriter:
         """
         with self._lock:
             self._require_open()
-            plan = self._planner.compare(tuple(files), self._picture)
+            plan = self._planner.compare(tuple(files), self._picture, directories)
             try:
                 self._require_in_place()
                 return self._carry_out(plan, validate)
@@ -324,7 +326,7 @@ class GenerationWriter:
                 if validate is not None:
                     with Generation(os.dup(new), name, self.target) as generation:
                         validate(generation)
-                self._stager.open_up(new, tree.mode)
+                self._stager.open_up(new, tree)
                 self._links.replace(name, DATA_LINK)
                 self._commit(manifest, plan)
                 self._verify(new)
@@ -407,6 +409,11 @@ class GenerationWriter:
             self._links.seal()
         except OSError:
             pass  # without a seal, every link is read before every publication
+
+    def fileno(self) -> int:
+        """Return the descriptor of the target, which goes on belonging to the writer."""
+        self._require_open()
+        return self._root
 
     def current(self) -> Manifest | None:
         """Return the manifest of the published generation, or None when there is none."""

@@ -1,27 +1,23 @@
-"""Makes a plan out of a scan: groups values, names them, has every form rewritten.
+"""Makes a plan out of a scan: has every form rewritten until nothing in it contradicts itself.
 
-Equal values are one secret, whatever their variables are called. Placeholders such as ``changeme`` are
-equal by habit and not by meaning: they stay apart unless somebody says otherwise.
+What one rewriter cannot close is left alone by all of them, and so is what is composed of it.
 """
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 
 from ..errors import ConfigError
 from ..reference import Reference
 from ._masking import masked_diff
 from ._tree import Tree
 from .edits import Change, Edit, digest, edited
-from .finding import CARRIER, LITERAL, LOW, SEVERITIES, Finding, Hidden, Scan
-from .moves import Delivery, Moves, interpolated, variables_in
-from .naming import best, secret_name, unique
-from .ours import is_ours
-from .plan import Decisions, Open, Origin, Plan, PlannedFile, PlannedSecret, Question, Settings
+from .finding import SEVERITIES, Finding, Scan
+from .moves import Moves
+from .plan import Decisions, Open, Plan, PlannedFile, PlannedSecret, Settings
 from .rewrite import compose, config, dockerfile, dotenv, kubernetes, python
+from .values import Values
 from .yaml_tree import NotEditable
 
 __all__ = ["build", "reference_for"]
@@ -37,22 +33,6 @@ REWRITERS: dict[str, Rewriter] = {
     "python": python.rewrite,
     "settings": python.rewrite,
 }
-_SETTING = ("dotenv", "compose", "kubernetes", "dockerfile")
-"""Forms that give variables to a program."""
-_NAME = re.compile(r"[a-z][a-z0-9_.-]{0,79}")
-
-
-@dataclass(slots=True)
-class _Group:
-    """One value: everything that is known of it over all places."""
-
-    value: Hidden
-    fingerprint: str
-    whole: list[str] = field(default_factory=list)
-    partial: list[str] = field(default_factory=list)
-    origins: list[Origin] = field(default_factory=list)
-    findings: list[Finding] = field(default_factory=list)
-    name: str = ""
 
 
 def build(scan: Scan, tree: Tree, settings: Settings, decisions: Decisions) -> Plan:
@@ -70,47 +50,32 @@ def reference_for(settings: Settings, name: str) -> str:
 
 class _Builder:
     def __init__(self, scan: Scan, tree: Tree, settings: Settings, decisions: Decisions) -> None:
-        self.scan = scan
         self.tree = tree
         self.settings = settings
-        self.decisions = decisions
-        self.findings = [
-            f for f in scan.active() if not _is_set_by_a_test(f) and not is_ours(f, settings)
-        ]
-        self.contents: dict[str, bytes] = {}
-        self.groups: dict[str, _Group] = {}
-        self.questions: list[Question] = []
-        self.by_place: dict[str, Delivery] = {}
-        self.by_variable: dict[tuple[str, str], Delivery] = {}
-        self.notes: list[str] = []
-        self._set: set[tuple[str, str]] = set()
-        self._set_anywhere: set[str] = set()
+        self.known = Values(scan, tree, settings, decisions)
 
     def plan(self) -> Plan:
-        self._read()
-        self._group()
-        self._name()
-        self._deliver()
+        known = self.known
         left: frozenset[str] = frozenset(
-            group.name for key, group in self.groups.items() if not self._moves(key, group)
+            group.name for key, group in known.groups.items() if not known.moves(key, group)
         )
         stays: dict[tuple[str, int, str], Open] = {}
         templates: frozenset[str] = frozenset()
         while True:
             moves = Moves(
                 self.settings,
-                self.findings,
-                self.by_place,
-                self.by_variable,
+                known.findings,
+                known.by_place,
+                known.by_variable,
                 left,
-                self.contents,
+                known.contents,
                 templates,
             )
             changes = self._rewrite(moves)
             for place, (about, _) in moves.blocked.items():
                 stays.setdefault(place, about)
             more = {name for _, name in moves.blocked.values()}
-            more |= {s for d in self.by_place.values() if d.name in more for s in d.secrets}
+            more |= {s for d in known.by_place.values() if d.name in more for s in d.secrets}
             before, templates = templates, moves.needs.templates
             if more <= left and templates == before:
                 break
@@ -122,290 +87,25 @@ class _Builder:
             settings=self.settings,
             secrets=secrets,
             files=tuple(self._described(change) for change in changes),
-            questions=tuple(self.questions),
+            questions=tuple(known.questions),
             open=tuple(stays.values()),
-            notes=tuple(dict.fromkeys([*self.notes, *moves.notes])),
+            notes=tuple(dict.fromkeys([*known.notes, *moves.notes])),
             changes=tuple(changes),
             values={
                 group.name: group.value.reveal().encode("utf-8", "surrogatepass")
-                for group in self.groups.values()
+                for group in known.groups.values()
             },
         )
-
-    # Values -------------------------------------------------------------------------------------
-
-    def _read(self) -> None:
-        for path in sorted({finding.path for finding in self.findings}):
-            content = self.tree.read(path)
-            if content is not None:
-                self.contents[path] = content
-        self.findings = [f for f in self.findings if f.path in self.contents]
-        self._set = {
-            (_folder(f), f.name)
-            for f in self.findings
-            if f.form == "dotenv" and f.kind == LITERAL and f.value and not f.names
-        }
-        self._set_anywhere = {
-            f.name
-            for f in self.findings
-            if f.kind == LITERAL and f.value and not f.names and f.form in _SETTING
-        }
-
-    def _group(self) -> None:
-        last = self._last_of_each()
-        for finding in self.findings:
-            if finding.kind != LITERAL or not finding.value or finding.form not in REWRITERS:
-                continue
-            if finding.identity not in last or self._is_dead(finding):
-                continue  # something else holds what counts
-            atoms = [(p.value, p.fingerprint, p.what) for p in finding.parts] or [
-                (finding.value, finding.fingerprint or "", "")
-            ]
-            for value, fingerprint, what in atoms:
-                key = self._key(finding, fingerprint)
-                group = self.groups.setdefault(key, _Group(value, key))
-                group.findings.append(finding)
-                (group.partial if what else group.whole).append(
-                    f"{finding.name}_{what}" if what else finding.name
-                )
-                group.origins.append(
-                    Origin(finding.path, finding.line, finding.name, finding.form, what)
-                )
-
-    def _is_dead(self, finding: Finding) -> bool:
-        """Whether the value is a default of a variable that is set."""
-        if finding.form in ("python", "settings"):
-            return any(name in self._set_anywhere for name in finding.names)
-        return any((_folder(finding), name) in self._set for name in finding.names)
-
-    def _key(self, finding: Finding, fingerprint: str) -> str:
-        """Return what makes values one secret: the value itself, and for placeholders also a name."""
-        if not finding.is_placeholder:
-            return fingerprint
-        question = f"placeholder-{fingerprint}"
-        answer = self.decisions.answers.get(question, "apart")
-        same = {f.name for f in self.findings if f.fingerprint == fingerprint}
-        if len(same) > 1 and all(each.id != question for each in self.questions):
-            self.questions.append(
-                Question(
-                    question,
-                    f"{', '.join(sorted(same))} have the same placeholder as their value. Are they "
-                    "one secret?",
-                    ("apart", "one"),
-                    answer,
-                    tuple(sorted(same)),
-                )
-            )
-        return fingerprint if answer == "one" else f"{fingerprint}:{secret_name(finding.name)}"
-
-    def _last_of_each(self) -> set[str]:
-        """Return the identities of the findings that count where a file sets a variable again."""
-        last: dict[tuple[str, str], Finding] = {}
-        kept: set[str] = set()
-        for finding in self.findings:
-            if finding.form != "dotenv" or finding.context.get("comment"):
-                kept.add(finding.identity)
-                continue
-            found = last.get((finding.path, finding.name))
-            if found is None or finding.start > found.start:
-                last[finding.path, finding.name] = finding
-        return kept | {finding.identity for finding in last.values()}
-
-    def _name(self) -> None:
-        taken: set[str] = set()
-        for key, group in self.groups.items():
-            decided = self.decisions.names.get(key)
-            if decided is None:
-                continue
-            if not _NAME.fullmatch(decided) or decided in taken:
-                raise ConfigError(
-                    f"the plan's name {decided!r} is taken or cannot be one",
-                    hint="names are lower-case words with _, -, . and digits, each used once",
-                )
-            group.name = decided
-            taken.add(decided)
-        for group in self.groups.values():
-            if group.name:
-                continue
-            wanted = secret_name(best(group.whole or group.partial))
-            places = [origin.path.rpartition("/")[0] for origin in group.origins]
-            group.name = unique(wanted, taken, places)
-            taken.add(group.name)
-
-    def _moves(self, key: str, group: _Group) -> bool:
-        decided = self.decisions.moves.get(key)
-        if decided is not None:
-            return decided
-        # What is commented out is of no use where it stands, and as readable as anything else.
-        return any(f.severity != LOW or f.context.get("comment") for f in group.findings)
-
-    # Deliveries ---------------------------------------------------------------------------------
-
-    def _deliver(self) -> None:
-        last = self._last_of_each()
-        later: list[Finding] = []
-        for finding in self.findings:
-            if finding.kind != LITERAL or not finding.value or finding.form not in REWRITERS:
-                continue
-            if finding.identity not in last or finding.names:
-                later.append(finding)
-            elif finding.parts:
-                self._found(finding, self._composed(finding))
-            else:
-                group = self.groups[self._key(finding, finding.fingerprint or "")]
-                self._found(finding, Delivery(group.name, (group.name,)))
-        for finding in later:
-            names = finding.names or (finding.name,)
-            known = [self._known(finding, name) for name in names]
-            if finding.names and finding.identity in last and not all(known):
-                self._default(finding)
-            elif known[0] is not None and len(known) == 1 and not finding.parts:
-                self._found(finding, known[0])
-        self._carried()
-
-    def _known(self, finding: Finding, name: str) -> Delivery | None:
-        if finding.form in ("python", "settings"):
-            return self._variable(finding, name)
-        return self.by_variable.get((_folder(finding), name))
-
-    def _default(self, finding: Finding) -> None:
-        """Take the default of a variable that nothing sets for its value."""
-        if finding.parts:
-            self._found(finding, self._composed(finding))
-            return
-        group = self.groups.get(self._key(finding, finding.fingerprint or ""))
-        if group is not None:
-            self._found(finding, Delivery(group.name, (group.name,)))
-
-    def _found(self, finding: Finding, delivery: Delivery) -> None:
-        self.by_place[finding.identity] = delivery
-        if finding.context.get("comment"):
-            return
-        before = self.by_variable.setdefault((_folder(finding), finding.name), delivery)
-        if before != delivery and before.name != delivery.name:
-            self.notes.append(
-                f"{finding.path}:{finding.line}: {finding.name} has another value than elsewhere in "
-                f"this directory; code that reads it gets {before.name}"
-            )
-
-    def _composed(self, finding: Finding) -> Delivery:
-        assert finding.value is not None
-        text = finding.value.reveal()
-        pieces: list[str] = []
-        names: list[str] = []
-        at = 0
-        for part in sorted(finding.parts, key=lambda each: each.start):
-            name = self.groups[self._key(finding, part.fingerprint)].name
-            names.append(name)
-            pieces.append(_literally(text[at : part.start]))
-            pieces.append(_slot(name, part.encoding == "percent"))
-            at = part.end
-        pieces.append(_literally(text[at:]))
-        return self._template(finding.name, names, "".join(pieces))
-
-    def _template(self, variable: str, names: list[str], text: str) -> Delivery:
-        """Return the delivery of a composed value; equal ones of one variable are one file."""
-        for known in self.by_place.values():
-            if known.template == text and known.name.startswith(secret_name(variable)):
-                return known
-        taken = {group.name for group in self.groups.values()}
-        taken |= {known.name for known in self.by_place.values()}
-        name = unique(secret_name(variable), taken)
-        return Delivery(name, tuple(dict.fromkeys(names)), text)
-
-    def _carried(self) -> None:
-        """Follow variables that are passed on, over several steps."""
-        carriers = [
-            f for f in self.findings if f.kind == CARRIER or (f.names and f.kind == LITERAL)
-        ]
-        for _ in range(4):
-            for finding in carriers:
-                if finding.identity not in self.by_place:
-                    delivery = self._carrier(finding)
-                    if delivery is not None:
-                        self.by_place[finding.identity] = delivery
-                        self.by_variable.setdefault((_folder(finding), finding.name), delivery)
-
-    def _object(self, finding: Finding) -> Delivery | None:
-        """Return what the key of a Secret or ConfigMap holds that ``finding`` refers to."""
-        wanted = (finding.context.get("object_name"), finding.context.get("key"))
-        for other in self.findings:
-            place = (other.context.get("object"), other.name)
-            if other.kind == LITERAL and place == wanted and "field" in other.context:
-                return self.by_place.get(other.identity)
-        return None
-
-    def _carrier(self, finding: Finding) -> Delivery | None:
-        if finding.context.get("object_name"):
-            return self._object(finding)
-        found = {
-            name: delivery
-            for name in finding.names
-            if (delivery := self._variable(finding, name)) is not None
-        }
-        if not found:
-            return None
-        text = self._raw(finding)
-        only = variables_in(text)
-        if not only or re.fullmatch(r"\s*\$(\w+|\{[^}]*\})\s*", text):
-            return found[next(iter(found))]
-        return self._interpolation(finding, text, found)
-
-    def _interpolation(
-        self, finding: Finding, text: str, found: dict[str, Delivery]
-    ) -> Delivery | None:
-        pieces: list[str] = []
-        names: list[str] = []
-        is_url = "://" in text
-        for literal, name in interpolated(text):
-            if name is None:
-                pieces.append(_literally(literal))
-            elif name in found:
-                if found[name].template is not None:
-                    return None
-                names += found[name].secrets
-                pieces.append(_slot(found[name].name, is_url))
-            else:
-                plain = self._plain(finding, name)
-                if plain is None:
-                    return None
-                pieces.append(_literally(plain))
-        return self._template(finding.name, names, "".join(pieces))
-
-    def _variable(self, finding: Finding, name: str) -> Delivery | None:
-        moves = Moves(self.settings, (), {}, self.by_variable, frozenset())
-        return moves.of_variable(finding.path, name)
-
-    def _plain(self, finding: Finding, name: str) -> str | None:
-        """Return the value of a variable that is no secret, from the .env file beside, or None."""
-        folder = _folder(finding)
-        content = self.tree.read(f"{folder}/.env" if folder else ".env")
-        pattern = (
-            rb"(?m)^[ \t]*(?:export[ \t]+)?" + re.escape(name.encode()) + rb"[ \t]*=([^\r\n#]*)"
-        )
-        found = re.findall(pattern, content or b"")
-        if not found:
-            text = self._raw(finding)
-            default = re.search(rf"\$\{{{re.escape(name)}:?-([^}}]*)\}}", text)
-            return default[1] if default else None
-        last: bytes = found[-1]
-        return last.decode("utf-8", "replace").strip().strip("'\"")
-
-    def _raw(self, finding: Finding) -> str:
-        """Return what stands in the file in the place of ``finding``, without quotes."""
-        raw = self.contents[finding.path][finding.start : finding.end].decode("utf-8", "replace")
-        text = raw.strip()
-        if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
-            text = text[1:-1]
-        return text
 
     # Files --------------------------------------------------------------------------------------
 
     def _rewrite(self, moves: Moves) -> list[Change]:
         by_file: dict[tuple[str, str], list[Finding]] = defaultdict(list)
-        for finding in self.findings:
+        for finding in self.known.findings:
             form = "python" if finding.form == "settings" else finding.form
             by_file[form, finding.path].append(finding)
+        for path in self.known.compose_files:
+            by_file.setdefault(("compose", path), [])
         edits: dict[str, list[Edit]] = defaultdict(list)
         order = list(REWRITERS)
         for (form, path), found in sorted(
@@ -415,9 +115,9 @@ class _Builder:
             if rewriter is None:
                 self._elsewhere(found, moves)
                 continue
-            edits[path] += rewriter(path, self.contents[path], found, moves)
+            edits[path] += rewriter(path, self.known.contents[path], found, moves)
         return [
-            Change(path, self.contents[path], edited(self.contents[path], each))
+            Change(path, self.known.contents[path], edited(self.known.contents[path], each))
             for path, each in sorted(edits.items())
             if each
         ]
@@ -452,7 +152,7 @@ class _Builder:
 
     def _secrets(self, blocked: frozenset[str]) -> tuple[PlannedSecret, ...]:
         made = []
-        for group in self.groups.values():
+        for group in self.known.groups.values():
             first = group.findings[0]
             severity = min((f.severity for f in group.findings), key=SEVERITIES.index)
             made.append(
@@ -463,7 +163,7 @@ class _Builder:
                     origins=tuple(group.origins),
                     confidence=max(f.confidence for f in group.findings),
                     severity=severity,
-                    move=self._moves(group.fingerprint, group),
+                    move=self.known.moves(group.fingerprint, group),
                     is_blocked=group.name in blocked,
                     why=tuple(reason.text for reason in first.reasons),
                 )
@@ -471,31 +171,10 @@ class _Builder:
         return tuple(made)
 
     def _described(self, change: Change) -> PlannedFile:
-        relevant = [f for f in self.findings if f.value is not None]
+        relevant = [f for f in self.known.findings if f.value is not None]
         return PlannedFile(
             change.path,
             change.kind,
             digest(change.before) if change.before is not None else "",
             masked_diff(change, relevant),
         )
-
-
-def _is_set_by_a_test(finding: Finding) -> bool:
-    """Whether code sets the variable, as tests do: its value is for them alone."""
-    return finding.kind == LITERAL and finding.context.get("how") == "set"
-
-
-def _folder(finding: Finding) -> str:
-    return finding.path.rpartition("/")[0]
-
-
-def _slot(name: str, is_encoded: bool) -> str:
-    inner = name if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) else f'secrets["{name}"]'
-    return f"{{{{ {inner}{'|urlencode' if is_encoded else ''} }}}}"
-
-
-def _literally(text: str) -> str:
-    """Return ``text`` as a template has to have it so that it comes out as it is."""
-    if not text or not re.search(r"\{[{%#]", text):
-        return text
-    return f"{{% raw %}}{text}{{% endraw %}}"

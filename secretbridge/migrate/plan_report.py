@@ -51,7 +51,7 @@ _HONESTY = (
 
 
 def _style() -> str:
-    return Path(__file__).with_name("report.css").read_text(encoding="utf-8")
+    return Path(__file__).with_name("plan_report.css").read_text(encoding="utf-8")
 
 
 def _section(title: str, parts: list[str]) -> Iterable[str]:

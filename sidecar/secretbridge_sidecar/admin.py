@@ -20,6 +20,7 @@ from pathlib import Path
 from socketserver import ThreadingMixIn, UnixStreamServer
 from typing import TYPE_CHECKING, Any, Self
 
+from secretbridge._tally import process
 from secretbridge.errors import ConfigError
 from secretbridge.generation.grants import ACCESS_LIST, encoded_list
 
@@ -36,6 +37,9 @@ __all__ = ["AdminServer", "ask", "peer_of"]
 
 REQUEST_TIMEOUT = 5.0
 """Seconds that a client has to send its request and take the answer."""
+
+MOST = 32
+"""Connections at the same time. When one more comes, the oldest has to go."""
 
 MAX_BODY = 65536
 """Bytes that a request may bring."""
@@ -124,11 +128,31 @@ def _other_groups(connection: socket.socket) -> tuple[int, ...]:
 
 class _Server(ThreadingMixIn, UnixStreamServer):
     daemon_threads = True
-    request_queue_size = 16
+    request_queue_size = 128
     routes: Routes
     told: Callable[[Question, Answer], object] | None
     group: int
     monitors: Collection[int]
+
+    def __init__(self, path: str) -> None:
+        self._open: dict[socket.socket, None] = {}
+        super().__init__(path, _Handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        # Each has a thread, and one that says a byte now and then keeps it: the oldest has to go.
+        while len(self._open) >= MOST:
+            with suppress(StopIteration, RuntimeError):  # others end by themselves meanwhile
+                oldest = next(iter(self._open))
+                self._open.pop(oldest, None)
+                process.add("denied", "socket_crowded")
+                with suppress(OSError):
+                    oldest.shutdown(socket.SHUT_RDWR)
+        self._open[request] = None
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        self._open.pop(request, None)
+        super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that went away is no event."""
@@ -158,7 +182,7 @@ class AdminServer:
         _remove_stale(self.path)
         mask = os.umask(0o117)  # the socket exists with mode 0660 from its first instant
         try:
-            server = _Server(self.path, _Handler)
+            server = _Server(self.path)
         except OSError as error:
             raise ConfigError(
                 f"sidecar.listen.socket: {self.path} cannot be opened ({error.strerror})",
@@ -241,8 +265,12 @@ class _UnixConnection(HTTPConnection):
 
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(self.timeout)
+        # While many knock at once there is no place for one more, and a socket with a timeout of
+        # Python's would not wait for it but fail (EAGAIN).
+        patience = struct.pack("ll", int(self.timeout or 0) or 1, 0)
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, patience)
         self.sock.connect(self._path)
+        self.sock.settimeout(self.timeout)
 
 
 def ask(

@@ -58,7 +58,8 @@ class _Part:
 class Brokers:
     """The brokers of one configuration. ``names`` are kept fresh, ``wake`` is called when one changes.
 
-    ``former`` are those of the configuration before, ``witness`` is told of what new ones do. Raises
+    ``former`` are those of the configuration before, ``witness`` is told of what new ones do, ``begin``
+    is called with each store and its new broker before anything is fetched. Raises
     :class:`ConfigError` for a store that cannot be used; then ``former`` is as it was.
     """
 
@@ -69,6 +70,7 @@ class Brokers:
         wake: Callable[[], object],
         former: Brokers | None = None,
         witness: LogWitness | None = None,
+        begin: Callable[[str, Broker], object] = lambda store, broker: None,
     ) -> None:
         wanted: dict[str, list[str]] = {}
         for name in names:
@@ -86,6 +88,7 @@ class Brokers:
             for store in wanted.keys() - set(kept):
                 part = _Part(keys[store], _made(config, store, witness))
                 self._parts[store] = part
+                begin(store, part.broker)
                 part.watch(wanted[store], wake)
         except BaseException:
             self.close()

@@ -56,7 +56,7 @@ _OUTCOMES = (
 _REASONS = (
     *("store_denied", "store_login_refused", "socket_peer", "http_host", "http_header"),
     *("http_method", "http_target", "http_framing", "http_malformed", "http_size"),
-    *("http_slow", "http_crowded"),
+    *("http_slow", "http_crowded", "socket_crowded"),
 )
 
 FAMILIES: dict[str, Family] = {

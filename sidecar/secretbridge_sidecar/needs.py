@@ -24,7 +24,14 @@ from secretbridge.backends._reach import port_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from secretbridge.config import AuditConfig, Config, ExecHook, HttpHook, SignalHook
+    from secretbridge.config import (
+        AuditConfig,
+        Config,
+        ExecHook,
+        HttpHook,
+        LastKnownGoodConfig,
+        SignalHook,
+    )
 
 __all__ = ["Needs", "needs"]
 
@@ -104,6 +111,8 @@ def needs(config: Config, environ: Mapping[str, str] = os.environ) -> Needs:
         found.write.add(str(sidecar.target))
         if sidecar.audit is not None:
             found.audit(sidecar.audit)
+        if sidecar.last_known_good is not None:
+            found.sealing(sidecar.last_known_good, environ)
         extra = sidecar.hardening
         found.read.update(map(str, extra.read))
         found.write.update(map(str, extra.write))
@@ -201,6 +210,15 @@ class _Collected:
         self.write.update(writes)
         if audit.create_key and audit.key_file is not None:
             self.write.add(_directory(str(audit.key_file)))
+
+    def sealing(self, sealed: LastKnownGoodConfig, environ: Mapping[str, str]) -> None:
+        """Take what the key of the last known good comes from, besides what the block names."""
+        directory = environ.get("CREDENTIALS_DIRECTORY")
+        if sealed.credential is not None and directory:
+            self.read.add(directory)
+        if sealed.kms is not None:
+            self.connect.add(443)
+            self.loose.append("AWS KMS finds its credentials in many places")
 
     def hooks(self, hooks: Sequence[ExecHook | SignalHook | HttpHook]) -> None:
         """Take what hooks use. A Unix socket is no matter of Landlock's."""

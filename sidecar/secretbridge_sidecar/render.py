@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from secretbridge.errors import ConfigError
-from secretbridge.generation.layout import FileSpec
+from secretbridge.generation.layout import DirectorySpec, FileSpec
 
 from .contents import Contents, from_template, sources
 
@@ -67,6 +67,7 @@ class Renderer:
             self._files[name] = file, owner, self.group if group is None else group
             readers = [self._owner(each, f"{key}.readers", problems) for each in file.readers]
             self._readers[name] = [reader for reader in readers if reader is not None]
+        self._directories = self._entitled(sidecar, problems)
         if problems:
             shown = tuple(f"{config.path}: {problem}" for problem in problems)
             raise ConfigError("\n".join(shown), problems=shown)
@@ -80,6 +81,10 @@ class Renderer:
             names = sources(file) if template is None else sorted(template.names)
             found.update(dict.fromkeys(names))
         return list(found)
+
+    def directories(self) -> list[DirectorySpec]:
+        """Return the directories that have rights of their own."""
+        return self._directories
 
     def files(self) -> list[str]:
         """Return the names of the files."""
@@ -116,6 +121,16 @@ class Renderer:
                 )
             )
         return rendered
+
+    def _entitled(self, sidecar: SidecarConfig, problems: list[str]) -> list[DirectorySpec]:
+        found = []
+        for name, each in sidecar.directories.items():
+            key = f"sidecar.directories.{name}"
+            owner = self._owner(each.owner, f"{key}.owner", problems)
+            group = self._group(each.group, f"{key}.group", problems)
+            group = self.group if group is None else group
+            found.append(DirectorySpec(name, each.mode, owner, group))
+        return found
 
     def _owner(self, owner: int | str | None, key: str, problems: list[str]) -> int | None:
         return self._number(owner, self._user_id, key, "user", problems)

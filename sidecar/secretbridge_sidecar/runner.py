@@ -33,6 +33,7 @@ from .rotation import Rotation
 from .routes import for_monitors, routes
 from .setup import Setup
 from .state import state_of
+from .takeover import TakeOver
 from .target import Target, tell
 from .telemetry import telemetry
 from .trail import Trail, look_at
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from secretbridge.generation.writer import Published
 
     from .hardening import Hardening
+    from .known_good import KnownGood
     from .setup import Prepared
 
 __all__ = ["Sidecar"]
@@ -87,6 +89,8 @@ class Sidecar:
         """A configuration that was read while something else was being waited for."""
         self._setup: Setup | None = None
         self._target: Target | None = None
+        self._state: TakeOver | None = None
+        self._known_good: KnownGood | None = None
         self._rotation: Rotation | None = None
         self._identifiers: Identifiers | None = None
         self._look_at = 0.0
@@ -128,11 +132,16 @@ class Sidecar:
         make_target(sidecar_of(config).target, Renderer(config).group)
         target = Target(config, self._log, self.trail)
         try:
-            setup = Setup(config, self._wake.set, witness=self.trail.witness)
+            state = TakeOver(target, self._log)
+            state.find(config)
+            begin = partial(state.begin, config)
+            setup = Setup(config, self._wake.set, witness=self.trail.witness, begin=begin)
+            target.directories = setup.renderer.directories()
             try:
                 prepared = setup.prepare()
                 for error in prepared.problems.values():
                     raise error
+                state.keep(config, setup.broker)
                 published = target.publish_or_raise(prepared.files)
                 target.collect()  # what a former call has replaced
             finally:
@@ -167,6 +176,9 @@ class Sidecar:
     def _run(self, config: Config, sidecar: SidecarConfig, reading: Reading) -> None:
         self._identifiers = Identifiers(sidecar.metrics)
         self._target = Target(config, self._log, self.trail)
+        self._state = TakeOver(self._target, self._log)
+        self._state.find(config)
+        self._known_good = self._sealed(config)
         offered = routes(self)
         try:
             with (
@@ -174,10 +186,12 @@ class Sidecar:
                 HttpListener(sidecar.listen, for_monitors(offered)),
                 telemetry(sidecar.telemetry, self._log, self._identify),
             ):
-                self._setup = Setup(config, self._wake.set, witness=self.trail.witness)
+                begin = partial(self._state.begin, config)
+                self._setup = Setup(config, self._wake.set, witness=self.trail.witness, begin=begin)
                 self._rotation = Rotation(self._setup, self._target, self._log, self._wake)
                 offered.update(self._rotation.routes())
                 self._reloads.begin_with(config)
+                self._target.directories = self._setup.renderer.directories()
                 files = self._setup.renderer.files()
                 self._target.take_over(files, self._rotation.previous_names())
                 self._log.info("started", target=str(sidecar.target), socket=admin.path)
@@ -194,12 +208,16 @@ class Sidecar:
     def _end(self) -> None:
         assert self._setup is not None
         assert self._target is not None
+        assert self._state is not None
         assert self._rotation is not None
         # Files that stay are used on, so what they hold has to stay valid too.
         keeps = self._setup.sidecar.on_exit == "keep"
         self._rotation.stop()
         try:
-            if not keeps:
+            if keeps:
+                self._state.keep(self._setup.config, self._setup.broker)
+            else:
+                self._state.forget()
                 self._target.wipe()  # first: it waits for nobody
                 forget(self._target.path)  # or the next one would keep an empty target
         finally:
@@ -222,6 +240,12 @@ class Sidecar:
         if self.trail.problem is not None:
             problems["audit"] = f"the audit log cannot be written: {self.trail.problem}"
         rows = {row["name"]: row for row in setup.broker.status()}
+        if self._state is not None and self._state.problem is not None:
+            problems["state"] = self._state.problem
+        known_good = self._known_good
+        is_stale = any(row["state"] == "stale" for row in rows.values())
+        if known_good is not None and (problem := known_good.told(is_stale)) is not None:
+            problems["last_known_good"] = problem
         return {
             **state_of(
                 [rows[name] for name in setup.names],
@@ -275,6 +299,7 @@ class Sidecar:
         setup = self._setup
         assert setup is not None
         assert self._target is not None
+        assert self._state is not None
         assert self._rotation is not None
         if self._rotation.frozen is not None:
             return LOOK
@@ -287,6 +312,9 @@ class Sidecar:
             if prepared is None:
                 # The broker wakes us when what is missing gets its value.
                 return 0.0 if self._rotation.orders.are_there() else LOOK
+            self._state.keep(setup.config, setup.broker)  # before, so that it is never behind
+            if self._known_good is not None:
+                self._known_good.keep(setup.config, setup.broker)
             files = self._rotation.beside(prepared.files)
             published = self._target.publish(files, setup.config)
             if published is not None:
@@ -301,8 +329,10 @@ class Sidecar:
     def _prepare(self, setup: Setup) -> Prepared | None:
         """Return the files of a generation; None while one is missing, or something else is urgent."""
         unwanted = threading.Event()
-        asking = Asking(partial(setup.prepare, unwanted), self._wake.poke)
         assert self._rotation is not None
+        # Only at a start: later, what was fetched is there, or the files are.
+        known_good = None if self._target is None or self._target.is_ready else self._known_good
+        asking = Asking(partial(setup.prepare, unwanted, known_good), self._wake.poke)
         orders = self._rotation.orders
         while not (asking.is_over or self._stop or self._config is not None or orders.are_there()):
             self._wake.pause()
@@ -369,12 +399,23 @@ class Sidecar:
             return False
         self._identifiers = identifiers
         tell(self._log, config.warnings)
+        if old.sidecar.last_known_good != new.sidecar.last_known_good:
+            self._known_good = self._sealed(config)
         self._setup = new
+        self._target.directories = new.renderer.directories()
         self._problems = {}
         self._rotation.configure(new)
         self._log.info("configuration taken", **self._reloads.accept(config))
         self.trail.record("config_change", reason_code="taken")
         return True
+
+    def _sealed(self, config: Config) -> KnownGood | None:
+        found = sidecar_of(config).last_known_good
+        if found is None:
+            return None
+        from .known_good import KnownGood  # most have no use for it
+
+        return KnownGood(found, self._log, self._wake.poke)
 
     def _confine(self, config: Config) -> None:
         if self._hardening is not None:

@@ -17,10 +17,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from secretbridge.audit import LogWitness
+    from secretbridge.broker import Broker
     from secretbridge.config import Config, SidecarConfig
     from secretbridge.generation.layout import FileSpec
 
     from .brokers import ReplacedLease
+    from .known_good import KnownGood
     from .validate import Validator
 
 __all__ = ["Prepared", "Setup"]
@@ -43,7 +45,8 @@ class Setup:
     """One configuration at work.
 
     ``former`` is the one before, whose brokers of unchanged stores go over to this one; what else it
-    has is closed with its own :attr:`broker`. Raises :class:`ConfigError`; then it is as it was.
+    has is closed with its own :attr:`broker`. ``begin`` is as in :class:`Brokers`. Raises
+    :class:`ConfigError`; then the former one is as it was.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class Setup:
         wake: Callable[[], object],
         former: Setup | None = None,
         witness: LogWitness | None = None,
+        begin: Callable[[str, Broker], object] = lambda store, broker: None,
     ) -> None:
         self.config = config
         self.sidecar = sidecar_of(config)
@@ -61,7 +65,7 @@ class Setup:
         self.names = self.renderer.names()
         self.validator = _validator(self.sidecar)
         brokers = None if former is None else former.broker
-        self.broker: Brokers = Brokers(config, self.names, wake, brokers, witness)
+        self.broker: Brokers = Brokers(config, self.names, wake, brokers, witness, begin)
 
     def collect(self) -> tuple[dict[str, Secret], dict[str, SecretBridgeError]]:
         """Return what is there, and for each name that is not there the reason."""
@@ -74,13 +78,18 @@ class Setup:
                 problems[name] = outcome
         return secrets, problems
 
-    def prepare(self, unwanted: threading.Event | None = None) -> Prepared:
+    def prepare(
+        self, unwanted: threading.Event | None = None, known_good: KnownGood | None = None
+    ) -> Prepared:
         """Return the files of a generation, fetched, rendered and validated, or what is missing.
 
-        Raises :class:`~secretbridge.errors.IntegrityError` for what cannot be rendered, or is vetoed.
+        ``known_good`` is where to look when stores cannot be reached. Raises
+        :class:`~secretbridge.errors.IntegrityError` for what cannot be rendered, or is vetoed.
         """
         replaced = self.broker.replaced()  # first, or one could be in what is collected
         secrets, problems = self.collect()
+        if known_good is not None and known_good.use(self.config, self.broker, problems):
+            secrets, problems = self.collect()
         if problems:
             return Prepared([], problems, replaced, {})
         files = self.renderer.render(secrets)

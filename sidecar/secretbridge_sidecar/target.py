@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from secretbridge.config import Config
-    from secretbridge.generation.layout import FileSpec
+    from secretbridge.generation.layout import DirectorySpec, FileSpec
     from secretbridge.generation.writer import Published
 
     from .log import Log
@@ -43,6 +43,12 @@ class Target:
         self.published_at: float | None = None
         self.problem: str | None = None
         self.is_ready = False
+        self.directories: Sequence[DirectorySpec] = ()
+        """Those of the files to come that have rights of their own."""
+
+    def fileno(self) -> int:
+        """Return the descriptor of the target directory."""
+        return self._writer.fileno()
 
     def current(self) -> str | None:
         """Return the name of the generation that readers get; for any thread."""
@@ -82,7 +88,7 @@ class Target:
         """Publish ``files``, or raise why that is impossible now."""
         tell = partial(self._trail.publishing, files, self._writer.current())
         began = time.monotonic()
-        published = self._writer.publish(files, validate=tell)
+        published = self._writer.publish(files, directories=self.directories, validate=tell)
         self._trail.published(published)
         self.problem = None
         if not published.unchanged:

@@ -8,8 +8,9 @@ import os
 import socket
 import socketserver
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import prometheus_client
@@ -217,3 +218,53 @@ def test_a_descriptor_from_somebody_else_is_judged_by_who_connected(place: Place
         connection.settimeout(20)
         connection.sendall(b"GET /status HTTP/1.0\r\n\r\n")
         assert b" 403 " in connection.recv(65536)
+
+
+def test_a_member_of_the_group_that_holds_connections_keeps_nobody_from_being_answered(
+    place: Place,  # noqa: F811
+) -> None:
+    place.start()
+    tasks = Path(f"/proc/{place.running[0].pid}/task")
+    before = len(list(tasks.iterdir()))
+    held: list[socket.socket] = []
+    try:
+        for _ in range(200):
+            sock = socket.socket(socket.AF_UNIX)
+            held.append(sock)
+            sock.connect(str(place.socket))
+            with suppress(OSError):  # it may have had to go already
+                sock.sendall(b"GET /rea")
+        assert place.status()["ready"] is True
+        place.wait(lambda: len(list(tasks.iterdir())) <= before + 32)
+        held[0].settimeout(20)
+        assert held[0].recv(1) == b""
+    finally:
+        for sock in held:
+            sock.close()
+
+
+def test_a_server_without_bounds_gives_each_of_them_a_thread(tmp_path: Path) -> None:
+    class Patient(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+        daemon_threads = True
+        request_queue_size = 256
+
+        def handle_error(self, *_: object) -> None:
+            pass
+
+    path = str(tmp_path / "admin.sock")
+    with Patient(path, Plain) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+        thread.start()
+        before = threading.active_count()
+        held = [socket.socket(socket.AF_UNIX) for _ in range(200)]
+        try:
+            for sock in held:
+                sock.connect(path)
+            end = time.monotonic() + 20
+            while threading.active_count() < before + 200:
+                assert time.monotonic() < end
+                time.sleep(0.01)
+        finally:
+            for sock in held:
+                sock.close()
+            server.shutdown()

@@ -138,3 +138,23 @@ def test_closing_the_last_broker_leaves_no_thread_and_no_descriptor(folder: Path
             thread.join(SOON)
             assert not thread.is_alive(), thread.name
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.parametrize("how", ["removed", "moved away"])
+def test_a_file_that_is_gone_is_told_at_once(folder: Path, how: str) -> None:
+    """A file that was moved away was noticed only when it was looked up again."""
+    path = folder / "password"
+    path.write_text("one")
+    with Broker({}, {"password": f"file:{path}"}, refresh=3600) as broker:
+        woken = threading.Event()
+        broker.prefetch()
+        broker.watch(["password"], woken.set)
+        listening(broker)
+        woken.clear()
+        if how == "removed":
+            path.unlink()
+        else:
+            path.rename(folder / "elsewhere")
+        assert woken.wait(SOON)
+        with pytest.raises(SecretMissing):
+            broker.get("password")

@@ -475,3 +475,27 @@ def test_wrong_usage_is_exit_2_and_repeats_nothing_that_may_be_a_secret(place, a
     )
     assert result.returncode == 2
     assert CANARY not in result.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give directories away")
+def test_each_consumer_has_a_directory_with_rights_of_its_own(place):
+    place.configure(
+        files={"app/db_password": {}, "web/token": {"secret": "api_token"}},
+        directories={
+            "app": {"mode": "0750", "group": 52001},
+            "web": {"owner": 52002, "mode": "0500"},
+        },
+    )
+    assert place.call("once").returncode == 0
+    app, web = os.stat(place.target / "app"), os.stat(place.target / "web")
+    assert (stat.S_IMODE(app.st_mode), app.st_gid) == (0o750, 52001)
+    assert (stat.S_IMODE(web.st_mode), web.st_uid) == (0o500, 52002)
+    assert os.stat(place.target / "app" / "db_password").st_gid == 52001
+    assert place.read("app/db_password") == f"{CANARY}-1"
+
+
+def test_a_directory_without_a_file_is_a_mistake(place):
+    place.configure(directories={"app": {}})
+    done = place.call("check")
+    assert done.returncode == 2
+    assert "sidecar.directories.app: no file lies in this directory" in done.stderr

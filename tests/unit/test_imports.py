@@ -38,7 +38,7 @@ LAYERS = (
     "secretbridge._forms",
     "secretbridge.broker secretbridge._cache secretbridge._calls secretbridge._changes "
     "secretbridge._configured secretbridge._counting secretbridge._driver secretbridge._early "
-    "secretbridge._exit secretbridge._fork "
+    "secretbridge._exit secretbridge._fork secretbridge.holdings "
     "secretbridge._former secretbridge._handle secretbridge._log secretbridge._imports "
     "secretbridge._moments secretbridge._news secretbridge._prefetch "
     "secretbridge._probing secretbridge._renaming secretbridge._snapshot secretbridge._spawn "
@@ -68,6 +68,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "botocore": (
         "secretbridge.backends._aws_botocore",
         "secretbridge.backends._aws_prepared",
+        "secretbridge.backends._aws_kms",
         "secretbridge.adapters._botocore",
     ),
     "watchfiles": ("secretbridge._watchfiles_hub",),
@@ -77,6 +78,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
         "secretbridge.backends._vault_certificate",
         "secretbridge.migrate.journal",
         "secretbridge_sidecar.formats.pkcs12",
+        "secretbridge_sidecar.sealed",
         "secretbridge_sidecar.validate",
     ),
     "yaml": (

@@ -10,7 +10,8 @@ MASK = "\ue000"
 """A character for private use: no value has it, and no rule for values takes it for a letter."""
 
 _FORMS = (
-    r"\$\{\{.*?\}\}|\{\{.*?\}\}|\{%.*?%\}|<%.*?%>|\$\{[^{}\n]*(?:\$\{[^{}\n]*\}[^{}\n]*)?\}|"
+    # Bounded, or a text of opening brackets would take time quadratic in its length.
+    r"\$\{\{.{0,400}?\}\}|\{\{.{0,400}?\}\}|\{%.{0,400}?%\}|<%.{0,400}?%>|\$\{[^{}\n]*(?:\$\{[^{}\n]*\}[^{}\n]*)?\}|"
     r"\$\([^()\n]*(?:\([^()\n]*\)[^()\n]*)*\)|`[^`\n]*`|"
     r"%\([A-Za-z_]\w*\)s|%[A-Za-z_][\w.]*%|#\{[^{}\n]*\}|"
     r"@[A-Z_][A-Z0-9_]{2,}@|__[A-Z][A-Z0-9_]+__|(?<![\w$])\{[A-Za-z_][\w.]*\}(?!\w)"

@@ -171,7 +171,7 @@ _PHRASES: tuple[tuple[re.Pattern[str], float, str], ...] = tuple(
         (r"(.*_)?(vapid|rsa|ec|ssh|jwt|gpg|pgp|app|signing)_private", 0.85, "key"),
         (r"(.*_)?google_application_credentials", 0.0, ""),
         (r"(.*_)?allow_empty_.*|(.*_)?random_.*password", 0.05, "password"),
-        (r"(.*_)?(cookie|session|jwt|token|encryption|signing)_secret_\w+", 0.9, "key"),
+        (r"(.*_)?(cookie|session|jwt|token|signing)_secret_(key|value|base|string)", 0.9, "key"),
         (r"(.*_)?(csrf|xsrf|session|pagination|continuation|next_page|page|cancellation|syntax|"
          r"stop|pad|eos|bos|unk|mask|sep|cls|design|max|min|special|lexer|line|end|start|"
          r"space|newline|indent|kind_of)_tokens?", 0.25, "key"),

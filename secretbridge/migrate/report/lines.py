@@ -32,13 +32,20 @@ def rows(scan: Scan) -> Iterator[tuple[str, ...]]:
     for finding in ordered:
         yield (
             finding.severity,
-            f"{finding.path}:{finding.line}",
+            _place(finding),
             finding.name,
             finding.form,
             _what(finding),
             _value(finding, shared),
             "; ".join(reason.text for reason in finding.reasons),
         )
+
+
+def _place(finding: Finding) -> str:
+    commits = finding.context.get("commits")
+    if finding.context.get("place") != "git" or not isinstance(commits, tuple):
+        return f"{finding.path}:{finding.line}"
+    return f"{finding.path}@{commits[-1][:10] if commits else 'index'}"
 
 
 def _what(finding: Finding) -> str:

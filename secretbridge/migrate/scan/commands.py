@@ -48,6 +48,9 @@ _GIVEN = re.compile(
 _NAMED_HERE = re.compile(
     r"(?:^|[;&|(\s'\"])(?P<name>[A-Z_][A-Z0-9_]{2,})=(?=[^=\s]|\s|$)", re.MULTILINE
 )
+_OPTION_BEFORE = re.compile(
+    r"(?:-e|--env|--build-arg|--from-literal|--set|--set-string)[= \t]+[\"']?$"
+)
 _PLACES = {"--build-arg": BUILD, "--from-literal": SECRET}
 
 
@@ -181,7 +184,7 @@ def assignments(form: str, text: str, start: int, end: int) -> Iterator[Slot]:
     """Return ``NAME=value`` wherever a command may begin, for text that is a shell's."""
     for found in _NAMED_HERE.finditer(text, start, end):
         line = text[text.rfind("\n", 0, found.start("name")) + 1 : found.start("name")]
-        if re.search(r"(?:^|\s)#", line):
+        if re.search(r"(?:^|\s)#", line) or _OPTION_BEFORE.search(line):
             continue
         word = word_at(text, found.end())
         if word.end <= end:

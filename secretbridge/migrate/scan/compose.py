@@ -158,7 +158,7 @@ class _Compose:
         if known is not None:
             users = known.context.get("services", ())
             assert isinstance(users, tuple)
-            if service not in users:
+            if service not in users and not context.get("extension"):
                 known.context["services"] = (*users, service)
                 known.images = (*known.images, str(context.get("image", "")))
             return
@@ -208,10 +208,12 @@ class _Compose:
                 if isinstance(item, Scalar) and "=" in item.value:
                     name, _, value = item.value.partition("=")
                     at = self._text.find("=", item.start, item.end) + 1
-                    pairs.append((name, value, at, item.end))
+                    end = item.end - 1 if item.style in ("'", '"') else item.end
+                    pairs.append((name, value, at, end))
         for name, value, start, end in pairs:
             if re.search(r"(?i)password$|basicauth\.users$", name):
                 slot = self._literal(name, value, start, end, "tree")
+                slot.context["quote"] = ""
                 self._add(slot, {**context, "place": "label"})
 
     def _extension(self, name: str, node: Node, depth: int = 0) -> None:
@@ -219,14 +221,15 @@ class _Compose:
         if not isinstance(node, Mapping) or depth > 4:
             return
         is_env = re.search(r"env", name) is not None
+        context: dict[str, object] = {"document": self._document, "extension": True}
         for key, value in node.pairs:
             if key.value in ("environment", "args"):
                 place = BUILD if key.value == "args" else ENVIRONMENT
-                self._entries(value, place, {"service": name, "document": self._document})
+                self._entries(value, place, {**context, "service": name})
             elif isinstance(value, Mapping):
                 self._extension(key.value, value, depth + 1)
             elif is_env and isinstance(value, Scalar):
-                self._pair(key, value, ENVIRONMENT, {"service": name, "document": self._document})
+                self._pair(key, value, ENVIRONMENT, {**context, "service": name})
 
     def _secrets(self, root: Mapping) -> None:
         for kind in ("secrets", "configs"):

@@ -65,7 +65,8 @@ def _docker(text: str) -> Iterator[Entry]:
 
 _PYTHON = re.compile(
     r"[ \t]*(?:export[ \t]+)?(?:'(?P<quoted>[^'\n]+)'|(?P<name>[^=#\s'\"][^=#\s]*))[ \t]*"
-    r"(?P<equals>=[ \t]*(?P<value>'(?:\\'|[^'])*'|\"(?:\\\"|[^\"])*\"|[^\r\n]*))?"
+    r"(?P<equals>=[ \t]*(?:(?P<text>'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\")|(?P<bare>[^\r\n]*)))?",
+    re.DOTALL,
 )
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "a": "\a", "b": "\b", "f": "\f", "v": "\v"}
 _BRACED = re.compile(r"\$\{([^}:]*)(?::-((?:[^}])*))?\}")
@@ -87,9 +88,10 @@ def _python(text: str) -> Iterator[Entry]:
                 yield Entry(name, None, found.end(), found.end(), (entry_start, found.end()))
             at = rest + 1
             continue
-        raw, start = found["value"], found.start("value")
-        end = found.end("value")
-        if raw[:1] in ("'", '"') and len(raw) > 1 and raw[0] == raw[-1]:
+        is_quoted = found["text"] is not None
+        raw = found["text"] if is_quoted else found["bare"]
+        start, end = found.span("text" if is_quoted else "bare")
+        if is_quoted:
             # Anything but a comment behind the quote makes the reader drop the line.
             if text[end:rest].strip(" \t\r") and not text[end:rest].lstrip(" \t").startswith("#"):
                 at = rest + 1
@@ -100,7 +102,7 @@ def _python(text: str) -> Iterator[Entry]:
             continue
         else:
             value = re.sub(r"\s+#.*", "", raw).rstrip()
-            if value.startswith("#") and raw is not value and text[start - 1] in " \t":
+            if value.startswith("#") and text[start - 1] in " \t":
                 value = ""
             end = start + len(value)
         names = tuple(dict.fromkeys(name for name, _ in _BRACED.findall(value)))

@@ -48,6 +48,7 @@ class Instruction:
     start: int
     end: int
     heredocs: tuple[tuple[int, int], ...] = ()
+    escape: str = "\\"
 
 
 def is_dockerfile(name: str) -> bool:
@@ -105,7 +106,13 @@ def instructions(text: str) -> Iterator[Instruction]:
                     heredocs.append((body_start, len(text)))
         last = lines[index - 1]
         yield Instruction(
-            keyword, logical, places, start, last[0] + len(last[1].rstrip("\r")), tuple(heredocs)
+            keyword,
+            logical,
+            places,
+            start,
+            last[0] + len(last[1].rstrip("\r")),
+            tuple(heredocs),
+            escape,
         )
 
 
@@ -219,7 +226,7 @@ def _variables(each: Instruction) -> Iterator[Slot]:
         slot.context["form"] = "old"
         yield slot
         return
-    for pair in pairs(each.text):
+    for pair in pairs(each.text, each.escape):
         if pair.value is None:
             if each.keyword == "ARG":
                 slot = _slot(each, pair.name, None, pair.start, pair.end, place)

@@ -67,6 +67,7 @@ def read_dotenv(
         reading.slots.append(_slot(entry, told))
     if not dialects:
         _note_disagreement(reading, text, entries)
+    _add_dropped(reading, text, entries, {**(context or {}), "dialect": dialect})
     _problems(reading, text, entries)
     for found in _COMMENTED.finditer(text):
         value = found[2].split(" #", 1)[0].strip()
@@ -76,6 +77,25 @@ def read_dotenv(
         slot = Slot("dotenv", found[1], found.start(2), end, ENVIRONMENT, value)
         slot.context = {**(context or {}), "dialect": dialect, "comment": True}
         reading.slots.append(slot)
+
+
+def _add_dropped(
+    reading: Reading, text: str, entries: list[Entry], context: dict[str, object]
+) -> None:
+    """Add what the first reader drops and others read: the value stands there all the same."""
+    lines = {text.count("\n", 0, entry.entry[0]) for entry in entries}
+    spans = [entry.entry for entry in entries if "\n" in text[entry.entry[0] : entry.entry[1]]]
+    for other in ("python-dotenv", "bash", "docker"):
+        if other == context["dialect"]:
+            continue
+        for entry in read(text, other):
+            line = text.count("\n", 0, entry.entry[0])
+            is_inside = any(start < entry.entry[0] < end for start, end in spans)
+            if line in lines or is_inside or entry.value is None:
+                continue
+            lines.add(line)
+            dropped = {"dialect": other, "dropped_by": context["dialect"]}
+            reading.slots.append(_slot(entry, {**context, **dropped}))
 
 
 def _slot(entry: Entry, context: dict[str, object]) -> Slot:

@@ -13,12 +13,12 @@ from dataclasses import dataclass, replace
 
 from ...errors import ConfigError
 from ..detect.overrides import Overrides
-from ..finding import LITERAL, Finding
+from ..finding import LITERAL, Finding, Scan
 from .one_file import BINARY, form_of
 from .project import scan_one
 from .walk import LARGEST
 
-__all__ = ["history"]
+__all__ = ["history", "with_history"]
 
 _SAFE = (
     *(
@@ -181,3 +181,16 @@ def _contents(root: str, blobs: list[str]) -> Iterator[tuple[str, bytes]]:
             blob, _, size = raw[at:end].decode().split(" ")
             yield blob, raw[end + 1 : end + 1 + int(size)]
             at = end + 2 + int(size)
+
+
+def with_history(found: Scan, old: list[Finding]) -> Scan:
+    """Return ``found`` with what git keeps: commits for what stands in the tree, and what is gone."""
+    by_place = {(each.path, each.name, each.fingerprint): each for each in old}
+    told = []
+    for finding in found.findings:
+        past = by_place.pop((finding.path, finding.name, finding.fingerprint), None)
+        if past is not None:
+            context = {**finding.context, "commits": past.context["commits"]}
+            finding = replace(finding, context=context)
+        told.append(finding)
+    return replace(found, findings=(*told, *by_place.values()))

@@ -65,7 +65,8 @@ _ENVIRON = (
     *(b"setenv", b"import env", b"env("),
 )
 _SHELL_WORDS = re.compile(
-    rb"pass|pwd|secret|token|key|cred|auth|://|env-file|source |dsn|salt|_pw|\. "
+    rb"pass|pwd|secret|token|key|cred|auth|://|env-file|source |mysql|mariadb|redis-cli|curl|"
+    rb"dsn|salt|_pw|\. "
 )
 _SHEBANG = re.compile(rb"#!.*\b(?:ba|z|k|da|a)?sh\b")
 _PYTHON_SHEBANG = re.compile(rb"#!.*\bpython")

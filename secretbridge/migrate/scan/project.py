@@ -216,6 +216,11 @@ def _read_one(gathered: Gathered, path: str, data: bytes, key: bytes, overrides:
         gathered.skipped.append(Skipped(path, str(error)))
     except RecursionError:
         gathered.skipped.append(Skipped(path, "it is nested too deeply"))
+    except Exception as error:  # noqa: BLE001 - a fault with one file must not hide the others
+        kind = type(error).__name__
+        gathered.skipped.append(
+            Skipped(path, f"a fault of this program ({kind}); please report it")
+        )
 
 
 def _settle(

@@ -143,7 +143,7 @@ def documents(text: str) -> Iterator[Document]:
         yield Document(index, start, text[start:])
 
 
-_TEMPLATE = re.compile(r"\$?\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\}", re.DOTALL)
+_TEMPLATE = re.compile(r"\$?\{\{.{0,2000}?\}\}|\{%.{0,2000}?%\}|\{#.{0,2000}?#\}", re.DOTALL)
 _TEMPLATE_LINE = re.compile(
     r"^[ \t]*(?:-[ \t]+)?(?:(?:\{\{(?:(?!\}\}).)*\}\}|\{%(?:(?!%\}).)*%\}|"
     r"\{#(?:(?!#\}).)*#\})[ \t]*)+\r?$",

@@ -25,8 +25,8 @@ from secretbridge.doctor.processes import processes
         ("DJANGO_SECRET_KEY", "abc!"),
         ("DATABASE_URL", "postgres://app:hunter2@db/app"),
         ("ANYTHING", "-----BEGIN RSA PRIVATE KEY-----\nx"),
-        ("SOMETHING", "hvs." + "a" * 24),
-        ("OTHER", "ghp_" + "a" * 36),
+        ("SOMETHING", "hvs." + "aB3" * 8),
+        ("OTHER", "ghp_" + "aB3x" * 9),
     ],
 )
 def test_this_is_a_secret(name: str, value: str) -> None:
@@ -50,6 +50,7 @@ def test_this_is_a_secret(name: str, value: str) -> None:
         ("PASSWORD_MIN_LENGTH", "12"),
         ("DATABASE_URL", "postgres://db/app"),
         ("USE_TOKEN", "true"),
+        ("GPG_KEY", "A035C8C19219BA821ECEA86B64E628F8D684696D"),
     ],
 )
 def test_this_is_none(name: str, value: str) -> None:
