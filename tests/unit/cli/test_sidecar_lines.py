@@ -46,6 +46,7 @@ def test_one_that_begins_has_little_to_tell():
 
 
 def test_what_an_operator_did_is_told():
-    lines = sidecar_of({**FULL, "frozen": {"at": 1}, "configuration_is_current": False}, NOW)
-    assert any(line.startswith("frozen") for line in lines)
+    frozen = {"since": NOW - 60, "uid": 0, "after": None}
+    lines = sidecar_of({**FULL, "frozen": frozen, "configuration_is_current": False}, NOW)
+    assert any(line.startswith("frozen by user 0, 1m ago: ") for line in lines)
     assert "it lives by a former configuration" in lines
