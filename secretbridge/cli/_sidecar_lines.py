@@ -33,10 +33,6 @@ def _publication(state: Mapping[str, Any], now: float) -> Iterator[str]:
         if state.get("published") is not None:
             line += f", published {_ago(state['published'], now)}"
     yield line
-    frozen = state.get("frozen")
-    if frozen:
-        who = "" if frozen["uid"] is None else f" by user {frozen['uid']}"
-        yield f"frozen{who}, {_ago(frozen['since'], now)}: nothing is published until `secretbridge-sidecar unfreeze`"
     if not state.get("configuration_is_current", True):
         yield "it lives by a former configuration"
 
