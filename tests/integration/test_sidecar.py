@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from secretbridge.backends.local import LocalStore, create_key_file
-from secretbridge_sidecar.admin import ask
+from secretbridge_sidecar.client import ask
 from tests.servers.hostile import HostileServer, hang
 
 from .place import CANARY
@@ -275,6 +275,7 @@ def hanging(place):
             "backend": "vault",
             "address": store.address,
             "auth": {"method": "token", "token_file": str(place.root / "token")},
+            "timeout": "60s",  # nothing of what is tried here may wait for that
         }
         place.configure(stores={"vault": vault}, secrets={"db_password": "vault:kv/db#password"})
         yield store
@@ -304,7 +305,7 @@ def test_sighup_is_heard_while_a_store_hangs(place, hanging):
     place.configure()
     sidecar.send_signal(signal.SIGHUP)
     place.wait(lambda: (place.target / "db_password").exists())
-    assert time.monotonic() - before < 5.0
+    assert time.monotonic() - before < 30.0
 
 
 def test_a_generation_that_once_replaced_does_not_stay_for_ever(place):
@@ -437,7 +438,7 @@ def test_another_user_is_told_nothing_even_if_it_can_connect(place):
     place.socket.chmod(0o666)
     script = (
         "import os, sys\n"
-        "from secretbridge_sidecar.admin import ask\n"
+        "from secretbridge_sidecar.client import ask\n"
         "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
         "print(ask(sys.argv[1], '/status')[0])"
     )
