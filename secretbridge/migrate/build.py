@@ -70,6 +70,7 @@ class _Builder:
                 left,
                 known.contents,
                 templates,
+                self.tree.read,
             )
             changes = self._rewrite(moves)
             for place, (about, _) in moves.blocked.items():

@@ -7,7 +7,7 @@ left alone everywhere, so the builder runs them until nobody blocks anything new
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from .finding import LITERAL, READER, Finding
@@ -65,6 +65,7 @@ class Moves:
         left: frozenset[str],
         contents: Mapping[str, bytes] | None = None,
         templates: frozenset[str] = frozenset(),
+        read: Callable[[str], bytes | None] = lambda path: None,
     ) -> None:
         self.settings = settings
         self.findings = tuple(findings)
@@ -77,6 +78,8 @@ class Moves:
         self._by_variable = by_variable
         self._left = left
         self.contents = contents or {}
+        self.read = read
+        """Returns any other file of the project."""
         self.templates = templates
         """Names of the files with a template that the round before has come to."""
 
@@ -97,6 +100,10 @@ class Moves:
                 if best is None or distance < best[0]:
                     best = distance, delivery
         return best[1] if best is not None and self.is_moved(best[1]) else None
+
+    def variables(self) -> set[str]:
+        """Return the names of all variables that have a value."""
+        return {name for _, name in self._by_variable}
 
     def place(self, delivery: Delivery) -> str:
         """Return the path of the file of ``delivery``, and have the sidecar write it."""

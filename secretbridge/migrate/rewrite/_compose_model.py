@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import posixpath
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from ..yaml_tree import (
@@ -36,8 +39,22 @@ class Service:
 class ComposeModel:
     """The services of one file."""
 
-    def __init__(self, file: YamlFile) -> None:
+    def __init__(
+        self,
+        file: YamlFile,
+        path: str = "",
+        read: Callable[[str], bytes | None] = lambda path: None,
+        known: dict[str, ComposeModel | None] | None = None,
+    ) -> None:
+        """``path`` is the file's, ``read`` returns another one of the project: for ``extends``.
+
+        ``known`` are the models of files that were read on the way here; None for those that are
+        being read, which ends a circle.
+        """
         self.file = file
+        self._path = path
+        self._read = read
+        self._known: dict[str, ComposeModel | None] = {path: None} if known is None else known
         if len(file.documents) != 1 or not isinstance(file.documents[0], MappingNode):
             raise NotEditable("a compose file is one mapping")
         self.root: MappingNode = file.documents[0]
@@ -80,16 +97,31 @@ class ComposeModel:
             if isinstance(extends, ScalarNode)
             else text_of(own_child(extends, "service"))
         )
-        if name is None or name in seen or own_child(extends, "file") is not None:
+        if name is None or name in seen:
             return
-        base = self.services.get(name)
+        other = text_of(own_child(extends, "file"))
+        base = self.services.get(name) if other is None else self._elsewhere(other, name)
         if base is None:
             return
-        self._inherit(base, seen | {name})
+        if other is None:
+            self._inherit(base, seen | {name})
         service.image = service.image or base.image
         service.is_built = service.is_built or base.is_built
         service.containers += [c for c in base.containers if c not in service.containers]
         service.env_files += [f for f in base.env_files if f not in service.env_files]
+
+    def _elsewhere(self, other: str, name: str) -> Service | None:
+        """Return a service of another file; of it, image and variables of files are taken over."""
+        path = posixpath.normpath(posixpath.join(posixpath.dirname(self._path), other))
+        if path not in self._known:
+            self._known[path] = None
+            content = None if path.startswith("..") else self._read(path)
+            if content is not None:
+                with suppress(NotEditable):
+                    file = YamlFile(content)
+                    self._known[path] = ComposeModel(file, path, self._read, self._known)
+        model = self._known[path]
+        return None if model is None else model.services.get(name)
 
     def users(self, entry: Entry) -> list[Service]:
         """Return the services that have ``entry``, directly or by a merge, an alias or extends."""

@@ -42,7 +42,7 @@ def rewrite(path: str, content: bytes, findings: list[Finding], moves: Moves) ->
     """Return the edits of the compose file ``path``; what cannot be edited is blocked."""
     try:
         file = YamlFile(content)
-        return _Rewriter(path, file, ComposeModel(file), moves).edits(findings)
+        return _Rewriter(path, file, ComposeModel(file, path, moves.read), moves).edits(findings)
     except NotEditable as error:
         for finding in findings:
             delivery = moves.of(finding) or moves.of_variable(path, finding.name)

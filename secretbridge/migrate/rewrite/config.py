@@ -153,6 +153,10 @@ def _add(file: YamlFile, parent: object, key: str, lines: list[str]) -> list[Edi
             continue
         if isinstance(value, MappingNode) and value.value:
             return [file.append_pairs(value, lines, ", ".join(lines))]
+        if isinstance(value, MappingNode):  # `{}`
+            indent = " " * (file.column(key_node) + 2)
+            text = "".join(f"{file.newline}{indent}{line}" for line in lines)
+            return [Edit(*file.span(value), text.encode())]
         if isinstance(value, ScalarNode) and value.value == "":
             colon = file.text.index(":", file.end(key_node)) + 1
             indent = " " * (file.column(key_node) + 2)

@@ -334,3 +334,28 @@ def test_docker_compose_reads_the_result(delivery: str, tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "/run/secretbridge/gf_database_password" in done.stdout
+
+
+def test_extends_of_another_file_tells_the_image(tmp_path: Path) -> None:
+    text = (
+        "services:\n  db:\n    extends: {file: common/base.yml, service: mongo}\n    environment:\n"
+        f"      MONGO_INITDB_ROOT_PASSWORD: {VALUE}\n"
+    )
+    files = {
+        "docker-compose.yml": text,
+        "common/base.yml": "services:\n  mongo:\n    image: mongo:7\n",
+    }
+    plan = plan_of(tmp_path, files)
+    assert "MONGO_INITDB_ROOT_PASSWORD_FILE: /run/" in after(plan, "docker-compose.yml")
+
+
+def test_files_that_extend_each_other_in_a_circle_end(tmp_path: Path) -> None:
+    text = "services:\n  x:\n    extends: {file: OTHER, service: x}\n    environment:\n"
+    text += f"      API_TOKEN: {VALUE}\n"
+    files = {
+        "docker-compose.yml": text.replace("OTHER", "b.compose.yml"),
+        "b.compose.yml": text.replace("OTHER", "docker-compose.yml"),
+    }
+    plan = plan_of(tmp_path, files)
+    assert plan.changes == ()
+    assert len(stays(plan)) == 2
