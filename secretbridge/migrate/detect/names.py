@@ -182,6 +182,8 @@ _PHRASES: tuple[tuple[re.Pattern[str], float, str], ...] = tuple(
     )
 )  # fmt: skip
 
+_ANY_PHRASE = re.compile("|".join(pattern.pattern for pattern, _, _ in _PHRASES))
+
 _STEMS = re.compile(
     r"pass|pwd|pw|secret|token|key|cred|salt|pepper|psk|pat\b|pat_|jwt|bearer|sas|dsn|datasource|pin|otp|seed|"
     r"mnemonic|senha|contrasena|kennwort|auth|private|hook|claim|code|cookie|conn|ur[li]|license|json|"
@@ -220,7 +222,7 @@ def _judged(told: tuple[str, ...]) -> Named:
     joined = "_".join(told)
     if not _STEMS.search(joined):
         return Named(0.0, "", "the name says nothing of a secret")
-    for pattern, score, family in _PHRASES:
+    for pattern, score, family in _PHRASES if _ANY_PHRASE.fullmatch(joined) else ():
         if pattern.fullmatch(joined):
             return Named(score, family, f"names like {joined.upper()} are known")
     at = len(told) - 1

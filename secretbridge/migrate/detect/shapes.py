@@ -12,7 +12,7 @@ from typing import NamedTuple
 from urllib.parse import unquote
 
 from . import providers
-from .clearing import CLEARING
+from .clearing import CLEARING, MAY_CLEAR
 from .lists import among
 from .masks import MASK
 from .names import by_name, words
@@ -259,7 +259,7 @@ def _means_nothing(text: str) -> bool:
 def _clearing(text: str, family: str, is_sure: bool) -> Shape | None:
     if len(text) > 400 and family:
         return None
-    for name, pattern in CLEARING:
+    for name, pattern in CLEARING if MAY_CLEAR.fullmatch(text) else ():
         if pattern.fullmatch(text):
             if _may_be(name, text, family):
                 return None
