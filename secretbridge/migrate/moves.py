@@ -125,6 +125,11 @@ class Moves:
         about = Open(finding.path, finding.line, finding.name, reason, remedy)
         self.blocked[finding.path, finding.line, finding.name] = about, delivery.name
 
+    def report(self, finding: Finding, reason: str, remedy: str) -> None:
+        """Say that the value stays at ``finding``, which keeps nothing else from moving."""
+        about = Open(finding.path, finding.line, finding.name, reason, remedy)
+        self.blocked.setdefault((finding.path, finding.line, finding.name), (about, ""))
+
     def note(self, text: str) -> None:
         """Tell people something about the plan."""
         if text not in self.notes:

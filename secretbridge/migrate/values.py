@@ -21,10 +21,13 @@ from .scan.compose import is_compose
 from .scan.project import load_overrides
 from .scan.walk import File, walk
 
-__all__ = ["Group", "Values"]
+__all__ = ["Group", "Values", "is_rewritten"]
 
 FORMS = ("compose", "dotenv", "dockerfile", "kubernetes", "python", "settings")
 """Forms that are rewritten; what others hold is reported."""
+_EXAMPLE = re.compile(
+    r"(^|[._/-])(examples?|samples?|template|tmpl|dist|defaults?)([._/-]|$)", re.I
+)
 _SETTING = ("dotenv", "compose", "kubernetes", "dockerfile")
 """Forms that give variables to a program."""
 _NAME = re.compile(r"[a-z][a-z0-9_.-]{0,79}")
@@ -41,6 +44,13 @@ class Group:
     origins: list[Origin] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     name: str = ""
+
+
+def is_rewritten(finding: Finding) -> bool:
+    """Whether the place is in a form that is rewritten; other programs' settings are not."""
+    if finding.form in ("python", "settings"):
+        return finding.path.endswith((".py", ".pyi"))
+    return finding.form in FORMS
 
 
 class Values:
@@ -107,7 +117,7 @@ class Values:
     def _group(self) -> None:
         last = self._last_of_each()
         for finding in self.findings:
-            if finding.kind != LITERAL or not finding.value or finding.form not in FORMS:
+            if finding.kind != LITERAL or not finding.value or not is_rewritten(finding):
                 continue
             if finding.identity not in last or self._is_dead(finding):
                 continue  # something else holds what counts
@@ -190,8 +200,14 @@ class Values:
         decided = self.decisions.moves.get(key)
         if decided is not None:
             return decided
-        # What is commented out is of no use where it stands, and as readable as anything else.
-        return any(f.severity != LOW or f.context.get("comment") for f in group.findings)
+        # What is commented out is of no use where it stands, and as readable as anything else; and a
+        # placeholder that a program really gets is its password.
+        return any(
+            f.severity != LOW
+            or f.context.get("comment")
+            or (f.is_placeholder and f.form in _SETTING and not _EXAMPLE.search(f.path))
+            for f in group.findings
+        )
 
     # Deliveries ---------------------------------------------------------------------------------
 
@@ -199,7 +215,7 @@ class Values:
         last = self._last_of_each()
         later: list[Finding] = []
         for finding in self.findings:
-            if finding.kind != LITERAL or not finding.value or finding.form not in FORMS:
+            if finding.kind != LITERAL or not finding.value or not is_rewritten(finding):
                 continue
             if finding.identity not in last or finding.names:
                 later.append(finding)
