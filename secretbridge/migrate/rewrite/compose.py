@@ -126,6 +126,8 @@ class _Rewriter:
             lines = lines or found
         for service, image in used:
             self.parts.serve(service, delivery, image, library=image is None)
+            if image is None:
+                self.moves.use_in_code(finding.name, delivery)
             if image is not None and image.way == "shim":
                 self._shim(finding, service, image, lines)
         if lines is None:
