@@ -176,7 +176,8 @@ class _Builder:
             made.append(
                 PlannedSecret(
                     name=group.name,
-                    reference=reference_for(self.settings, group.name),
+                    reference=group.reference or reference_for(self.settings, group.name),
+                    is_stored=not group.reference,
                     fingerprint=group.fingerprint,
                     origins=tuple(group.origins),
                     confidence=max(f.confidence for f in group.findings),

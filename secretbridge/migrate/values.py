@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 
 from ..errors import ConfigError
 from ._tree import Tree
+from .edits import digest
 from .finding import CARRIER, LITERAL, LOW, Finding, Hidden, Scan
+from .foreign import is_foreign, translate
 from .moves import Delivery, Moves, interpolated, variables_in
 from .naming import best, secret_name, unique
 from .ours import is_ours
@@ -44,6 +46,8 @@ class Group:
     origins: list[Origin] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     name: str = ""
+    reference: str = ""
+    """Where the value is already, for a reference of another tool that has a counterpart."""
 
 
 def is_rewritten(finding: Finding) -> bool:
@@ -76,8 +80,10 @@ class Values:
         self.compose_files: set[str] = set()
         self._set: set[tuple[str, str]] = set()
         self._set_anywhere: set[str] = set()
+        self._referred: dict[str, Group] = {}
         self._read()
         self._group()
+        self._refer()
         self._name()
         self._deliver()
         self._find_readers()
@@ -134,6 +140,27 @@ class Values:
                 group.origins.append(
                     Origin(finding.path, finding.line, finding.name, finding.form, what)
                 )
+
+    def _refer(self) -> None:
+        """Take over references of other tools: their values are in a store already."""
+        for finding in self.findings:
+            text = finding.value.reveal() if finding.value is not None else ""
+            if finding.kind != CARRIER or not is_rewritten(finding) or not is_foreign(text):
+                continue
+            try:
+                reference, note = translate(text)
+            except ConfigError as error:
+                self.notes.append(f"{finding.path}:{finding.line}: {finding.name}: {error.message}")
+                continue
+            if note:
+                self.notes.append(f"{finding.path}:{finding.line}: {finding.name}: {note}")
+            key = f"reference-{digest(reference.encode())[:16]}"
+            assert finding.value is not None
+            group = self.groups.setdefault(key, Group(finding.value, key, reference=reference))
+            group.findings.append(finding)
+            group.whole.append(finding.name)
+            group.origins.append(Origin(finding.path, finding.line, finding.name, finding.form))
+            self._referred[finding.identity] = group
 
     def _is_dead(self, finding: Finding) -> bool:
         """Whether the value is a default of a variable that is set."""
@@ -202,7 +229,7 @@ class Values:
             return decided
         # What is commented out is of no use where it stands, and as readable as anything else; and a
         # placeholder that a program really gets is its password.
-        return any(
+        return bool(group.reference) or any(
             f.severity != LOW
             or f.context.get("comment")
             or (f.is_placeholder and f.form in _SETTING and not _EXAMPLE.search(f.path))
@@ -214,6 +241,10 @@ class Values:
     def _deliver(self) -> None:
         last = self._last_of_each()
         later: list[Finding] = []
+        for finding in self.findings:
+            referred = self._referred.get(finding.identity)
+            if referred is not None:
+                self._found(finding, Delivery(referred.name, (referred.name,)))
         for finding in self.findings:
             if finding.kind != LITERAL or not finding.value or not is_rewritten(finding):
                 continue
