@@ -275,6 +275,7 @@ def hanging(place):
             "backend": "vault",
             "address": store.address,
             "auth": {"method": "token", "token_file": str(place.root / "token")},
+            "timeout": "60s",  # nothing of what is tried here may wait for that
         }
         place.configure(stores={"vault": vault}, secrets={"db_password": "vault:kv/db#password"})
         yield store
@@ -304,7 +305,7 @@ def test_sighup_is_heard_while_a_store_hangs(place, hanging):
     place.configure()
     sidecar.send_signal(signal.SIGHUP)
     place.wait(lambda: (place.target / "db_password").exists())
-    assert time.monotonic() - before < 5.0
+    assert time.monotonic() - before < 30.0
 
 
 def test_a_generation_that_once_replaced_does_not_stay_for_ever(place):

@@ -43,7 +43,7 @@ _GENERATED = re.compile(
     r"\.(lock|json|sum|ya?ml)|.*\.(min\.\w+|map|lock|snap|svg|ipynb|geojson|drawio|csv|tsv|po|pot)",
     re.IGNORECASE,
 )
-_STRONG = rb"pass(?:w(?:or)?d|phrase|wd)?|pwd|secret|token|api_?key|[a-z]_key|credential|dsn|salt"
+_STRONG = rb"pass(?:w(?:or)?d|phrase|wd)?|pwd|secret|token|api_?key|_key|credential|dsn|salt"
 _LITERAL = re.compile(
     rb"(?:"
     + _STRONG
@@ -145,7 +145,8 @@ def read_file(path: str, data: bytes, form: str | None = None) -> Reading:
     elif form == "dockerfile":
         read_dockerfile(reading, text)
     elif form == "python":
-        if not read_python(reading, source):
+        has_literals = not is_test(path) and _has_literal(data, is_code=True)
+        if not read_python(reading, source, has_literals):
             read_program(reading, text, "python")
             read_lines(reading, "python", text, 0, len(text), {}, "code")
     elif form == "unit":
@@ -176,13 +177,11 @@ def _matters(form: str, path: str, data: bytes) -> bool:
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         return True
     if form == "program":
-        return MAY_READ.search(data) is not None
+        return _has_any(data, MAY_READ)
     if form in ("yaml", "dockerfile", "dotenv", "unit"):
         return True
     if form == "python":
-        return any(word in data for word in _ENVIRON) or (
-            not is_test(path) and _has_literal(data, is_code=True)
-        )
+        return _has_any(data, _ENVIRON) or (not is_test(path) and _has_literal(data, is_code=True))
     if form == "script":
         return _SHELL_WORDS.search(data.lower()) is not None
     if form == "json":
@@ -193,13 +192,21 @@ def _matters(form: str, path: str, data: bytes) -> bool:
 
 def _has_literal(data: bytes, is_code: bool = False) -> bool:
     low = data.lower()
-    if any(word in low for word in _STEMS):
+    if _has_any(low, _STEMS):
         for found in _LITERAL.finditer(low):
             if not is_code or by_name(_name_around(data, found.start())).score >= 0.7:
                 return True
     if b"://" in data and b"@" in data and _LOGIN.search(data):
         return True
-    return any(literal in data for literal in _PROVIDERS)
+    return _has_any(data, _PROVIDERS)
+
+
+def _has_any(data: bytes, words: tuple[bytes, ...]) -> bool:
+    # Each look is a search at the speed of memory; one pattern for all takes several times as long.
+    for word in words:  # noqa: SIM110 - a generator doubles the time
+        if word in data:
+            return True
+    return False
 
 
 def _name_around(data: bytes, at: int) -> str:

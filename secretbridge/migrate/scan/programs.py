@@ -10,7 +10,7 @@ from .slot import CODE, Reading, Slot
 
 __all__ = ["LANGUAGES", "MAY_READ", "language", "read_program"]
 
-LANGUAGES = {
+LANGUAGES: dict[str, tuple[str, ...]] = {
     "javascript": (".js", ".mjs", ".cjs", ".jsx", ".ts", ".tsx", ".mts", ".cts", ".vue", ".svelte"),
     "go": (".go",),
     "ruby": (".rb", ".rake", ".erb", ".ru", ".gemspec"),
@@ -57,9 +57,28 @@ _PATTERNS: dict[str, tuple[str, ...]] = {
     "python": (rf"environ\[\s*{_Q}", rf"(?:environ\.get|getenv)\(\s*{_Q}"),
 }  # fmt: skip
 _COMPILED = {name: re.compile("|".join(each)) for name, each in _PATTERNS.items()}
-MAY_READ = re.compile(
-    rb"env\.|env\[|[Gg]etenv|LookupEnv|ENV\[|ENV\.|_ENV|env\(|env::var|env!|EnvironmentVariable|"
-    rb"get_env|fetch_env|environment\[|_SERVER\[|configService|@Value|environ"
+MAY_READ = (
+    *(
+        b"env.",
+        b"env[",
+        b"etenv",
+        b"LookupEnv",
+        b"ENV[",
+        b"ENV.",
+        b"_ENV",
+        b"env(",
+        b"env::var",
+        b"env!",
+    ),
+    *(
+        b"EnvironmentVariable",
+        b"get_env",
+        b"fetch_env",
+        b"environment[",
+        b"_SERVER[",
+        b"configService",
+    ),
+    *(b"@Value", b"environ"),
 )
 """What a program that reads the environment cannot do without."""
 

@@ -33,8 +33,8 @@ class Text:
 
     def __init__(self, data: bytes, encoding: str | None = None) -> None:
         """Decode ``data``. Raises :class:`Undecodable` for what is binary."""
-        self.data = data
-        self.base = 0
+        self.data: bytes = data
+        self.base: int = 0
         self._chars_at: list[int] | None = None
         self._bytes_at: list[int] = []
         for mark, name in _BOMS:
@@ -45,9 +45,9 @@ class Text:
             if b"\0" in data[:_LOOKED_AT]:
                 raise Undecodable("it is binary")
         body = data[self.base :] if self.base else data
-        self.encoding = encoding or "utf-8"
+        self.encoding: str = encoding or "utf-8"
         try:
-            self.text = body.decode(self.encoding)
+            self.text: str = body.decode(self.encoding)
         except (UnicodeDecodeError, LookupError):
             if self.base:
                 raise Undecodable("it is not in the encoding that its first bytes name") from None
