@@ -30,6 +30,7 @@ from tests.servers.vault import VaultServer, fill
 
 COUNT = 1000
 FEW = 10
+SOME = 100
 ROUNDS = 5
 PATIENCE = 60.0
 
@@ -153,10 +154,10 @@ def _template(target: Path, number: int) -> str:
     )
 
 
-def agent(binary: str, place: Path, admin: VaultAdmin) -> Run:
+def agent(binary: str, place: Path, admin: VaultAdmin, count: int = COUNT) -> Run:
     target = place / "agent"
     target.mkdir(mode=0o700)
-    templates = "\n".join(_template(target, n) for n in range(COUNT))
+    templates = "\n".join(_template(target, n) for n in range(count))
     config = place / "agent.hcl"
     config.write_text(
         f"""
@@ -177,7 +178,7 @@ auto_auth {{
 
     def done() -> bool:
         # Templates are written one by one and in no order: all names must be there.
-        return len(os.listdir(target)) >= COUNT
+        return len(os.listdir(target)) >= count
 
     return timed(command, place, done)
 
@@ -218,7 +219,31 @@ def _python_path() -> dict[str, str]:
 def measure() -> Iterator[Figure]:
     yield from without_network()
     yield from alone()
+    yield from start()
     yield from against_agent()
+
+
+def start() -> Iterator[Figure]:
+    """Measure a start with as many secrets as a large application has."""
+    ours: list[Run] = []
+    theirs: list[Run] = []
+    with server() as (admin, binary):
+        if binary is None:
+            yield Figure(f"start with {SOME} secrets", None, details="no agent to compare with")
+            return
+        for _ in range(ROUNDS):
+            with tempfile.TemporaryDirectory(dir=private_folder()) as name:
+                place = Path(name)
+                prepare(place, admin)
+                ours.append(sidecar(place, admin, SOME))
+                theirs.append(agent(binary, place, admin, SOME))
+    yield Figure(
+        f"sidecar over agent, start to {SOME} files",
+        median(a.seconds / b.seconds for a, b in zip(ours, theirs, strict=True)),
+        1.0,
+        f"{median(r.seconds for r in ours):.2f} s against {median(r.seconds for r in theirs):.2f} s, "
+        f"RSS {median(r.rss for r in ours):.0f} against {median(r.rss for r in theirs):.0f} MiB",
+    )
 
 
 def against_agent() -> Iterator[Figure]:
