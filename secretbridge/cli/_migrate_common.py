@@ -30,7 +30,10 @@ __all__ = [
 def add_common(parser: argparse.ArgumentParser) -> None:
     """Add what every step takes."""
     parser.add_argument(
-        "path", metavar="PATH", nargs="?", default=".", help="root of the project (default: .)"
+        "paths",
+        metavar="PATH",
+        nargs="*",
+        help="root of the project, or parts of it: what they have in common is the root (default: .)",
     )
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
     parser.add_argument(
@@ -68,9 +71,14 @@ def place(args: argparse.Namespace) -> str:
     """Return the root of the project. Raises :class:`ConfigError`."""
     from ..errors import ConfigError
 
-    root: str = os.path.realpath(args.path)
-    if not os.path.isdir(root):
-        raise ConfigError("PATH is no directory", hint="give the root of the project")
+    real = [os.path.realpath(path) for path in args.paths or ["."]]
+    missing = [
+        given for given, path in zip(args.paths, real, strict=False) if not os.path.exists(path)
+    ]
+    if missing:
+        raise ConfigError(f"{missing[0]}: there is no such directory", hint="check PATH")
+    folders = [path if os.path.isdir(path) else os.path.dirname(path) for path in real]
+    root: str = os.path.commonpath(folders)
     return root
 
 
@@ -144,7 +152,7 @@ def scanned(args: argparse.Namespace, tree: Tree, state: State) -> Scan:
         progress.show(f"scanning: {files} files, {size >> 20} MiB")
 
     try:
-        return scan([tree.root], Options(state.fingerprint_key(), on_progress=show))
+        return scan(args.paths or [tree.root], Options(state.fingerprint_key(), on_progress=show))
     finally:
         progress.clear()
 

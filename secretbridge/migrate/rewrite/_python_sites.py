@@ -30,7 +30,8 @@ class Site:
     """An expression that reads the variable ``name``: its bytes, and how it is written.
 
     ``problem`` says why it cannot be replaced; ``cast`` is a function to put around the new call;
-    ``quote`` is the quote that fits where it stands.
+    ``quote`` is the quote that fits where it stands; ``once`` says that it is the default of an
+    argument, which is computed when the function is defined.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Site:
     cast: str = ""
     problem: str = ""
     quote: str = '"'
+    once: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +110,7 @@ class _Visitor(cst.CSTVisitor):
         self._quotes: list[str] = []
         self._taken: set[int] = set()
         self._settings: list[bool] = []
+        self._params = 0
 
     # What names mean ----------------------------------------------------------------------------
 
@@ -146,6 +149,12 @@ class _Visitor(cst.CSTVisitor):
     def visit_Del(self, node: cst.Del) -> None:
         if isinstance(node.target, cst.Subscript):
             self._subscript(node.target, "it is deleted here")
+
+    def visit_Param(self, node: cst.Param) -> None:
+        self._params += 1
+
+    def leave_Param(self, original_node: cst.Param) -> None:
+        self._params -= 1
 
     # Expressions --------------------------------------------------------------------------------
 
@@ -236,7 +245,8 @@ class _Visitor(cst.CSTVisitor):
         name = key.evaluated_value
         if isinstance(name, str) and name in self.names:
             start, end = self._span(node)
-            self.sites.append(Site(name, start, end, how, cast, problem, self._quote()))
+            once = self._params > 0
+            self.sites.append(Site(name, start, end, how, cast, problem, self._quote(), once))
 
     # Fields of settings -------------------------------------------------------------------------
 

@@ -9,6 +9,8 @@ stays around the call. What sets, deletes or tests the variable is reported and 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ..edits import Edit
 from ..finding import LITERAL, Finding
 from ..moves import Delivery, Moves
@@ -30,6 +32,11 @@ def rewrite(path: str, content: bytes, findings: list[Finding], moves: Moves) ->
                 places.setdefault(name, finding)
     if not deliveries:
         return []
+    for name in moves.variables():
+        delivery = moves.of_variable(path, name)
+        if delivery is not None and name not in deliveries:
+            deliveries[name] = delivery
+            places[name] = replace(findings[0], name=name)
     python = read(content, deliveries.keys())
     if python is None:
         for name, finding in places.items():
@@ -53,6 +60,12 @@ def rewrite(path: str, content: bytes, findings: list[Finding], moves: Moves) ->
         )
         needs_module = True
         moves.use(delivery, library=True)
+        if site.once:
+            line = content.count(b"\n", 0, site.start) + 1
+            moves.note(
+                f"{path}:{line}: the default of an argument is computed once, so a rotation of "
+                f"{delivery.name} is not seen there; ask for it inside of the function"
+            )
     for field in python.fields:
         seen.add(field.name)
         delivery = deliveries[field.name]

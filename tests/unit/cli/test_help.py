@@ -70,6 +70,9 @@ def place() -> Iterator[Path]:
             log.record("shutdown", outcome="success")
         (path / "key.pem").write_text("-----BEGIN PRIVATE KEY-----\n")
         (path / ".env").write_text("API_TOKEN=battery staple\n")
+        (path / "helm").mkdir()
+        (path / "helm" / "values.yaml").write_text("password: ref+vault://kv/app#/password\n")
+        (path / "task-definition.json").write_text('{"name": "x", "valueFrom": "op://a/b/c"}\n')
         (path / "secrets.json").write_text('{"mail/password": "staple"}')
         yield path
 
