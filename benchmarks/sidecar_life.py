@@ -32,7 +32,7 @@ from ._measure import Figure, main, private_folder
 
 MANY = 1000
 FEW = 10
-REST_SECONDS = 30
+REST_SECONDS = 60
 CHANGES = 300
 PATIENCE = 60.0
 

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import compileall
 import importlib
+import os
 import py_compile
-import site
 import sys
 
 LOADED = [
@@ -35,7 +35,7 @@ def main() -> None:
     """Compile all packages, and every other module that they have loaded."""
     for name in LOADED:
         importlib.import_module(name)
-    (packages,) = site.getsitepackages()
+    packages = os.path.dirname(os.path.dirname(os.path.abspath(sys.modules["hvac"].__file__ or "")))
     # Some packages carry sources for other versions, which do not compile here and are never loaded.
     compileall.compile_dir(packages, quiet=2, invalidation_mode=UNCHECKED)
     for module in list(sys.modules.values()):

@@ -39,6 +39,6 @@ def test_the_image_runs_with_nothing_allowed(
     assert found["Config"]["User"] == "10002:10002"
     limits = ["--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"]
     said = docker("run", "--rm", "--network", "none", *limits, "--group-add", "20001", tag)
-    assert said.splitlines() == ["10002 10002 0000000000000000", "Read-only file system"]
+    assert said.splitlines() == ["10002 10002 0000000000000000", "Permission denied"]
     said = docker("run", "--rm", "--network", "none", "--cap-drop", "ALL", tag)
     assert said.splitlines()[1] == "Permission denied"

@@ -72,7 +72,7 @@ def podman(docker: Docker, tmp_path: Path) -> Iterator[Podman]:
     podman("tag", SIDECAR, IMAGE)
     archive.unlink()
     yield podman
-    podman("pod", "rm", "--all", "--force", check=False)
+    podman("pod", "rm", "--all", "--force", "--time", "0", check=False)
     podman("volume", "rm", "--all", "--force", check=False)
     run(["sh", "-c", 'umount "$0"/store/overlay 2>/dev/null; rm -rf "$0"', folder], check=False)
 

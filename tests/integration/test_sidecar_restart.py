@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from secretbridge.generation.reader import open_generation
-from secretbridge_sidecar.admin import ask
+from secretbridge_sidecar.client import ask
 from tests.servers.bao import find_binary, real_vault
 from tests.servers.postgres import find_programs, private_postgres
 

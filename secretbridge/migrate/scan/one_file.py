@@ -145,7 +145,8 @@ def read_file(path: str, data: bytes, form: str | None = None) -> Reading:
     elif form == "dockerfile":
         read_dockerfile(reading, text)
     elif form == "python":
-        if not read_python(reading, source):
+        has_literals = not is_test(path) and _has_literal(data, is_code=True)
+        if not read_python(reading, source, has_literals):
             read_program(reading, text, "python")
             read_lines(reading, "python", text, 0, len(text), {}, "code")
     elif form == "unit":
