@@ -8,7 +8,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: help demo test lint docs bench soak clean
+.PHONY: help demo test lint docs bench soak image clean
 
 help:
 	@echo "make demo    a secret's way from a store to an application, in one minute"
@@ -17,6 +17,7 @@ help:
 	@echo "make docs    links, anchors and examples of the documentation"
 	@echo "make bench   every figure with its bar           (ARGS='get writer --check')"
 	@echo "make soak    the long tests                      (ARGS='tests/fault')"
+	@echo "make image   the sidecar's image, with the docker that is on the PATH"
 	@echo "make clean   remove the environment, caches and build results"
 
 demo: $(READY)
@@ -40,6 +41,10 @@ bench: $(READY)
 # The limit per test is for tests that hang; a soak test is long on purpose.
 soak: $(READY)
 	SECRETBRIDGE_SOAK=1 $(BIN)/python -m pytest -m soak --timeout=14400 $(ARGS)
+
+image:
+	docker build -f sidecar/Dockerfile -t secretbridge-sidecar:0.1.0 \
+		--build-arg REVISION="$$(git rev-parse HEAD)" $(ARGS) .
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist benchmarks/build

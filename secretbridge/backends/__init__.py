@@ -16,6 +16,7 @@ from ..errors import (
     IntegrityError,
     SecretBridgeError,
 )
+from ._reach import Reach
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 else:
     Protocol = object
 
-__all__ = ["Backend", "Deadline", "Identity", "backend_class", "backend_names"]
+__all__ = ["Backend", "Deadline", "Identity", "Reach", "backend_class", "backend_names"]
 
 if TYPE_CHECKING:
     Outcome = Document | SecretBridgeError

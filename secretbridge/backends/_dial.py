@@ -101,7 +101,7 @@ class Tls:
             raise
 
     def context(self) -> ssl.SSLContext:
-        """Return the terms of a connection. Raises OSError and ValueError for files that are none."""
+        """Return the terms of a connection. Raises :class:`ConfigError` for files that are none."""
         state = tuple(
             _file_state(name)
             for name in (self._ca_file, self._cert_file, self._key_file)

@@ -143,6 +143,9 @@ def _files(config: Config, reaches: Iterable[Reach], points: frozenset[str]) -> 
                 named.setdefault(path, kinds.PUBLIC)
     sidecar = config.sidecar
     if sidecar is not None:
+        for block in (sidecar.audit, sidecar.metrics, sidecar.last_known_good):
+            if (key := getattr(block, "key_file", None)) is not None:
+                named[str(key)] = kinds.CREDENTIAL
         for file in sidecar.files.values():
             if file.template is not None:
                 named[str(file.template)] = kinds.CONFIG

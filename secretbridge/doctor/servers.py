@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from ..backends._dial import Tls
 from ..backends._reach import Reach
+from ..errors import ConfigError
 from .facts import Server
 
 __all__ = ["look_at_server"]
@@ -37,6 +38,8 @@ def look_at_server(store: str, url: str, reach: Reach) -> Server:
         problem = f"its certificate is not trusted ({error.verify_message})"
     except ssl.SSLError as error:
         problem = f"no TLS of version 1.2 or later ({error.reason or 'the handshake failed'})"
+    except ConfigError as error:
+        problem = error.message
     except (OSError, HTTPException, ValueError) as error:
         problem = f"it cannot be asked ({getattr(error, 'strerror', None) or type(error).__name__})"
     return Server(

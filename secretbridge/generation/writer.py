@@ -285,6 +285,8 @@ class GenerationWriter:
             repaired.append(DATA_LINK)
         self._links.mend(wrong)
         self._links.drop_all_but(plan.outline.tops)
+        if not self._links.is_sealed():
+            self._seal()
         return Published(generation, unchanged=True, repaired=repaired)
 
     def _publish(
@@ -409,6 +411,26 @@ class GenerationWriter:
             self._links.seal()
         except OSError:
             pass  # without a seal, every link is read before every publication
+
+    def is_intact(self) -> bool:
+        """Whether nobody has added, removed or replaced anything since all of it was looked at.
+
+        One look at each directory tells. Not what somebody has written into a file, or which rights it
+        was given: for that, publish.
+        """
+        with self._lock:
+            self._require_open()
+            if self._manifest is None or not self._links.is_sealed():
+                return False
+            try:
+                self._require_in_place()
+                with Opened(self._manifest.generation, DIRECTORY, dir_fd=self._root) as directory:
+                    return all(
+                        os.stat(path or ".", dir_fd=directory).st_mtime_ns == sealed
+                        for path, sealed in self._picture.seals.items()
+                    )
+            except (OSError, TargetMoved):
+                return False
 
     def fileno(self) -> int:
         """Return the descriptor of the target, which goes on belonging to the writer."""

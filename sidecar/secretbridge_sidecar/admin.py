@@ -7,14 +7,11 @@ connects.
 
 from __future__ import annotations
 
-import errno
-import json
 import os
 import socket
 import struct
 import threading
 from contextlib import suppress
-from http.client import HTTPConnection, HTTPException
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from socketserver import ThreadingMixIn, UnixStreamServer
@@ -24,6 +21,7 @@ from secretbridge._tally import process
 from secretbridge.errors import ConfigError
 from secretbridge.generation.grants import ACCESS_LIST, encoded_list
 
+from .client import REQUEST_TIMEOUT
 from .routes import Answer, Peer, Question, Standing, respond
 
 if TYPE_CHECKING:
@@ -33,10 +31,7 @@ if TYPE_CHECKING:
 
     from .routes import Routes
 
-__all__ = ["AdminServer", "ask", "peer_of"]
-
-REQUEST_TIMEOUT = 5.0
-"""Seconds that a client has to send its request and take the answer."""
+__all__ = ["AdminServer", "peer_of"]
 
 MOST = 32
 """Connections at the same time. When one more comes, the oldest has to go."""
@@ -256,49 +251,3 @@ def _remove_stale(path: str) -> None:
         f"sidecar.listen.socket: another process answers at {path}",
         hint="stop the other sidecar, or name another path",
     )
-
-
-class _UnixConnection(HTTPConnection):
-    def __init__(self, path: str, timeout: float) -> None:
-        super().__init__("localhost", timeout=timeout)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        # While many knock at once there is no place for one more, and a socket with a timeout of
-        # Python's would not wait for it but fail (EAGAIN).
-        patience = struct.pack("ll", int(self.timeout or 0) or 1, 0)
-        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, patience)
-        self.sock.connect(self._path)
-        self.sock.settimeout(self.timeout)
-
-
-def ask(
-    address: str | tuple[str, int],
-    question: str,
-    timeout: float = REQUEST_TIMEOUT,
-    order: dict[str, object] | None = None,
-) -> tuple[int, dict[str, Any]]:
-    """Return status and body of ``GET question`` from the sidecar at ``address``.
-
-    That is the path of its socket, or what it listens on for HTTP. With ``order`` it is a ``POST`` of
-    that. Raises OSError.
-    """
-    connection: HTTPConnection
-    if isinstance(address, str):
-        connection = _UnixConnection(address, timeout)
-    else:
-        # Who listens everywhere listens on loopback too.
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address[0], address[0])  # noqa: S104
-        connection = HTTPConnection(host, address[1], timeout=timeout)
-    try:
-        if order is None:
-            connection.request("GET", question)
-        else:
-            connection.request("POST", question, json.dumps(order).encode())
-        response = connection.getresponse()
-        return response.status, json.loads(response.read(1 << 24))
-    except HTTPException:
-        raise OSError(errno.EPROTO, "what answers there is no sidecar") from None
-    finally:
-        connection.close()

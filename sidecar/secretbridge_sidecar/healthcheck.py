@@ -9,15 +9,9 @@ former one, and says so; an orchestrator that ended it for that would begin a cr
 
 from __future__ import annotations
 
-import fcntl
-import os
+from secretbridge.config import admin_address
 
-from secretbridge.config import admin_address, load_config
-from secretbridge.errors import SecretBridgeError
-from secretbridge.generation.reader import open_generation
-
-from .admin import ask
-from .render import Renderer, sidecar_of
+from .client import ask
 
 __all__ = ["health"]
 
@@ -26,6 +20,10 @@ def health(config_path: str | None) -> tuple[bool, dict[str, str]]:
     """Return whether the sidecar is ready, and what is wrong by name."""
     address = admin_address(config_path)
     if address is None:
+        from secretbridge.config import load_config
+
+        from .render import Renderer, sidecar_of
+
         config = load_config(config_path)
         return _from_target(str(sidecar_of(config).target), Renderer(config).files())
     try:
@@ -42,6 +40,12 @@ def health(config_path: str | None) -> tuple[bool, dict[str, str]]:
 
 
 def _from_target(target: str, files: list[str]) -> tuple[bool, dict[str, str]]:
+    import fcntl
+    import os
+
+    from secretbridge.errors import SecretBridgeError
+    from secretbridge.generation.reader import open_generation
+
     try:
         root = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError as error:

@@ -157,6 +157,9 @@ class HttpListener:
             return
         except OSError:
             self._drop(connection)
+        except Exception:  # noqa: BLE001 - or one client could end all answers
+            process.add("denied", "http_malformed")
+            self._drop(connection)
 
     def _receive(self, connection: _Connection) -> None:
         received = connection.sock.recv(MAX_HEAD)
@@ -196,7 +199,7 @@ class HttpListener:
             found = respond(
                 self._routes, Question("GET", request.path, Peer(Standing.MONITOR), b"")
             )
-        except Exception:  # noqa: BLE001 - or one question could end all answers
+        except Exception:  # noqa: BLE001 - it is no fault of the client
             found = Answer.of(500, {"error": "there is no answer to this now"})
         return _encoded(found, is_head=request.is_head)
 

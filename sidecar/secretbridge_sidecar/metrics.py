@@ -75,6 +75,8 @@ FAMILIES: dict[str, Family] = {
         "counter", "Attempts to publish.", ("outcome",), (("published",), ("failed",))
     ),
     "publish_duration_seconds": Family("histogram", "Time of writing and publishing a generation."),
+    "frozen": Family("gauge", "Whether an operator has stopped publications."),
+    "awaited_consumers": Family("gauge", "Acknowledgements that former credentials are kept for."),
     "repairs": Family("counter", "Publications that found something changed by others.", (), ((),)),
     "secret_age_seconds": Family(
         "gauge", "Time since the value was fetched.", ("secret", "provider")
@@ -153,6 +155,9 @@ def _of_state(state: Mapping[str, Any], now: float) -> Samples:
     ):
         if state.get(key) is not None:
             yield name, (), state[key]
+    yield "frozen", (), bool(state.get("frozen"))
+    handovers = state.get("handovers") or ()
+    yield "awaited_consumers", (), sum(len(row["waits_for"]) for row in handovers)
     yield "audit_failures", (), (state.get("audit") or {}).get("failures", 0)
     for row in state.get("secrets", ()):
         labels = (row["id"], _provider(row))

@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING
 from secretbridge._landlock import SCOPES
 from secretbridge._value import Value, assign
 from secretbridge.backends import backend_class
-from secretbridge.backends._reach import port_of
+from secretbridge.backends._reach import aws_reach, port_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from secretbridge.backends import Reach
     from secretbridge.config import (
         AuditConfig,
         Config,
@@ -106,6 +107,11 @@ def needs(config: Config, environ: Mapping[str, str] = os.environ) -> Needs:
     sidecar = config.sidecar
     if sidecar is not None:
         found.block(sidecar)
+        kept = sidecar.last_known_good
+        if kept is not None and kept.kms is not None:
+            found.reach(aws_reach({"endpoint_url": kept.kms.endpoint_url}, environ, ()))
+        if kept is not None and kept.credential is not None and "CREDENTIALS_DIRECTORY" in environ:
+            found.file(environ["CREDENTIALS_DIRECTORY"])
         if sidecar.on_change:
             found.hooks(sidecar.on_change)
         found.write.add(str(sidecar.target))
@@ -165,12 +171,15 @@ class _Collected:
             if reach is None:
                 self.loose.append(f"the backend {backend} does not tell what it needs")
                 continue
-            told = reach({} if store is None else store.options, locators, environ)
-            for path in (*told.credentials, *told.files, *filter(None, (told.ca_file,))):
-                self.file(path)
-            self.connect.update(told.ports)
-            if told.loose is not None:
-                self.loose.append(told.loose)
+            self.reach(reach({} if store is None else store.options, locators, environ))
+
+    def reach(self, told: Reach) -> None:
+        """Take what a store, or a key in the cloud, needs."""
+        for path in (*told.credentials, *told.files, *filter(None, (told.ca_file,))):
+            self.file(path)
+        self.connect.update(told.ports)
+        if told.loose is not None:
+            self.loose.append(told.loose)
 
     def block(self, value: object, name: str = "") -> None:
         """Take what a block of the configuration names, and the blocks within it."""

@@ -9,7 +9,7 @@ from secretbridge.config import admin_address, load_config
 from secretbridge.errors import AccessDenied, BackendUnavailable, ConfigError, SecretMissing
 from secretbridge.generation.layout import DATA_LINK
 
-from .admin import ask
+from .client import ask
 from .render import sidecar_of
 
 __all__ = ["current_generation", "order"]

@@ -96,15 +96,22 @@ def others_may_write(path: str) -> str | None:
     OSError when it is not there.
     """
     for way, found in _steps(path):
-        is_sticky = stat.S_ISDIR(found.st_mode) and found.st_mode & stat.S_ISVTX
         if found.st_uid not in (0, os.geteuid()):
             return f"{way} belongs to another user ({found.st_uid})"
-        if found.st_mode & stat.S_IWOTH and not is_sticky:
+        if stat.S_ISDIR(found.st_mode) and _nothing_is_exchanged_in(way, found):
+            continue
+        if found.st_mode & stat.S_IWOTH:
             return f"every user may write {way}"
-        is_foreign = found.st_gid not in (0, os.getegid())
-        if found.st_mode & stat.S_IWGRP and is_foreign and not is_sticky:
+        if found.st_mode & stat.S_IWGRP and found.st_gid not in (0, os.getegid()):
             return f"the group {found.st_gid} may write {way}"
     return None
+
+
+def _nothing_is_exchanged_in(directory: str, found: os.stat_result) -> bool:
+    """Whether what is in a directory stays there whoever may write it: /tmp, a Kubernetes volume."""
+    if not found.st_mode & (stat.S_IWOTH | stat.S_IWGRP):
+        return True
+    return bool(found.st_mode & stat.S_ISVTX or os.statvfs(directory).f_flag & os.ST_RDONLY)
 
 
 def _steps(path: str) -> Iterator[tuple[str, os.stat_result]]:

@@ -145,8 +145,11 @@ def routes(asked: Asked) -> dict[str, Route]:
         return Answer.of(200 if health["ready"] else 503, shown)
 
     def metrics(question: Question) -> Answer:
-        from .metrics import exposition  # 2 MB and 25 ms, which most have no use for
-
+        try:
+            from .metrics import exposition  # 2 MB and 25 ms, which most have no use for
+        except ModuleNotFoundError:
+            error = "metrics need prometheus-client: pip install 'secretbridge[sidecar]'"
+            return Answer.of(501, {"error": error})
         return exposition(asked)
 
     def status(question: Question) -> Answer:

@@ -53,6 +53,9 @@ LOOK = 10.0
 """Seconds after which the target is looked at although nothing has changed: somebody else may have
 changed something there, or put something in its place."""
 
+GLANCES = 6
+"""Of so many looks without a reason, one goes through every file; the others see who came and went."""
+
 RETRY = 1.0
 RETRY_CAP = 30.0
 """Seconds between attempts to publish what the target did not take (no space, for instance)."""
@@ -89,6 +92,7 @@ class Sidecar:
         self._rotation: Rotation | None = None
         self._identifiers: Identifiers | None = None
         self._look_at = 0.0
+        self._glances = 0
         self._retry = RETRY
 
     # Commands ------------------------------------------------------------------------------------
@@ -276,8 +280,11 @@ class Sidecar:
                 assert self._setup is not None
                 watch.look_at(watched(self._setup.config))
                 self._look_at = 0.0
-            if self._wake.clear() or time.monotonic() >= self._look_at:
-                self._look_at = time.monotonic() + self._look()
+            is_woken = self._wake.clear()
+            if is_woken or time.monotonic() >= self._look_at:
+                self._look_at = time.monotonic() + (
+                    self._glance() if not is_woken else self._look()
+                )
             self.trail.tick()
             times = (
                 self._look_at - time.monotonic(),
@@ -286,6 +293,19 @@ class Sidecar:
             )
             if not (self._stop or self._reloads.is_waiting or self._rotation.orders.are_there()):
                 self._wake.wait(max(0.01, min(time for time in times if time is not None)))
+
+    def _glance(self) -> float:
+        """Look whether there is anything to do though nobody has said so. Returns as :meth:`_look`."""
+        assert self._setup is not None
+        assert self._target is not None
+        assert self._state is not None
+        self._glances += 1
+        if self._look_at == 0.0 or self._problems or self._glances % GLANCES == 0:
+            return self._look()
+        if not self._target.is_intact():
+            return self._look()
+        self._state.keep(self._setup.config, self._setup.broker)  # leases are renewed meanwhile
+        return LOOK
 
     def _look(self) -> float:
         """Publish what is there if it is complete. Returns the seconds until the next look."""

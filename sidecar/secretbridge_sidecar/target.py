@@ -46,6 +46,10 @@ class Target:
         self.directories: Sequence[DirectorySpec] = ()
         """Those of the files to come that have rights of their own."""
 
+    def is_intact(self) -> bool:
+        """Whether everything is published, and nobody has added or removed anything since."""
+        return self.is_ready and self.problem is None and self._writer.is_intact()
+
     def fileno(self) -> int:
         """Return the descriptor of the target directory."""
         return self._writer.fileno()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from secretbridge_sidecar.admin import ask
+from secretbridge_sidecar.client import ask
 from secretbridge_sidecar.routes import Answer, Peer, Question, Route, Standing, respond
 from tests.integration.place import CANARY, Place, memory_directory
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become 
 
 CLIENT = """
 import json, os, sys
-from secretbridge_sidecar.admin import ask
+from secretbridge_sidecar.client import ask
 "".encode("idna")  # loaded now: another user may not be allowed to read the library
 uid, groups, address, orders = json.loads(sys.argv[1])
 os.setgroups(groups); os.setgid(uid); os.setuid(uid)

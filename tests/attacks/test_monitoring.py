@@ -7,6 +7,7 @@ import json
 import os
 import socket
 import socketserver
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ import prometheus_client
 import pytest
 
 from tests.integration.conftest import place  # noqa: F401 - a fixture
-from tests.integration.place import CANARY, Place
+from tests.integration.place import CANARY, Place, memory_directory
 
 from .test_http_listener import free_port, sent
 from .test_leaks import FORMS
@@ -168,6 +169,16 @@ def as_nobody(work: Callable[[], bytes]) -> bytes:
     return told
 
 
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Place]:
+    with tempfile.TemporaryDirectory(prefix="secretbridge-test-", dir=memory_directory()) as root:
+        made = Place(Path(root))
+        made.root.chmod(0o711)
+        made.start()
+        yield made
+        made.stop()
+
+
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody else")
 
 
@@ -186,29 +197,26 @@ def test_another_user_reads_the_status_where_only_the_path_guards_it(tmp_path: P
 
 @needs_root
 def test_another_user_is_told_nothing_by_a_sidecar_even_if_the_socket_was_opened(
-    place: Place,  # noqa: F811
+    shared: Place,
 ) -> None:
-    place.root.chmod(0o711)
-    place.start()
-    assert asked_as_nobody(place.socket, "/status") == "PermissionError"
-    place.socket.chmod(0o666)
+    shared.socket.chmod(0o660)  # as it was made, whichever test came before
+    assert asked_as_nobody(shared.socket, "/status") == "PermissionError"
+    shared.socket.chmod(0o666)
     for question in ("/status", "/metrics", "/readyz", "/healthz", "/nothing"):
-        told = asked_as_nobody(place.socket, question)
+        told = asked_as_nobody(shared.socket, question)
         assert " 403 " in told, question
         assert "db_password" not in told
 
 
 @needs_root
-def test_a_descriptor_from_somebody_else_is_judged_by_who_connected(place: Place) -> None:  # noqa: F811
+def test_a_descriptor_from_somebody_else_is_judged_by_who_connected(shared: Place) -> None:
     # SO_PEERCRED is of the moment of connecting: handing the connection on gives nobody more rights.
-    place.root.chmod(0o711)
-    place.start()
-    place.socket.chmod(0o666)
+    shared.socket.chmod(0o666)
     ours, theirs = socket.socketpair()
 
     def hand_on() -> bytes:
         with socket.socket(socket.AF_UNIX) as connection:
-            connection.connect(str(place.socket))
+            connection.connect(str(shared.socket))
             socket.send_fds(theirs, [b"x"], [connection.fileno()])
         return b"done"
 
@@ -221,21 +229,20 @@ def test_a_descriptor_from_somebody_else_is_judged_by_who_connected(place: Place
 
 
 def test_a_member_of_the_group_that_holds_connections_keeps_nobody_from_being_answered(
-    place: Place,  # noqa: F811
+    shared: Place,
 ) -> None:
-    place.start()
-    tasks = Path(f"/proc/{place.running[0].pid}/task")
+    tasks = Path(f"/proc/{shared.running[0].pid}/task")
     before = len(list(tasks.iterdir()))
     held: list[socket.socket] = []
     try:
         for _ in range(200):
             sock = socket.socket(socket.AF_UNIX)
             held.append(sock)
-            sock.connect(str(place.socket))
+            sock.connect(str(shared.socket))
             with suppress(OSError):  # it may have had to go already
                 sock.sendall(b"GET /rea")
-        assert place.status()["ready"] is True
-        place.wait(lambda: len(list(tasks.iterdir())) <= before + 32)
+        assert shared.status()["ready"] is True
+        shared.wait(lambda: len(list(tasks.iterdir())) <= before + 32)
         held[0].settimeout(20)
         assert held[0].recv(1) == b""
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -44,15 +45,19 @@ def exported(docker: Docker, container: str) -> bytes:
 
 
 class Project(Scene):
-    """One of the set-ups, in a copy of its directory."""
+    """A set-up of the repository, in a copy of its directory."""
 
-    def __init__(self, docker: Docker, folder: Path, name: str) -> None:
+    configuration = "secretbridge.yaml"
+
+    def __init__(
+        self, docker: Docker, folder: Path, where: str, file: str = "compose.yaml"
+    ) -> None:
         self.docker = docker
-        self.name = f"sb{name.replace('-', '')}"
-        shutil.copytree(ROOT / "sidecar/compose", folder / "sidecar/compose")
-        (folder / "examples/secrets_demo").mkdir(parents=True)
-        shutil.copy(ROOT / "examples/secrets_demo/app.py", folder / "examples/secrets_demo")
-        self.folder = folder / "sidecar/compose" / name
+        self.file = file
+        self.name = "sb" + re.sub("[^a-z]", "", f"{where}{file}")
+        for copied in ("sidecar/compose", "examples/secrets_demo"):
+            shutil.copytree(ROOT / copied, folder / copied)
+        self.folder = folder / where
         self.overrides: dict[str, Any] = {"services": {}}
         self._containers: dict[str, str] = {}
         # A test does not want to wait for the first look at the health.
@@ -64,7 +69,7 @@ class Project(Scene):
 
     def configure(self, former: str, new: str) -> None:
         """Change the sidecar's configuration, in the file itself: it is mounted."""
-        path = self.folder / "secretbridge.yaml"
+        path = self.folder / self.configuration
         text = path.read_text()
         assert former in text
         path.write_text(text.replace(former, new))
@@ -83,7 +88,7 @@ class Project(Scene):
         program = shutil.which("docker-compose")
         if program is None:
             pytest.skip("no docker-compose on the PATH")
-        files = ["-f", "compose.yaml"]
+        files = ["-f", self.file]
         if self.overrides["services"]:
             (self.folder / "override.yaml").write_text(yaml.safe_dump(self.overrides))
             files += ["-f", "override.yaml"]

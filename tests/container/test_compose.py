@@ -92,7 +92,7 @@ class Aws(Remote):
 
 @pytest.fixture(scope="module")
 def embedded(docker: Docker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
-    project = Embedded(docker, tmp_path_factory.mktemp("embedded"), "embedded")
+    project = Embedded(docker, tmp_path_factory.mktemp("embedded"), "sidecar/compose/embedded")
     try:
         project.prepare()
         project("up", "-d")
@@ -106,7 +106,7 @@ def test_the_embedded_store_serves_an_application_that_knows_nothing(embedded: E
 
 
 def test_plain_docker_secrets_reach_the_application(docker: Docker, tmp_path: Path) -> None:
-    project = DockerSecrets(docker, tmp_path, "docker-secrets")
+    project = DockerSecrets(docker, tmp_path, "sidecar/compose/docker-secrets")
     project.prepare()
     try:
         project("up", "-d")
@@ -116,7 +116,7 @@ def test_plain_docker_secrets_reach_the_application(docker: Docker, tmp_path: Pa
 
 
 def test_vault_reaches_the_application(docker: Docker, tmp_path: Path) -> None:
-    project = Vault(docker, tmp_path, "vault")
+    project = Vault(docker, tmp_path, "sidecar/compose/vault")
     with vault_store(tmp_path) as store:
         project.prepare(store)
         try:
@@ -128,7 +128,7 @@ def test_vault_reaches_the_application(docker: Docker, tmp_path: Path) -> None:
 
 @pytest.mark.reveals_secrets("log")  # that of the client that fills the store
 def test_aws_reaches_the_application(docker: Docker, tmp_path: Path) -> None:
-    project = Aws(docker, tmp_path, "aws")
+    project = Aws(docker, tmp_path, "sidecar/compose/aws")
     with aws_store(tmp_path) as store:
         project.prepare(store)
         try:
@@ -173,10 +173,21 @@ def test_a_container_has_no_privilege_and_is_limited(embedded: Embedded) -> None
         assert host["LogConfig"]["Config"]["max-size"] == "5m"
 
 
+def test_the_sidecar_takes_a_fraction_of_its_memory_limit(embedded: Embedded) -> None:
+    sizes = "print(open('/proc/1/status').read())"
+    found = dict(
+        line.split(":\t", 1)
+        for line in embedded.python("sidecar", sizes).stdout.splitlines()
+        if ":\t" in line
+    )
+    assert int(found["VmHWM"].split()[0]) < 100 * 1024, found["VmHWM"]
+    print("at most", found["VmHWM"], "now", found["VmRSS"], "locked", found["VmLck"])
+
+
 def test_an_application_does_not_start_before_its_secrets_are_there(
     docker: Docker, tmp_path: Path
 ) -> None:
-    project = DockerSecrets(docker, tmp_path, "docker-secrets")
+    project = DockerSecrets(docker, tmp_path, "sidecar/compose/docker-secrets")
     project.prepare()
     project.configure("file:db_password", "file:not_there")
     project.override("sidecar", healthcheck={"interval": "1s", "retries": 3, "start_period": "1s"})

@@ -7,7 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.conftest import place
+
 from .killing import memory
+
+__all__ = ["place", "target"]
 
 
 @pytest.fixture

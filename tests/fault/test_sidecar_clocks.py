@@ -6,13 +6,12 @@ import os
 import shutil
 import struct
 import subprocess
-import tempfile
 import time
 from pathlib import Path
 
 import pytest
 
-from tests.integration.place import CANARY, Place, memory_directory
+from tests.integration.place import CANARY
 from tests.integration.test_sidecar_vault import configure
 from tests.servers.gate import Gate
 from tests.servers.vault import VaultServer
@@ -47,15 +46,6 @@ class Clocks:
 @pytest.fixture
 def clocks(tmp_path, monkeypatch):
     return Clocks(tmp_path, monkeypatch)
-
-
-@pytest.fixture
-def place():
-    root = Path(tempfile.mkdtemp(prefix="secretbridge-test-", dir=memory_directory()))
-    made = Place(root)
-    yield made
-    made.stop()
-    shutil.rmtree(root)
 
 
 def configured_on(place, server, address=None, **more):

@@ -13,7 +13,7 @@ from uuid import uuid4
 import pytest
 
 from secretbridge.testing import look_at, watch_for
-from secretbridge_sidecar.admin import ask
+from secretbridge_sidecar.client import ask
 
 __all__ = ["CANARY", "Place", "memory_directory"]
 

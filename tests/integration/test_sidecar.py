@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from secretbridge.backends.local import LocalStore, create_key_file
-from secretbridge_sidecar.admin import ask
+from secretbridge_sidecar.client import ask
 from tests.servers.hostile import HostileServer, hang
 
 from .place import CANARY
@@ -438,7 +438,7 @@ def test_another_user_is_told_nothing_even_if_it_can_connect(place):
     place.socket.chmod(0o666)
     script = (
         "import os, sys\n"
-        "from secretbridge_sidecar.admin import ask\n"
+        "from secretbridge_sidecar.client import ask\n"
         "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
         "print(ask(sys.argv[1], '/status')[0])"
     )

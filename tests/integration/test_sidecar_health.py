@@ -9,6 +9,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -16,7 +17,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from secretbridge_sidecar.admin import ask
+from secretbridge_sidecar.client import ask
 from tests.servers.collector import OtlpCollector, attributes
 from tests.servers.gate import Gate
 from tests.servers.vault import VaultServer
@@ -222,3 +223,87 @@ def test_a_collector_gets_what_a_rotation_did_and_no_name(place):
     assert told["secret not available"]["secretbridge.secret"] in names
     words = (CANARY, "db_password", "api_token", "file:", str(place.root))
     assert not [w for w in words for _, body in collector.got if w.encode() in body]
+
+
+def test_leases_and_refusals_of_a_store_are_in_the_metrics(place, port):
+    with VaultServer() as server:
+        locator = server.dynamic_role(ttl=4, max_ttl=6000)
+        server.put("kv/app", {"password": f"{CANARY}-vault"})
+        secrets = {
+            "user": f"vault:{locator}#username",
+            "password": {"reference": "vault:kv/app#password", "refresh": "200ms"},
+        }
+        rules = {"database/creds/*": ["read"], "sys/leases/renew": ["update"]}
+        listen = {"http": f"127.0.0.1:{port}", "socket": str(place.socket)}
+        configure(place, server, secrets, {**rules, "kv/data/app": ["read"]}, listen=listen)
+        place.start()
+        user = next(row["id"] for row in place.status()["secrets"] if row["name"] == "user")
+        lease = ("secretbridge_lease_expiry_timestamp_seconds", user, "vault")
+        first = metrics(port)[lease]
+        assert 0 < first - time.time() < 5
+        renewed = ("secretbridge_lease_renewals_total", "renewed", "vault")
+        place.wait(lambda: metrics(port).get(renewed, 0) > 0)
+        assert metrics(port)[lease] > first
+        assert metrics(port)["secretbridge_denied_total", "store_denied"] == 0
+        server.policy("app", rules)
+        place.wait(lambda: metrics(port)["secretbridge_denied_total", "store_denied"] > 0)
+        password = next(r["id"] for r in place.status()["secrets"] if r["name"] == "password")
+        place.wait(lambda: metrics(port)["secretbridge_available", password, "vault"] == 0)
+        assert metrics(port)["secretbridge_refresh_total", "denied", "vault"] > 0
+
+
+@pytest.mark.skipif(
+    shutil.which("prometheus") is None, reason="no Prometheus: on Debian 'apt install prometheus'"
+)
+def test_a_real_prometheus_scrapes_it_and_evaluates_every_alert(place, port):
+    place.configure(listen={"http": f"127.0.0.1:{port}", "socket": str(place.socket)})
+    process = place.start()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        own = f"127.0.0.1:{probe.getsockname()[1]}"
+    alerts = Path(__file__).parents[2] / "sidecar" / "prometheus" / "alerts.yml"
+    job = {"job_name": "secretbridge", "static_configs": [{"targets": [f"127.0.0.1:{port}"]}]}
+    config = {
+        "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
+        "scrape_configs": [job],
+        "rule_files": [str(alerts)],
+    }
+    (place.root / "prometheus.yml").write_text(json.dumps(config))  # JSON is YAML
+    server = subprocess.Popen(
+        [
+            "prometheus",
+            f"--config.file={place.root}/prometheus.yml",
+            f"--web.listen-address={own}",
+            f"--storage.tsdb.path={place.root}/prometheus",
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+    def asked(what):
+        try:
+            with urllib.request.urlopen(f"http://{own}/api/v1/{what}", timeout=20) as answer:
+                return json.load(answer)["data"]
+        except OSError:
+            return None
+
+    def value(query):
+        found = asked(f"query?query={query}")
+        return found and [float(each["value"][1]) for each in found["result"]]
+
+    def rules():
+        found = asked("rules") or {"groups": []}
+        return [rule for group in found["groups"] for rule in group["rules"]]
+
+    try:
+        place.wait(lambda: value("up") == [1.0], seconds=60)
+        place.wait(lambda: value("secretbridge_ready") == [1.0])
+        place.wait(lambda: rules() and all(rule["health"] == "ok" for rule in rules()))
+        assert {rule["state"] for rule in rules()} == {"inactive"}
+        process.terminate()
+        process.wait(20)
+        place.wait(lambda: value("up") == [0.0])
+        place.wait(lambda: "SecretbridgeDown" in [r["name"] for r in rules() if r["alerts"]])
+    finally:
+        server.terminate()
+        server.wait(30)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from secretbridge_sidecar.admin import ask
+from secretbridge_sidecar.client import ask
 from tests.integration.place import CANARY
 from tests.integration.test_sidecar_vault import alive, configure
 from tests.servers.vault import VaultServer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
@@ -10,6 +11,7 @@ import psycopg
 import pytest
 
 from secretbridge.generation.reader import open_generation
+from secretbridge_sidecar.admin import ask
 from tests.servers.bao import find_binary, real_vault
 from tests.servers.postgres import find_programs, private_postgres
 
@@ -107,3 +109,29 @@ def test_the_same_user_serves_before_and_after_and_is_renewed(place, servers, ke
     assert application.done > 20
     assert place.problems() == {}
     print(f"{application.done} logins, none failed; one user, one lease, renewed after the restart")
+
+
+def test_the_former_user_of_the_database_works_until_the_consumer_has_moved_on(place, servers):
+    server, database = servers
+    server.do("POST", "sys/leases/revoke-prefix/database/creds/app")
+    secrets = {name: f"vault:database/creds/app#{name}" for name in ("username", "password")}
+    rules = {"database/creds/app": ["read"], "sys/leases/revoke": ["update"]}
+    handing_over = {"grace": "0s", "wait_ack": {"consumers": ["web"], "timeout": "10m"}}
+    configure(place, server, secrets, rules, **handing_over)
+    place.start()
+    former = [place.read(name) for name in secrets]
+    # A store that is configured in another way is another one, with credentials of its own.
+    configure(place, server, secrets, rules, options={"timeout": 5}, **handing_over)
+    place.running[-1].send_signal(signal.SIGHUP)
+    place.wait(lambda: place.read("username") != former[0])
+    place.wait(lambda: place.status()["handovers"])
+    for _ in range(20):
+        for user, password in (former, [place.read(name) for name in secrets]):
+            psycopg.connect(database.address, user=user, password=password).close()
+        time.sleep(0.1)
+    generation = os.readlink(place.target / "..data")
+    asked = {"consumer": "web", "generation": generation}
+    assert ask(str(place.socket), "/ack", order=asked)[0] == 200
+    place.wait(lambda: database.roles() == [place.read("username")])
+    with pytest.raises(psycopg.OperationalError):
+        psycopg.connect(database.address, user=former[0], password=former[1])

@@ -5,6 +5,8 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from secretbridge_sidecar.handover import Acknowledged, AckRefused, Handovers, Unwanted
 
@@ -200,3 +202,49 @@ def test_another_configuration_changes_whom_we_wait_for():
     assert world.over(30.0) == ["..gen-1"]
     (row,) = world.handovers.consumers()
     assert (row["consumer"], row["generation"], row["uid"]) == ("web", "..gen-1", 0)
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("publish"), st.booleans()),
+        st.tuples(st.just("ack"), st.sampled_from(["web", "worker"]), st.integers(0, 3)),
+        st.tuples(st.just("wait"), st.floats(0.0, 40.0)),
+    ),
+    max_size=30,
+)
+
+
+@given(steps=STEPS, grace=st.floats(0.0, 40.0), timeout=st.floats(1.0, 60.0))
+def test_whatever_happens_nothing_is_released_too_early_or_never(steps, grace, timeout):
+    world = World("web", "worker", grace=grace, timeout=timeout)
+    published: list[tuple[float, bool]] = []
+    said = {"web": 0, "worker": 0}
+    open_since: dict[str, tuple[float, int]] = {}
+
+    def look():
+        for generation in world.over(world.now):
+            begun, place = open_since.pop(generation)
+            assert world.now >= begun + grace
+            is_acknowledged = min(said.values()) >= place
+            assert is_acknowledged or world.now >= begun + max(grace, timeout)
+        for begun, place in open_since.values():
+            assert world.now < begun + max(grace, timeout)
+            assert world.now < begun + grace or min(said.values()) < place
+
+    for step in steps:
+        if step[0] == "publish":
+            published.append((world.now, True))
+            place = len(published)
+            world.begin(place, "lease-1")
+            open_since[f"..gen-{place}"] = world.now, place
+        elif step[0] == "ack" and len(published) > step[2]:
+            number = len(published) - step[2]
+            world.ack(step[1], number)
+            said[step[1]] = max(said[step[1]], number)
+        elif step[0] == "wait":
+            world.now += step[1]
+        look()
+        left = world.handovers.next_time()
+        assert (left is None) == (not open_since)
+        if left is not None:
+            assert left > 0

@@ -168,6 +168,14 @@ def test_a_program_in_a_directory_that_all_may_write_is_not_run(script):
     assert others_may_write(str(script)) is None
 
 
+def test_a_directory_that_all_may_write_is_fine_where_nobody_can(script, monkeypatch):
+    """The root of a Kubernetes volume has mode 0777, and is mounted read-only."""
+    script.parent.chmod(0o777)
+    mounted = os.statvfs_result([*os.statvfs(script)[:8], os.ST_RDONLY, 255])
+    monkeypatch.setattr(os, "statvfs", lambda path: mounted)
+    assert others_may_write(str(script)) is None
+
+
 def test_a_link_on_the_way_counts_with_the_directory_that_it_is_in(script, tmp_path):
     open_directory = tmp_path / "open"
     open_directory.mkdir()

@@ -14,6 +14,7 @@ from secretbridge._tally import process
 from secretbridge.config import ListenConfig
 from secretbridge.errors import ConfigError
 from secretbridge_sidecar import listener
+from secretbridge_sidecar.client import ask
 from secretbridge_sidecar.http_request import MAX_HEAD
 from secretbridge_sidecar.listener import MOST, HttpListener
 from secretbridge_sidecar.routes import Answer, Route, Standing
@@ -207,6 +208,35 @@ def test_an_address_that_is_taken_is_an_error_with_a_remedy(port):
         HttpListener(listen(("127.0.0.1", port)), {}),
     ):
         pass
+
+
+def test_it_listens_on_ipv6_too(seen):
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+            port = probe.getsockname()[1]
+    except OSError:
+        pytest.skip("no IPv6 here")
+    alive = Route("GET", Standing.MONITOR, lambda question: Answer.of(200, {"alive": True}))
+    with HttpListener(listen(("::1", port)), {"/healthz": alive}):
+        assert ask(("::1", port), "/healthz") == (200, {"alive": True})
+
+
+def test_who_listens_everywhere_is_asked_on_loopback():
+    port = free_port()
+    alive = Route("GET", Standing.MONITOR, lambda question: Answer.of(200, {"alive": True}))
+    with HttpListener(listen(("0.0.0.0", port), http_network=True), {"/healthz": alive}):
+        assert ask(("0.0.0.0", port), "/healthz") == (200, {"alive": True})
+        named = b"GET /healthz HTTP/1.1\r\nHost: localhost:%d\r\n\r\n" % port
+        assert answer_to(port, named).startswith(b"HTTP/1.1 421 ")
+
+
+def test_an_answer_that_never_ends_is_given_up(seen):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        began = time.monotonic()
+        with pytest.raises(TimeoutError):
+            ask(silent.getsockname(), "/readyz", timeout=0.3)
+        assert time.monotonic() - began < 20
 
 
 def test_without_an_address_it_does_nothing():

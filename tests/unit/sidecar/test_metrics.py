@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -12,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from secretbridge._tally import Tally, process
 from secretbridge_sidecar.metrics import FAMILIES, exposition, families
+from secretbridge_sidecar.routes import Peer, Question, Standing, respond, routes
 
 NOW = 1_800_000_000.0
 
@@ -82,6 +84,23 @@ def test_counts_begin_at_nothing_so_that_the_first_one_is_a_rate():
     assert found["secretbridge_denied_total", "http_host"] == 0
     assert found["secretbridge_refresh_total", "unavailable", "vault"] == 0
     assert found["secretbridge_publications_total", "failed"] == 0
+
+
+def test_what_waits_for_operators_and_consumers_is_told():
+    waiting = [{"waits_for": ["web", "worker"]}, {"waits_for": []}]
+    found = samples(state(frozen={"uid": 0}, handovers=waiting))
+    assert found["secretbridge_frozen",] == 1
+    assert found["secretbridge_awaited_consumers",] == 2
+    found = samples(state(frozen=None, handovers=[]))
+    assert found["secretbridge_frozen",] == 0
+
+
+def test_without_the_library_the_answer_names_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "secretbridge_sidecar.metrics", None)
+    monitor = Peer(Standing.MONITOR)
+    answer = respond(routes(Sidecar()), Question("GET", "/metrics", monitor))
+    assert answer.status == 501
+    assert b"secretbridge[sidecar]" in answer.body
 
 
 def test_failures_of_the_audit_log_are_counted_by_the_log():

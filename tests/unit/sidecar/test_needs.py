@@ -156,6 +156,23 @@ def test_the_audit_log_is_written_in_its_directories(configured: Any, tmp_path: 
     assert needs(configured(audit={"path": "-"}), {}).write == {str(tmp_path / "target")}
 
 
+def test_what_was_last_good_is_kept_in_its_directory(configured: Any, tmp_path: Path) -> None:
+    for name in ("kept", "key"):
+        (tmp_path / name).mkdir()
+    kept = {"path": str(tmp_path / "kept" / "sealed")}
+    by_file = {**kept, "key_file": str(tmp_path / "key" / "key")}
+    found = needs(configured(last_known_good=by_file), {})
+    assert str(tmp_path / "kept") in found.write
+    assert str(tmp_path / "key") in found.read - found.write
+    by_unit = needs(
+        configured(last_known_good={**kept, "credential": "kept"}),
+        {"CREDENTIALS_DIRECTORY": str(tmp_path / "key")},
+    )
+    assert str(tmp_path / "key") in by_unit.read
+    by_kms = {**kept, "kms": {"key_id": "alias/kept", "endpoint_url": "https://kms.example:8443"}}
+    assert {443, 8443} <= needs(configured(last_known_good=by_kms), {}).connect
+
+
 def test_a_port_is_listened_on(configured: Any) -> None:
     assert needs(configured(listen={"http": "127.0.0.1:9102"}), {}).bind == {9102}
 

@@ -7,6 +7,8 @@ import json
 import threading
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from secretbridge.config import ExecHook, HttpHook, SignalHook
 from secretbridge_sidecar.log import Log
@@ -226,3 +228,24 @@ def test_a_fault_of_ours_is_a_failure_of_that_hook_alone_and_shows_no_text():
 )
 def test_a_hook_is_called_by_what_it_does_without_arguments_and_queries(hook, shown):
     assert title(hook) == shown
+
+
+PUBLICATIONS = st.lists(
+    st.dictionaries(st.sampled_from("abcde"), st.booleans(), min_size=1), min_size=1, max_size=6
+)
+
+
+@given(PUBLICATIONS)
+def test_news_that_are_put_together_lose_no_name_and_say_what_is_true_in_the_end(publications):
+    whole = None
+    for number, files in enumerate(publications):
+        one = news(
+            number,
+            *(name for name, is_there in files.items() if is_there),
+            removed=[name for name, is_there in files.items() if not is_there],
+        )
+        whole = one if whole is None else one.after(whole)
+    last = {name: is_there for files in publications for name, is_there in files.items()}
+    assert set(whole.changed) == {name for name, is_there in last.items() if is_there}
+    assert set(whole.removed) == {name for name, is_there in last.items() if not is_there}
+    assert whole.generation == f"..gen-{len(publications) - 1}"
