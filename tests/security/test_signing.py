@@ -233,3 +233,26 @@ def test_cosign_itself_signs_and_refuses_another_key(registry: str, tmp_path: Pa
     assert done.returncode == 0, done.stderr
     assert f"verified: {image}" in done.stdout
     assert run([script("cosign-verify"), "--key", tmp_path / "theirs.pub", image]).returncode == 1
+
+
+def test_notation_itself_signs_and_refuses_another_authority(registry: str, tmp_path: Path) -> None:
+    need("notation")
+    # Of this name alone notation takes plain HTTP without being told to.
+    image = push(registry).replace("127.0.0.1", "localhost")
+    signer = {"XDG_CONFIG_HOME": str(tmp_path / "signer")}
+    for name in ("ours", "theirs"):
+        made = run(["notation", "cert", "generate-test", name], env=signer)
+        assert made.returncode == 0, made.stderr
+    keys = tmp_path / "signer" / "notation" / "localkeys"
+    ours, theirs = keys / "ours.crt", keys / "theirs.crt"
+    done = run([script("notation-verify"), "--certificate", ours, image])
+    assert done.returncode == 1
+    done = run([script("notation-sign"), "--key", "ours", image], env=signer)
+    assert done.returncode == 0, done.stderr
+    done = run([script("notation-verify"), "--certificate", ours, image])
+    assert done.returncode == 0, done.stderr
+    done = run([script("notation-verify"), "--certificate", theirs, image])
+    assert done.returncode == 1
+    someone = "x509.subject: C=US, ST=WA, O=Somebody else"
+    done = run([script("notation-verify"), "--certificate", ours, "--identity", someone, image])
+    assert done.returncode == 1

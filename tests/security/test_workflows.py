@@ -20,6 +20,7 @@ WRITES = {
     # (workflow, job): what it may write, and nothing else.
     ("scan.yml", "workflows"): {"security-events"},
     ("scan.yml", "files"): {"security-events"},
+    ("scan.yml", "image"): {"security-events"},
     ("scan.yml", "code"): {"security-events"},
     ("scan.yml", "scorecard"): {"security-events", "id-token"},
     ("release.yml", "provenance"): {"id-token", "attestations"},
