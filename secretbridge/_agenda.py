@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from .reference import DocumentId
 
 __all__ = ["Agenda"]
+
+_SPARE = 64
+"""Appointments that were moved and may stay, however few documents there are."""
 
 
 class Agenda:
@@ -36,6 +39,18 @@ class Agenda:
             entry.wake_at = at
             self._sequence += 1
             heappush(self._heap, (at, self._sequence, entry.id))
+            if len(self._heap) > _SPARE + 2 * len(self._entries):
+                self._tidy()
+
+    def _tidy(self) -> None:
+        """Drop the appointments that were moved: where values change far more often than they are
+        looked up, each would stay for a whole interval."""
+        self._heap = [
+            kept
+            for kept in self._heap
+            if (entry := self._entries.get(kept[2])) is not None and entry.wake_at == kept[0]
+        ]
+        heapify(self._heap)
 
     def next_time(self) -> float | None:
         """Return when the first decision is needed, or None."""

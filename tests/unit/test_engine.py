@@ -596,3 +596,14 @@ def test_every_activity_can_be_reached_and_left():
 def test_an_unknown_event_is_a_programming_error():
     with pytest.raises(TypeError):
         World().step("tick")
+
+
+def test_what_changes_far_more_often_than_it_is_looked_up_leaves_no_appointments_behind():
+    """A rotation each 60 ms kept one for the whole refresh interval: 130 bytes each."""
+    world = World(A, policy=Policy(refresh=3600.0))
+    world.step(Hold([A]))
+    for number in range(5000):
+        world.at(number * 0.06).step(Changed([A]))
+        world.step(Fetched("vault", [(A, Document(b"x", version=str(number + 1)))]))
+    assert len(world.engine.agenda._heap) < 200
+    assert world.engine.next_wake == pytest.approx(world.now + 3600.0)
