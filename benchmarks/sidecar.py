@@ -22,6 +22,7 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks._measure import Figure, main, private_folder
+from secretbridge.backends.local import LocalStore, create_key_file
 from tests.servers._vault_admin import VaultAdmin
 from tests.servers.bao import find_binary, real_vault
 from tests.servers.certificates import Authority
@@ -29,6 +30,7 @@ from tests.servers.vault import VaultServer, fill
 
 COUNT = 1000
 FEW = 10
+SOME = 100
 ROUNDS = 5
 PATIENCE = 60.0
 
@@ -108,6 +110,41 @@ def alone() -> Iterator[Figure]:
     yield Figure(f"RSS of a sidecar with {FEW} secrets of one Vault", rss, 40.0, details, "MiB")
 
 
+def without_network() -> Iterator[Figure]:
+    """Measure a sidecar with files as its store, and one with the embedded store."""
+    for kind in ("file", "local"):
+        runs = []
+        for _ in range(ROUNDS):
+            with tempfile.TemporaryDirectory(dir=private_folder()) as name:
+                runs.append(_without_network(kind, Path(name)))
+        rss = median(run.rss for run in runs)
+        details = f"walled in and wiping, start to files {median(r.seconds for r in runs):.2f} s"
+        yield Figure(f"RSS of a sidecar with {FEW} secrets of {kind}", rss, 30.0, details, "MiB")
+
+
+def _without_network(kind: str, place: Path) -> Run:
+    (place / "target").mkdir(mode=0o700)
+    stores: dict[str, dict[str, object]] = {"file": {"roots": [str(place)]}}
+    if kind == "local":
+        create_key_file(place / "key")
+        store = LocalStore.create(place / "store", key_file=place / "key")
+        for number in range(FEW):
+            store.set(f"s{number}", b"p" * 32)
+        stores = {"local": {"path": str(place / "store"), "key_file": str(place / "key")}}
+    else:
+        for number in range(FEW):
+            (place / f"s{number}").write_bytes(b"p" * 32)
+    config = {
+        "stores": stores,
+        "secrets": {f"s{number}": f"{kind}:s{number}" for number in range(FEW)},
+        "sidecar": {"target": str(place / "target")},
+    }
+    (place / "secretbridge.yaml").write_text(json.dumps(config))
+    command = [sys.executable, "-m", "secretbridge_sidecar", "run"]
+    last = place / "target" / f"s{FEW - 1}"
+    return timed([*command, "--config", str(place / "secretbridge.yaml")], place, last.exists)
+
+
 def _template(target: Path, number: int) -> str:
     path = f"kv/data/bench/s{number}"
     contents = f'{{{{ with secret \\"{path}\\" }}}}{{{{ .Data.data.password }}}}{{{{ end }}}}'
@@ -117,10 +154,10 @@ def _template(target: Path, number: int) -> str:
     )
 
 
-def agent(binary: str, place: Path, admin: VaultAdmin) -> Run:
+def agent(binary: str, place: Path, admin: VaultAdmin, count: int = COUNT) -> Run:
     target = place / "agent"
     target.mkdir(mode=0o700)
-    templates = "\n".join(_template(target, n) for n in range(COUNT))
+    templates = "\n".join(_template(target, n) for n in range(count))
     config = place / "agent.hcl"
     config.write_text(
         f"""
@@ -141,7 +178,7 @@ auto_auth {{
 
     def done() -> bool:
         # Templates are written one by one and in no order: all names must be there.
-        return len(os.listdir(target)) >= COUNT
+        return len(os.listdir(target)) >= count
 
     return timed(command, place, done)
 
@@ -180,8 +217,33 @@ def _python_path() -> dict[str, str]:
 
 
 def measure() -> Iterator[Figure]:
+    yield from without_network()
     yield from alone()
+    yield from start()
     yield from against_agent()
+
+
+def start() -> Iterator[Figure]:
+    """Measure a start with as many secrets as a large application has."""
+    ours: list[Run] = []
+    theirs: list[Run] = []
+    with server() as (admin, binary):
+        if binary is None:
+            yield Figure(f"start with {SOME} secrets", None, details="no agent to compare with")
+            return
+        for _ in range(ROUNDS):
+            with tempfile.TemporaryDirectory(dir=private_folder()) as name:
+                place = Path(name)
+                prepare(place, admin)
+                ours.append(sidecar(place, admin, SOME))
+                theirs.append(agent(binary, place, admin, SOME))
+    yield Figure(
+        f"sidecar over agent, start to {SOME} files",
+        median(a.seconds / b.seconds for a, b in zip(ours, theirs, strict=True)),
+        1.0,
+        f"{median(r.seconds for r in ours):.2f} s against {median(r.seconds for r in theirs):.2f} s, "
+        f"RSS {median(r.rss for r in ours):.0f} against {median(r.rss for r in theirs):.0f} MiB",
+    )
 
 
 def against_agent() -> Iterator[Figure]:

@@ -40,15 +40,19 @@ class FileChanges:
     """Remembers which versions were handed out, and tells of those that are no longer current.
 
     ``places`` returns where something has to happen for a document to become another one, ``probe``
-    the versions that there are now.
+    the versions that there are now. ``glance`` returns what is another thing when the document is
+    another file or was written to, and None where there is none: it is cheaper than a probe, so it is
+    enough for most when everything is looked at just in case.
     """
 
     def __init__(
         self,
         places: Callable[[DocumentId], Places],
         probe: Callable[[Sequence[DocumentId], Deadline], Sequence[str | SecretBridgeError | None]],
+        glance: Callable[[DocumentId], object] = lambda id: None,
     ) -> None:
         self._places = places
+        self._glance = glance
         self._probe = probe
         self._given: dict[DocumentId, str | None] = {}
         self._start()
@@ -91,15 +95,24 @@ class FileChanges:
         watched: dict[DocumentId, Places] = {}
         doubtful: dict[DocumentId, str | None] = {}
         hints: frozenset[str] | None = None  # None: look at everything
+        seen: dict[DocumentId, object] = {}
         while not (self._is_stopped or is_stopping()):
             if hints is None or len(watched) != len(self._given):
-                hints = None
-                watched = {id: self._places(id) for id in list(self._given)}
-                watch.look_at(_united(watched.values()))
-            looked = _concerned(watched, hints, doubtful)
+                before, seen = seen, {id: self._glance(id) for id in list(self._given)}
+                looked = [id for id, now in seen.items() if now is None or before.get(id) != now]
+                former, watched = watched, {id: watched.get(id, {}) for id in seen}
+                for id in looked:
+                    watched[id] = self._places(id)
+                if looked or len(former) != len(watched):
+                    watch.look_at(_united(watched.values()))
+                looked += [id for id in doubtful if id in seen and id not in looked]
+            else:
+                looked = _concerned(watched, hints, doubtful)
             changed, doubtful = self._changed(looked, doubtful)
             if changed:
                 found([id.locator for id in changed])
+            for id in changed:
+                seen.pop(id, None)  # what was seen of it was before it changed
             if any(self._places(id) != watched[id] for id in changed):
                 hints = None  # it lies elsewhere now, and nobody has looked there yet
             else:

@@ -80,7 +80,7 @@ class FileBackend(PushesChanges):
         self._clock = clock
         self._key = os.urandom(32)
         self._known: dict[Identity, str] = {}
-        self._changes = FileChanges(self._places, self.probe)
+        self._changes = FileChanges(self._places, self.probe, self._glance)
 
     @classmethod
     def options_model(cls) -> type[BaseModel]:
@@ -224,6 +224,16 @@ class FileBackend(PushesChanges):
             for directory, names in places(root, f"{root}/{path}").items():
                 found.setdefault(directory, set()).update(names)
         return found
+
+    def _glance(self, request: DocumentId) -> Identity | None:
+        """Return which file ``request`` is, without opening it; None when there is none."""
+        path = request.locator
+        for root in ("",) if path.startswith("/") else self.roots:
+            try:
+                return identity(os.stat(f"{root}/{path}" if root else path))
+            except OSError:
+                continue
+        return None
 
     def _root_of(self, path: str) -> str:
         """Return what confines an absolute path: the root it lies in, else its own directory."""

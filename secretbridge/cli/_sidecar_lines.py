@@ -33,8 +33,6 @@ def _publication(state: Mapping[str, Any], now: float) -> Iterator[str]:
         if state.get("published") is not None:
             line += f", published {_ago(state['published'], now)}"
     yield line
-    if state.get("frozen"):
-        yield "frozen: nothing is published until `secretbridge-sidecar unfreeze`"
     if not state.get("configuration_is_current", True):
         yield "it lives by a former configuration"
 

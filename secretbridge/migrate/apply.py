@@ -145,7 +145,7 @@ class _Run:
     # Values -------------------------------------------------------------------------------------
 
     def _store(self) -> tuple[list[str], list[str]]:
-        moved = self.plan.moved
+        moved = [secret for secret in self.plan.moved if secret.is_stored]
         if moved and self.target.path is not None and not os.path.lexists(self.target.path):
             self.step("make the store")
             self.journal.write("make-store", path=self.target.path)

@@ -13,11 +13,11 @@ from ..reference import Reference
 from ._masking import masked_diff
 from ._tree import Tree
 from .edits import Change, Edit, digest, edited
-from .finding import SEVERITIES, Finding, Scan
+from .finding import HIGH, LITERAL, SEVERITIES, Finding, Scan
 from .moves import Moves
 from .plan import Decisions, Open, Plan, PlannedFile, PlannedSecret, Settings
 from .rewrite import compose, config, dockerfile, dotenv, kubernetes, python
-from .values import Values
+from .values import Values, is_rewritten
 from .yaml_tree import NotEditable
 
 __all__ = ["build", "reference_for"]
@@ -75,7 +75,7 @@ class _Builder:
             changes = self._rewrite(moves)
             for place, (about, _) in moves.blocked.items():
                 stays.setdefault(place, about)
-            more = {name for _, name in moves.blocked.values()}
+            more = {name for _, name in moves.blocked.values() if name}
             more |= {s for d in known.by_place.values() if d.name in more for s in d.secrets}
             before, templates = templates, moves.needs.templates
             if more <= left and templates == before:
@@ -104,6 +104,8 @@ class _Builder:
         by_file: dict[tuple[str, str], list[Finding]] = defaultdict(list)
         for finding in self.known.findings:
             form = "python" if finding.form == "settings" else finding.form
+            if not is_rewritten(finding):
+                form = "other" if finding.form in REWRITERS else finding.form
             by_file[form, finding.path].append(finding)
         for path in self.known.compose_files:
             by_file.setdefault(("compose", path), [])
@@ -127,7 +129,22 @@ class _Builder:
         """Report what stands in a form that is not rewritten; its value may be one that moves."""
         for finding in findings:
             delivery = moves.of_variable(finding.path, finding.name)
+            if finding.kind == LITERAL:
+                if finding.severity == HIGH:
+                    moves.report(
+                        finding,
+                        f"{finding.form} is not rewritten, and a value stands here",
+                        "have it read a file of the sidecar, or render it as a whole",
+                    )
+                continue
             if delivery is None:
+                continue
+            if finding.form in ("github-actions", "gitlab-ci"):
+                moves.report(
+                    finding,
+                    "the pipeline has the value from its own store, and gives it to an environment",
+                    "have the pipeline log in to the store (OIDC), or drop it where nobody reads it",
+                )
                 continue
             moves.block(
                 finding,
@@ -159,7 +176,8 @@ class _Builder:
             made.append(
                 PlannedSecret(
                     name=group.name,
-                    reference=reference_for(self.settings, group.name),
+                    reference=group.reference or reference_for(self.settings, group.name),
+                    is_stored=not group.reference,
                     fingerprint=group.fingerprint,
                     origins=tuple(group.origins),
                     confidence=max(f.confidence for f in group.findings),

@@ -44,6 +44,8 @@ class Needs:
     """New files that the rewritten ones mount: content and mode, by path below the root."""
     library: set[str] = field(default_factory=set)
     """Names that code asks for."""
+    files_of: dict[str, str] = field(default_factory=dict)
+    """The file that programs in containers get under a name, where it is not the file of that name."""
     has_sidecar: bool = False
     pods: bool = False
 
@@ -120,10 +122,33 @@ class Moves:
         """Whether ``delivery`` is there, and neither it nor a secret in it is left alone."""
         return delivery is not None and self._left.isdisjoint((delivery.name, *delivery.secrets))
 
+    def use_in_code(self, variable: str, delivery: Delivery) -> None:
+        """Have code that reads ``variable`` in a container get ``delivery`` under its own name.
+
+        Code has one name for a variable; a container may give it another value than a ``.env`` file
+        does for work outside of one, such as a URL with another host.
+        """
+        self.use(delivery, library=True)
+        for reader in self.readers(variable, ("python", "settings")):
+            known = self.of_variable(reader.path, variable)
+            if known is None or known.name == delivery.name:
+                continue
+            if self.needs.files_of.setdefault(known.name, delivery.name) != delivery.name:
+                self.note(
+                    f"{variable} has different values in different services; programs get that of "
+                    f"{self.needs.files_of[known.name]} under the name {known.name}"
+                )
+            self.use(known, library=True)
+
     def block(self, finding: Finding, delivery: Delivery, reason: str, remedy: str) -> None:
         """Say that ``finding`` cannot be rewritten, so that ``delivery`` stays as it is everywhere."""
         about = Open(finding.path, finding.line, finding.name, reason, remedy)
         self.blocked[finding.path, finding.line, finding.name] = about, delivery.name
+
+    def report(self, finding: Finding, reason: str, remedy: str) -> None:
+        """Say that the value stays at ``finding``, which keeps nothing else from moving."""
+        about = Open(finding.path, finding.line, finding.name, reason, remedy)
+        self.blocked.setdefault((finding.path, finding.line, finding.name), (about, ""))
 
     def note(self, text: str) -> None:
         """Tell people something about the plan."""

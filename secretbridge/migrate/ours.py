@@ -7,6 +7,7 @@ import re
 from ..errors import SecretBridgeError
 from ..reference import Reference
 from .finding import LITERAL, Finding
+from .foreign import is_foreign
 from .plan import FILE_NAME, Settings
 from .rewrite.config import DIRECTORY
 from .rewrite.dotenv import REMOVED
@@ -28,7 +29,7 @@ def is_ours(finding: Finding, settings: Settings) -> bool:
         return True  # the beginning of `$(cat FILE)`, cut into words
     if _READS_A_FILE.search(value) or value.startswith(("--pwfile=", "$__file{", "$$__file{")):
         return True
-    if value.startswith(_SCHEMES):
+    if value.startswith(_SCHEMES) and not is_foreign(value):
         try:
             Reference.parse(value)
         except SecretBridgeError:

@@ -66,7 +66,8 @@ class PlannedSecret:
     """One value, however often it is used.
 
     ``move`` says whether it shall go into the store, and is there to be edited; ``is_blocked`` that
-    it cannot, because a place that has it stays (see :class:`Open`).
+    it cannot, because a place that has it stays (see :class:`Open`). Without ``is_stored`` the value
+    is in a store already: its place held a reference of another tool.
     """
 
     name: str
@@ -77,6 +78,7 @@ class PlannedSecret:
     severity: str = "high"
     move: bool = True
     is_blocked: bool = False
+    is_stored: bool = True
     why: tuple[str, ...] = ()
 
     @property

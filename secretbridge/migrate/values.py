@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 
 from ..errors import ConfigError
 from ._tree import Tree
+from .edits import digest
 from .finding import CARRIER, LITERAL, LOW, Finding, Hidden, Scan
+from .foreign import is_foreign, translate
 from .moves import Delivery, Moves, interpolated, variables_in
 from .naming import best, secret_name, unique
 from .ours import is_ours
@@ -21,10 +23,13 @@ from .scan.compose import is_compose
 from .scan.project import load_overrides
 from .scan.walk import File, walk
 
-__all__ = ["Group", "Values"]
+__all__ = ["Group", "Values", "is_rewritten"]
 
 FORMS = ("compose", "dotenv", "dockerfile", "kubernetes", "python", "settings")
 """Forms that are rewritten; what others hold is reported."""
+_EXAMPLE = re.compile(
+    r"(^|[._/-])(examples?|samples?|template|tmpl|dist|defaults?)([._/-]|$)", re.I
+)
 _SETTING = ("dotenv", "compose", "kubernetes", "dockerfile")
 """Forms that give variables to a program."""
 _NAME = re.compile(r"[a-z][a-z0-9_.-]{0,79}")
@@ -41,6 +46,15 @@ class Group:
     origins: list[Origin] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     name: str = ""
+    reference: str = ""
+    """Where the value is already, for a reference of another tool that has a counterpart."""
+
+
+def is_rewritten(finding: Finding) -> bool:
+    """Whether the place is in a form that is rewritten; other programs' settings are not."""
+    if finding.form in ("python", "settings"):
+        return finding.path.endswith((".py", ".pyi"))
+    return finding.form in FORMS
 
 
 class Values:
@@ -66,8 +80,10 @@ class Values:
         self.compose_files: set[str] = set()
         self._set: set[tuple[str, str]] = set()
         self._set_anywhere: set[str] = set()
+        self._referred: dict[str, Group] = {}
         self._read()
         self._group()
+        self._refer()
         self._name()
         self._deliver()
         self._find_readers()
@@ -107,7 +123,7 @@ class Values:
     def _group(self) -> None:
         last = self._last_of_each()
         for finding in self.findings:
-            if finding.kind != LITERAL or not finding.value or finding.form not in FORMS:
+            if finding.kind != LITERAL or not finding.value or not is_rewritten(finding):
                 continue
             if finding.identity not in last or self._is_dead(finding):
                 continue  # something else holds what counts
@@ -124,6 +140,27 @@ class Values:
                 group.origins.append(
                     Origin(finding.path, finding.line, finding.name, finding.form, what)
                 )
+
+    def _refer(self) -> None:
+        """Take over references of other tools: their values are in a store already."""
+        for finding in self.findings:
+            text = finding.value.reveal() if finding.value is not None else ""
+            if finding.kind != CARRIER or not is_rewritten(finding) or not is_foreign(text):
+                continue
+            try:
+                reference, note = translate(text)
+            except ConfigError as error:
+                self.notes.append(f"{finding.path}:{finding.line}: {finding.name}: {error.message}")
+                continue
+            if note:
+                self.notes.append(f"{finding.path}:{finding.line}: {finding.name}: {note}")
+            key = f"reference-{digest(reference.encode())[:16]}"
+            assert finding.value is not None
+            group = self.groups.setdefault(key, Group(finding.value, key, reference=reference))
+            group.findings.append(finding)
+            group.whole.append(finding.name)
+            group.origins.append(Origin(finding.path, finding.line, finding.name, finding.form))
+            self._referred[finding.identity] = group
 
     def _is_dead(self, finding: Finding) -> bool:
         """Whether the value is a default of a variable that is set."""
@@ -190,8 +227,14 @@ class Values:
         decided = self.decisions.moves.get(key)
         if decided is not None:
             return decided
-        # What is commented out is of no use where it stands, and as readable as anything else.
-        return any(f.severity != LOW or f.context.get("comment") for f in group.findings)
+        # What is commented out is of no use where it stands, and as readable as anything else; and a
+        # placeholder that a program really gets is its password.
+        return bool(group.reference) or any(
+            f.severity != LOW
+            or f.context.get("comment")
+            or (f.is_placeholder and f.form in _SETTING and not _EXAMPLE.search(f.path))
+            for f in group.findings
+        )
 
     # Deliveries ---------------------------------------------------------------------------------
 
@@ -199,7 +242,11 @@ class Values:
         last = self._last_of_each()
         later: list[Finding] = []
         for finding in self.findings:
-            if finding.kind != LITERAL or not finding.value or finding.form not in FORMS:
+            referred = self._referred.get(finding.identity)
+            if referred is not None:
+                self._found(finding, Delivery(referred.name, (referred.name,)))
+        for finding in self.findings:
+            if finding.kind != LITERAL or not finding.value or not is_rewritten(finding):
                 continue
             if finding.identity not in last or finding.names:
                 later.append(finding)

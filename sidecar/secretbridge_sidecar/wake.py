@@ -61,7 +61,7 @@ class Wake:
         self._drain()
 
     def _drain(self) -> None:
-        with suppress(BlockingIOError):
+        with suppress(OSError):  # empty, or one of those errors that should not be and pass
             while os.read(self._read, 4096):
                 pass
 

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from secretbridge.generation.reader import open_generation
-from secretbridge_sidecar.admin import ask
+from secretbridge_sidecar.client import ask
 from tests.servers.bao import find_binary, real_vault
 from tests.servers.postgres import find_programs, private_postgres
 
@@ -71,7 +71,13 @@ def servers():
         yield server, database
 
 
-@pytest.mark.parametrize("keeps_login", [False, True], ids=["logs in again", "keeps its login"])
+@pytest.mark.parametrize(
+    "keeps_login",
+    [
+        pytest.param(False, id="logs in again"),
+        pytest.param(True, id="keeps its login", marks=pytest.mark.soak),
+    ],
+)
 def test_the_same_user_serves_before_and_after_and_is_renewed(place, servers, keeps_login):
     server, database = servers
     server.do("POST", "sys/leases/revoke-prefix/database/creds/app")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["CLEARING"]
+__all__ = ["CLEARING", "MAY_CLEAR"]
 
 _BOOLEAN = (r"true|false|yes|no|on|off|enabled?|disabled?|required|optional|always|never|y|n|t|f",)
 _NOTHING = (r"none|null|nil|undefined|n/?a|~|unset|empty|default|auto|automatic|\(none\)|void",)
@@ -81,3 +81,6 @@ CLEARING: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     )
 )
 """What a shape is called, and what matches all of such a value."""
+
+MAY_CLEAR = re.compile("|".join(pattern.pattern for _, pattern in CLEARING), re.IGNORECASE)
+"""What none of them matches, this does not match either: one look instead of one for each."""

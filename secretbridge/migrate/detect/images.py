@@ -56,14 +56,12 @@ def repository(image: str) -> str:
 
 
 @lru_cache(maxsize=8192)
+def _known_by(name: str) -> tuple[tuple[re.Pattern[str], float], ...]:
+    """Return the variables that images of this name know. Most know none."""
+    return tuple((names, each) for images, names, each in _PATTERNS if images.fullmatch(name))
+
+
 def score(image: str, variable: str) -> float:
     """Return how likely ``variable`` is a secret because ``image`` is what reads it; 0 if unknown."""
-    name = repository(image)
-    return max(
-        (
-            each
-            for images, names, each in _PATTERNS
-            if images.fullmatch(name) and names.fullmatch(variable)
-        ),
-        default=0.0,
-    )
+    known = _known_by(repository(image))
+    return max((each for names, each in known if names.fullmatch(variable)), default=0.0)

@@ -233,7 +233,13 @@ def _by_value(
     if place.place == _CODE and ("\n" in text or (named.family != "password" and " " in text)):
         return None
     if shape.name in ("placeholder", "weak value"):
-        least = 0.85 if is_code else 0.75 if named.family == "key" else 0.6
+        least = (
+            0.85
+            if is_code
+            else 0.75
+            if named.family == "key" and shape.name == "weak value"
+            else 0.6
+        )
         is_address = named.family in ("url", "auth")
         if place.place != _SECRET and (score < least or is_address):
             return None
@@ -284,7 +290,7 @@ def _unknown(
             reasons.append(Reason("random", "the value looks drawn by lot"))
     elif named.family == "key" and score < 0.9 and is_identifier(value):
         # CACHE_KEY=user_profile: a key in the other sense of the word.
-        score -= 0.3
+        score -= 0.3 if place.place in (_CODE, _TREE, _CONFIG) else 0.2
     elif named.family == "key" and place.place in (_CODE, _TREE) and is_identifier(value):
         is_known = place.name.isupper() or words(place.name)[-2:] in _KEYS
         score -= 0.45 if len(value) < 24 and not is_known else 0.3

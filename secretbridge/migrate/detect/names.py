@@ -159,7 +159,8 @@ _PHRASES: tuple[tuple[re.Pattern[str], float, str], ...] = tuple(
         (r"(.*_)?sentry_dsn|sentry_(\w+_)?dsn", 0.55, "id"),
         (r"(.*_)?(seed|recovery|secret|backup)_(phrase|words|mnemonic)", 0.9, "key"),
         (r"(.*_)?(otp|totp|mfa|2_fa)_(secret|seed)", 0.95, "key"),
-        (r"(.*_)?license(_key|_code)?", 0.55, "key"),
+        (r"(.*_)?licen[sc]e_(key|code)", 0.8, "key"),
+        (r"(.*_)?licen[sc]e", 0.45, "key"),
         (r"(.*_)?(ansible_)?(become|sudo|ssh)_pass(word)?", 0.97, "password"),
         (r"(.*_)?(pw|pass|passwd|password)_?(md5|sha\d*|sha_\d+|bcrypt|argon2)", 0.75, "hash"),
         (r"mysql_pwd|pgpassword|sshpass", 0.97, "password"),
@@ -180,6 +181,8 @@ _PHRASES: tuple[tuple[re.Pattern[str], float, str], ...] = tuple(
         (r"pwd|oldpwd", 0.0, ""),
     )
 )  # fmt: skip
+
+_ANY_PHRASE = re.compile("|".join(pattern.pattern for pattern, _, _ in _PHRASES))
 
 _STEMS = re.compile(
     r"pass|pwd|pw|secret|token|key|cred|salt|pepper|psk|pat\b|pat_|jwt|bearer|sas|dsn|datasource|pin|otp|seed|"
@@ -219,7 +222,7 @@ def _judged(told: tuple[str, ...]) -> Named:
     joined = "_".join(told)
     if not _STEMS.search(joined):
         return Named(0.0, "", "the name says nothing of a secret")
-    for pattern, score, family in _PHRASES:
+    for pattern, score, family in _PHRASES if _ANY_PHRASE.fullmatch(joined) else ():
         if pattern.fullmatch(joined):
             return Named(score, family, f"names like {joined.upper()} are known")
     at = len(told) - 1

@@ -87,11 +87,15 @@ _PATTERNS = tuple(
 LITERALS = tuple(dict.fromkeys(literal for literal, _, _ in _FORMATS if len(literal) > 3))
 """What a text without any of them cannot hold, for the quick look before the long one."""
 
+_SHORTEST = 15
+"""Characters of the shortest format."""
 _EXAMPLE = re.compile(r"EXAMPLE|example|(.)\1{7}|1234567890|abcdefgh", re.IGNORECASE)
 
 
 def find(text: str) -> Provider | None:
     """Return the first token of a known format in ``text``."""
+    if len(text) < _SHORTEST:
+        return None
     for literal, name, pattern in _PATTERNS:
         if literal in text and (found := pattern.search(text)):
             return Provider(name, found.start(), found.end())

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from urllib.parse import unquote
 
 from . import providers
-from .clearing import CLEARING
+from .clearing import CLEARING, MAY_CLEAR
 from .lists import among
 from .masks import MASK
 from .names import by_name, words
@@ -79,7 +79,7 @@ _HASH = re.compile(
 _SSH_PUBLIC = re.compile(r"(?:ssh-(?:rsa|ed25519|dss)|ecdsa-sha2-\S+|sk-ssh-\S+) AAAA\S+")
 
 _FILL = re.compile(
-    r"(?:x{3,}|\*{3,}|\.{3,}|-{3,}|_{3,}|\?{3,}|0{6,}|n/a|todo.*|tbd|fixme.*|…)|"
+    r"(?:x{3,}|\*{3,}|\.{3,}|-{3,}|_{3,}|\?{3,}|0{3,}|n/a|todo.*|tbd|fixme.*|…)|"
     r"<[^<>]*>|\[[a-z][^\[\]]*\]|\{[a-z][^{}]*\}|"
     r"(?:change|replace|insert|enter|put|add|set|fill|paste|provide|use|choose|pick|generate|"
     r"create|"
@@ -259,7 +259,7 @@ def _means_nothing(text: str) -> bool:
 def _clearing(text: str, family: str, is_sure: bool) -> Shape | None:
     if len(text) > 400 and family:
         return None
-    for name, pattern in CLEARING:
+    for name, pattern in CLEARING if MAY_CLEAR.fullmatch(text) else ():
         if pattern.fullmatch(text):
             if _may_be(name, text, family):
                 return None
@@ -276,7 +276,7 @@ def _may_be(name: str, text: str, family: str) -> bool:
         last = text.rsplit("/", 1)[-1]
         return len(text) >= 24 and looks_random(text.replace("/", "")) and "." not in last
     if name == "number":
-        shortest = {"password": 1, "key": 5}.get(family, 99)
+        shortest = {"password": 1, "key": 3 if not text.strip("0") else 5}.get(family, 99)
         return len(text) >= shortest and text.isdigit()
     if family != "password":
         return False

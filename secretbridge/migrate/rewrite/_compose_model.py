@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from ..images import Image, lookup
 from ..yaml_tree import (
     Entry,
     MappingNode,
@@ -19,7 +21,7 @@ from ..yaml_tree import (
     text_of,
 )
 
-__all__ = ["ComposeModel", "Service", "own_child"]
+__all__ = ["ComposeModel", "Service", "own_child", "rows_of"]
 
 
 @dataclass(slots=True)
@@ -34,6 +36,8 @@ class Service:
     has_extends: bool = False
     containers: list[Node] = field(default_factory=list)
     env_files: list[str] = field(default_factory=list)
+    base: str | None = None
+    """The image that its own one is built on, where it is built here."""
 
 
 class ComposeModel:
@@ -76,6 +80,7 @@ class ComposeModel:
                     service.image = text_of(value)
                 elif name == "build":
                     service.is_built = True
+                    service.base = service.base or self._base(value)
                     args = own_child(value, "args")
                     if args is not None:
                         service.containers.append(args)
@@ -88,6 +93,15 @@ class ComposeModel:
             for name, _, value in pairs(layer):
                 if name in ("command", "entrypoint", "healthcheck"):
                     service.containers.append(value)
+
+    def _base(self, build: Node) -> str | None:
+        """Return the image of the last stage of the Dockerfile of ``build``."""
+        context = text_of(build) or text_of(own_child(build, "context")) or "."
+        name = text_of(own_child(build, "dockerfile")) or "Dockerfile"
+        path = posixpath.normpath(posixpath.join(posixpath.dirname(self._path), context, name))
+        content = None if path.startswith("..") else self._read(path)
+        found = re.findall(rb"(?mi)^[ \t]*FROM[ \t]+(?:--\S+[ \t]+)*(\S+)", content or b"")
+        return found[-1].decode("utf-8", "replace") if found else None
 
     def _inherit(self, service: Service, seen: set[str]) -> None:
         """Take over from a service of the same file that ``service`` extends."""
@@ -107,6 +121,7 @@ class ComposeModel:
             self._inherit(base, seen | {name})
         service.image = service.image or base.image
         service.is_built = service.is_built or base.is_built
+        service.base = service.base or base.base
         service.containers += [c for c in base.containers if c not in service.containers]
         service.env_files += [f for f in base.env_files if f not in service.env_files]
 
@@ -131,6 +146,11 @@ class ComposeModel:
             for service in self.services.values()
             if any(id(node) in inside or _holds(node, entry) for node in service.containers)
         ]
+
+
+def rows_of(service: Service) -> tuple[Image, ...]:
+    """Return what is known of the image of ``service``, or of the one that it is built on."""
+    return lookup(service.image) or lookup(service.base)
 
 
 def layers(node: Node | None) -> list[Node]:

@@ -13,7 +13,7 @@ import re
 
 from ..edits import Edit
 from ..finding import READER, Finding
-from ..images import Image, lookup
+from ..images import Image
 from ..moves import Delivery, Moves
 from ..yaml_tree import (
     Entry,
@@ -27,7 +27,7 @@ from ..yaml_tree import (
     scalar,
     text_of,
 )
-from ._compose_model import ComposeModel, Service, own_child
+from ._compose_model import ComposeModel, Service, own_child, rows_of
 from ._compose_parts import ServiceParts
 from ._removals import Removals
 from ._shell_texts import ShellTexts, is_shell
@@ -126,6 +126,8 @@ class _Rewriter:
             lines = lines or found
         for service, image in used:
             self.parts.serve(service, delivery, image, library=image is None)
+            if image is None:
+                self.moves.use_in_code(finding.name, delivery)
             if image is not None and image.way == "shim":
                 self._shim(finding, service, image, lines)
         if lines is None:
@@ -137,7 +139,7 @@ class _Rewriter:
         self, finding: Finding, service: Service, delivery: Delivery
     ) -> tuple[Image | None, dict[str, str] | None]:
         """Return the row of the image and the variables that take the place of the one, or None."""
-        for image in lookup(service.image):
+        for image in rows_of(service):
             name = image.file_variable(finding.name)
             if name is None:
                 continue
@@ -204,13 +206,13 @@ class _Rewriter:
 
     def _has_library(self, finding: Finding, service: Service) -> bool:
         """Whether programs of this project read the variable, all of them in ways that are rewritten."""
-        if not (service.is_built or service.image is None or not lookup(service.image)):
+        if rows_of(service):
             return False
         others = self.moves.readers(finding.name, ("other", "shell"))
         return bool(self.moves.readers(finding.name, ("python", "settings"))) and not others
 
     def _unknown(self, finding: Finding, service: Service, delivery: Delivery) -> None:
-        rows = lookup(service.image)
+        rows = rows_of(service)
         others = self.moves.readers(finding.name, ("other", "shell"))
         if rows:
             reason = f"the image of {service.name} reads {finding.name} from no file"
@@ -299,7 +301,7 @@ class _Rewriter:
         node = entry.value
         if not isinstance(node, ScalarNode):
             return
-        redis = [u for u in users if any(row.way == "redis-conf" for row in lookup(u.image))]
+        redis = [u for u in users if any(row.way == "redis-conf" for row in rows_of(u))]
         if redis and section == "command" and self._redis(finding, entry, delivery, redis):
             return
         if not self._is_shell(entry, section):
@@ -320,7 +322,7 @@ class _Rewriter:
         for name in found:
             self.shells.replace(node, name, self.moves.place(delivery))
         for service in users:
-            row = next(iter(lookup(service.image)), None)
+            row = next(iter(rows_of(service)), None)
             self.parts.serve(service, delivery, row, library=False)
 
     def _is_shell(self, entry: Entry, section: str) -> bool:
@@ -389,7 +391,7 @@ class _Rewriter:
                 return False
             self._edits.append(self.file.remove_entry(Entry(container, None, items[at + 1], ())))
         for service in users:
-            self.parts.serve(service, conf, lookup(service.image)[0], library=False)
+            self.parts.serve(service, conf, rows_of(service)[0], library=False)
         return True
 
     def _conf(self, name: str, delivery: Delivery) -> Delivery:
@@ -439,7 +441,7 @@ class _Rewriter:
         if lines is not None:
             text = "\n".join(f"{name}={value.replace('$$', '$')}" for name, value in lines.items())
             self.moves.dotenv[dotenv, finding.name] = text
-        elif not self._has_library(finding, service) and not lookup(service.image):
+        elif not self._has_library(finding, service) and not rows_of(service):
             # The file is for several services: only who reads the variable matters.
             return
         self.parts.serve(service, delivery, image, library=image is None)

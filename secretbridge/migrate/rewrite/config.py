@@ -45,9 +45,9 @@ def changes(
             made.append(_whole(template_path(name), delivery.template.encode(), former))
     library = sorted(needs.library & delivered.keys())
     if library:
-        made.append(_whole(APP_CONFIG, _app(settings, library), former))
+        made.append(_whole(APP_CONFIG, _app(settings, library, needs), former))
     if needs.pods:
-        manifest = _manifest(after, _app(settings, library), delivered)
+        manifest = _manifest(after, _app(settings, library, needs), delivered)
         made.append(_whole(MANIFEST, manifest, former))
     for path, (content, mode) in sorted(needs.files.items()):
         made.append(_whole(path, content, former, mode))
@@ -167,14 +167,14 @@ def _add(file: YamlFile, parent: object, key: str, lines: list[str]) -> list[Edi
     return [file.append_pairs(parent, [f"{key}:", *(f"  {line}" for line in lines)], "")]
 
 
-def _app(settings: Settings, names: Iterable[str]) -> bytes:
+def _app(settings: Settings, names: Iterable[str], needs: Needs) -> bytes:
     """Return the configuration of programs: the sidecar's files, and no way to a store."""
     lines = [
         "# For the programs that are given files by the sidecar: they need no way to a store.",
         "stores:",
         f"  file: {{backend: file, roots: [{scalar(settings.target)}]}}",
         "secrets:",
-        *(f"  {scalar(name)}: file:{name}" for name in names),
+        *(f"  {scalar(name)}: file:{needs.files_of.get(name, name)}" for name in names),
     ]
     return ("\n".join(lines) + "\n").encode()
 

@@ -177,10 +177,10 @@ def _maybe(slot: Slot, path: str, source: Text, key: bytes, is_test: bool) -> Fi
         or len(value) > 4096
     ):
         return None
-    if by_name(slot.name).family == "about" or look(value).says == CLEAR:
-        return None
     # A database's user and name are often the same as a demo's password.
-    if is_identifier(value) or is_harmless(slot.name):
+    if is_identifier(value) or by_name(slot.name).family == "about" or is_harmless(slot.name):
+        return None
+    if look(value).says == CLEAR:
         return None
     return replace(_made(slot, path, source, key), confidence=0.0)
 

@@ -27,6 +27,7 @@ _SEALED = among(
 )
 """Kinds that hold encrypted values, or the names of secrets and not their values."""
 
+_CONTAINER = frozenset({"env", "envFrom", "command", "args"})
 _CERTIFICATES = re.compile(r"(.*[._-])?(ca\.crt|tls\.crt|ca-bundle.*|.*\.crt|ca\.pem|cert\.pem)")
 
 
@@ -122,7 +123,7 @@ class _Manifest:
                 todo += reversed(node.items)
             elif isinstance(node, Mapping):
                 todo += reversed([value for _, value in node.all_pairs()])
-                if any(node.get(key) for key in ("env", "envFrom", "command", "args")):
+                if not _CONTAINER.isdisjoint(key.value for key, _ in node.all_pairs()):
                     self._container(node, context)
 
     def _container(self, node: Mapping, context: dict[str, object]) -> None:

@@ -16,8 +16,11 @@ from .text import Text
 __all__ = ["read_python"]
 
 
-def read_python(reading: Reading, source: Text) -> bool:
-    """Add the slots of a module; say whether it could be parsed."""
+def read_python(reading: Reading, source: Text, has_literals: bool = True) -> bool:
+    """Add the slots of a module; say whether it could be parsed.
+
+    ``has_literals`` says whether the quick look saw anything that may be a secret in the code.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the code that is read
@@ -34,7 +37,7 @@ def read_python(reading: Reading, source: Text) -> bool:
         return False
     nodes = every_node(tree)
     names = collect(nodes, source.text)
-    _Module(reading, source, names).read(nodes)
+    _Module(reading, source, names).read(nodes, has_literals or "environ[" in source.text)
     if names.loads_dotenv:
         reading.hints.append((".env", names.loads_dotenv, {"read_by": reading.path, "near": True}))
     return True
@@ -47,7 +50,7 @@ class _Module:
         self._places = _Places(source.text)
         self._used: set[int] = set()
 
-    def read(self, nodes: list[ast.AST]) -> None:
+    def read(self, nodes: list[ast.AST], has_literals: bool) -> None:
         for node in nodes:
             if isinstance(node, ast.Call):
                 self._call(node)
@@ -57,7 +60,7 @@ class _Module:
                 self._class(node)
             elif isinstance(node, ast.BoolOp) and isinstance(node.op, ast.Or):
                 self._or(node)
-        for node in nodes:
+        for node in nodes if has_literals else ():
             self._literals(node)
 
     # Reading a variable ---------------------------------------------------------------------------

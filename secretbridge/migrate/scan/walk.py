@@ -129,7 +129,8 @@ def read_bytes(root: str, path: str) -> bytes:
         if found.st_size > LARGEST:
             raise Unreadable(f"it is larger than {LARGEST >> 20} MiB")
         data = os.read(descriptor, found.st_size + 1)
-        while len(data) <= LARGEST and (more := os.read(descriptor, 1 << 20)):
+        # More than it was to have: it grows while it is read.
+        while found.st_size < len(data) <= LARGEST and (more := os.read(descriptor, 1 << 20)):
             data += more
         return data
     except OSError as error:

@@ -87,7 +87,10 @@ class Mapping:
 
     def get(self, name: str) -> Node | None:
         """Return the value of ``name``: the last of its own, else one that is merged in."""
-        for mapping in self._with_merged():
+        for key, node in reversed(self.pairs):
+            if key.value == name:
+                return node
+        for mapping in self._with_merged() if self.merges else ():
             for key, node in reversed(mapping.pairs):
                 if key.value == name:
                     return node
@@ -100,6 +103,9 @@ class Mapping:
 
     def all_pairs(self) -> Iterator[tuple[Scalar, Node]]:
         """Return the pairs, and those of what is merged in."""
+        if not self.merges:
+            yield from self.pairs
+            return
         for mapping in self._with_merged():
             yield from mapping.pairs
 

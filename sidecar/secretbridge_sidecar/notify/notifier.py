@@ -82,6 +82,8 @@ class _Line:
     def __init__(self, hook: Hook) -> None:
         self.hook = hook
         self.title = title(hook)
+        if isinstance(hook, SignalHook):
+            from . import signal_hook  # noqa: F401 - it notes how the clocks stand when it is loaded
         self.waiting: News | None = None
         self.running: News | None = None
         self.attempts = 0

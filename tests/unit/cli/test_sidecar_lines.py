@@ -45,7 +45,6 @@ def test_one_that_begins_has_little_to_tell():
     ]
 
 
-def test_what_an_operator_did_is_told():
-    lines = sidecar_of({**FULL, "frozen": {"at": 1}, "configuration_is_current": False}, NOW)
-    assert any(line.startswith("frozen") for line in lines)
+def test_one_that_did_not_take_its_configuration_says_so():
+    lines = sidecar_of({**FULL, "configuration_is_current": False}, NOW)
     assert "it lives by a former configuration" in lines

@@ -359,3 +359,46 @@ def test_files_that_extend_each_other_in_a_circle_end(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, files)
     assert plan.changes == ()
     assert len(stays(plan)) == 2
+
+
+def test_a_container_gets_its_own_url_under_the_name_that_code_has(tmp_path: Path) -> None:
+    text = (
+        "services:\n  web:\n    build: .\n    environment:\n"
+        "      DATABASE_URL: postgres://app:${PW}@db/app\n      A: b\n"
+    )
+    files = {
+        "docker-compose.yml": text,
+        ".env": f"PW={VALUE}\nDATABASE_URL=postgres://app:${{PW}}@localhost/app\n",
+        "app.py": 'import os\nurl = os.environ["DATABASE_URL"]\n',
+    }
+    plan = plan_of(tmp_path, files)
+    assert stays(plan) == []
+    names = yaml.safe_load(after(plan, "secretbridge.d/app.yaml"))["secrets"]
+    code = after(plan, "app.py")
+    (name,) = [each for each in names if f'get("{each}")' in code]
+    file = names[name].removeprefix("file:")
+    assert after(plan, f"secretbridge.d/{file}.j2") == "postgres://app:{{ pw|urlencode }}@db/app"
+
+
+def test_an_image_that_is_built_here_is_known_by_what_it_is_built_on(tmp_path: Path) -> None:
+    text = (
+        "services:\n  db:\n    build: {context: ./mongo}\n    environment:\n"
+        f"      - MONGO_INITDB_ROOT_PASSWORD={VALUE}\n"
+    )
+    dockerfile = "ARG V=7\nFROM mongo:${V}\nCOPY x /x\n"
+    plan = plan_of(tmp_path, {"docker-compose.yml": text, "mongo/Dockerfile": dockerfile})
+    assert "MONGO_INITDB_ROOT_PASSWORD_FILE=/run/" in after(plan, "docker-compose.yml")
+
+
+def test_a_pipeline_with_a_store_of_its_own_keeps_nothing_from_moving(tmp_path: Path) -> None:
+    files = {
+        ".env": f"SECRET_KEY={VALUE}\n",
+        "app.py": READER,
+        ".github/workflows/ci.yml": (
+            "on: push\njobs:\n  a:\n    runs-on: x\n    env:\n"
+            "      SECRET_KEY: ${{ secrets.SECRET_KEY }}\n    steps: []\n"
+        ),
+    }
+    plan = plan_of(tmp_path, files)
+    assert [secret.name for secret in plan.moved] == ["secret_key"]
+    assert any("pipeline" in reason for _, reason in stays(plan))

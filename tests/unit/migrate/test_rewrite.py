@@ -296,3 +296,16 @@ def test_names_and_moves_of_a_plan_can_be_edited(tmp_path: Path) -> None:
     assert [secret.name for secret in plan.moved] == ["signing_key"]
     assert 'get("signing_key")' in after(plan, "app.py")
     assert after(plan, ".env") == f"API_TOKEN={OTHER}\n"
+
+
+def test_a_reference_of_another_tool_is_taken_over_and_nothing_is_stored(tmp_path: Path) -> None:
+    files = {
+        ".env": "DB_PASSWORD=vault:secret/data/app/db#password\nAPI_TOKEN=op://team/item/field\nA=1\n",
+        "app.py": 'import os\npw = os.environ["DB_PASSWORD"]\n',
+    }
+    plan = plan_of(tmp_path, files)
+    (secret,) = plan.moved
+    assert (secret.reference, secret.is_stored) == ("vault:secret/app/db#password", False)
+    assert after(plan, ".env") == "API_TOKEN=op://team/item/field\nA=1\n"
+    assert 'secretbridge.get("db_password")' in after(plan, "app.py")
+    assert any("1Password" in note for note in plan.notes)
