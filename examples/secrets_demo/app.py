@@ -25,6 +25,8 @@ def password():
 def main():
     """Follow the password until told to stop."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    while not os.path.exists(PATH):  # Swarm and podman start everything at once
+        time.sleep(SECONDS)
     former = None
     while True:
         fingerprint = hmac.new(KEY, password().encode(), hashlib.sha256).hexdigest()[:12]

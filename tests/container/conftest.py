@@ -15,7 +15,9 @@ from .images import build, context, make_bases
 @pytest.fixture(scope="session")
 def engine() -> Iterator[Docker]:
     with (
-        tempfile.TemporaryDirectory(prefix="secretbridge-engine-") as folder,
+        tempfile.TemporaryDirectory(
+            prefix="secretbridge-engine-", ignore_cleanup_errors=True
+        ) as folder,
         docker_engine(Path(folder)) as docker,
     ):
         yield docker

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-__all__ = ["Docker", "docker_engine", "run"]
+__all__ = ["Docker", "clear", "docker_engine", "run"]
 
 SECONDS = 180
 
@@ -105,7 +105,18 @@ def docker_engine(folder: Path) -> Iterator[Docker]:
             engine.kill()
             engine.wait()
         log.close()
-        run(["sh", "-c", 'umount -R "$0"/* 2>/dev/null; rm -rf "$0"', folder], check=False)
+        clear(folder)
+
+
+def clear(folder: Path) -> None:
+    """Unmount what an engine has left below ``folder`` (layers, name spaces), and remove it."""
+    lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    mounted = sorted(
+        {line.split()[4] for line in lines if line.split()[4].startswith(f"{folder}/")}
+    )
+    for place in reversed(mounted):
+        run(["umount", "--lazy", place], check=False)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _need(*programs: str) -> None:

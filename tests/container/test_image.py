@@ -137,11 +137,13 @@ print(json.dumps(sorted(name(found) + " " + found.version for found in distribut
         assert {entry["ref"], *entry["dependsOn"]} <= references
 
 
-def test_the_wheel_in_it_is_the_one_that_everybody_builds(docker: Docker, tmp_path: Path) -> None:
+def test_the_wheel_in_it_is_the_one_that_everybody_builds(
+    docker: Docker, source: Path, tmp_path: Path
+) -> None:
     code = "print(open('/opt/secretbridge/share/sbom.cdx.json').read())"
     bill = json.loads(inside(docker, code))
     command = [sys.executable, "-m", "build", "--no-isolation", "--wheel", "--outdir", tmp_path]
-    run([*command, ROOT], env={"SOURCE_DATE_EPOCH": "1700000000"})
+    run([*command, source], env={"SOURCE_DATE_EPOCH": "1700000000"})
     (wheel,) = tmp_path.glob("*.whl")
     digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
     assert bill["metadata"]["component"]["hashes"] == [{"alg": "SHA-256", "content": digest}]

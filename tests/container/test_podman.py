@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import yaml
 
 from .base import python_archive
 from .compose import ASK, HEALTHCHECK
-from .engine import Docker, run
+from .engine import Docker, clear, run
 from .images import ROOT, SIDECAR
 from .stores import FORWARD, VaultStore, vault_store
 from .story import READ, Scene, digest, until, whole_story
@@ -57,12 +58,11 @@ class Podman:
 
 
 @pytest.fixture
-def podman(docker: Docker, tmp_path: Path) -> Iterator[Podman]:
+def podman(docker: Docker) -> Iterator[Podman]:
     for program in ("podman", "runc", "conmon"):
         if shutil.which(program) is None:
             pytest.skip(f"no {program} on the PATH: the pod cannot be played")
-    folder = tmp_path / "podman"
-    folder.mkdir()
+    folder = Path(tempfile.mkdtemp(prefix="sb-podman-"))  # short: sockets are made below it
     podman = Podman(folder)
     archive = folder / "image.tar"
     python_archive(archive)
@@ -74,7 +74,7 @@ def podman(docker: Docker, tmp_path: Path) -> Iterator[Podman]:
     yield podman
     podman("pod", "rm", "--all", "--force", "--time", "0", check=False)
     podman("volume", "rm", "--all", "--force", check=False)
-    run(["sh", "-c", 'umount "$0"/store/overlay 2>/dev/null; rm -rf "$0"', folder], check=False)
+    clear(folder)
 
 
 class Pod(Scene):
