@@ -118,3 +118,20 @@ def test_the_table_of_results_has_every_check_of_the_scripts_and_no_failure() ->
     assert [
         name for name, found in results.items() if not re.match(r"0 failed|not run here", found)
     ] == []
+
+
+def test_the_page_of_the_pack_names_everything_in_it_and_its_links_lead_somewhere() -> None:
+    page = SECURITY / "README.md"
+    text = page.read_text()
+    links = re.findall(r"\]\(([^)#\s]+)", text)
+    assert [link for link in links if not (page.parent / link).exists()] == []
+    named = re.findall(r"`([^`\s]+)`", text)
+    inside = {path.name for path in SECURITY.iterdir() if path != page}
+    configured = {"checkov.yaml", "hadolint.yaml", "yamllint.yaml", "scanning.sh", "__pycache__"}
+    missing = {
+        name
+        for name in inside - configured
+        if not any(Path(part.rstrip("/")).parts[0] == name for part in named)
+        and not any(re.fullmatch(part.replace("*", ".*"), name) for part in named)
+    }
+    assert missing == set()
