@@ -87,6 +87,7 @@ def trim(packages: Path) -> None:
         if path.is_dir() and path.name not in SERVICES:
             shutil.rmtree(path)
     shutil.rmtree(packages / "bin", ignore_errors=True)
+    shutil.rmtree(packages / "pydantic/v1")  # the former interface
     for folder in [*packages.rglob("__pycache__"), *packages.rglob("tests")]:
         shutil.rmtree(folder, ignore_errors=True)
     for pattern in ("*.pyi", "*.pyx", "*.pxd", "*.c", "*.h"):

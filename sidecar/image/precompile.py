@@ -1,4 +1,4 @@
-"""Compiles, in the image itself, what the sidecar loads: its packages, and the standard library's part.
+"""Compiles, in the image itself, what the sidecar loads, the standard library's part included.
 
     python3 precompile.py           with $PYTHONPYCACHEPREFIX set, as somebody who may write there
 
@@ -12,19 +12,17 @@ from __future__ import annotations
 
 import compileall
 import importlib
-import os
 import py_compile
 import sys
 
 LOADED = [
-    *["botocore.session", "botocore.credentials", "hvac", "jinja2", "cryptography.x509"],
-    *["pydantic_core", "pydantic_settings", "yaml", "prometheus_client", "http.server"],
-    *[
-        "secretbridge.config._models",
-        "secretbridge_sidecar.healthcheck",
-        "secretbridge_sidecar.runner",
-    ],
-    *["secretbridge.backends.aws", "secretbridge.backends.vault", "secretbridge.backends.local"],
+    *["botocore.session", "botocore.credentials", "botocore.client", "botocore.handlers"],
+    *["hvac", "jinja2", "cryptography.x509", "pydantic_core", "pydantic_settings", "yaml"],
+    *["prometheus_client", "http.server", "opentelemetry.sdk.trace.export"],
+    "opentelemetry.exporter.otlp.proto.http.trace_exporter",
+    *["secretbridge.config._models", "secretbridge_sidecar.healthcheck"],
+    *["secretbridge_sidecar.runner", "secretbridge.backends.aws", "secretbridge.backends.vault"],
+    "secretbridge.backends.local",
 ]
 """What leads to everything that is loaded when a sidecar runs. A name that is missing ends the build."""
 
@@ -32,15 +30,15 @@ UNCHECKED = py_compile.PycInvalidationMode.UNCHECKED_HASH
 
 
 def main() -> None:
-    """Compile all packages, and every other module that they have loaded."""
+    """Compile our own packages, and every module of others that they have loaded."""
     for name in LOADED:
         importlib.import_module(name)
-    packages = os.path.dirname(os.path.dirname(os.path.abspath(sys.modules["hvac"].__file__ or "")))
-    # Some packages carry sources for other versions, which do not compile here and are never loaded.
-    compileall.compile_dir(packages, quiet=2, invalidation_mode=UNCHECKED)
+    for name in ("secretbridge", "secretbridge_sidecar"):
+        (folder,) = sys.modules[name].__path__
+        compileall.compile_dir(folder, quiet=1, invalidation_mode=UNCHECKED)
     for module in list(sys.modules.values()):
         path = getattr(module, "__file__", None) or ""
-        if path.endswith(".py") and not path.startswith(packages):
+        if path.endswith(".py"):
             py_compile.compile(path, invalidation_mode=UNCHECKED, doraise=True)
 
 

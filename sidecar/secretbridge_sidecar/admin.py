@@ -12,9 +12,9 @@ import socket
 import struct
 import threading
 from contextlib import suppress
-from http.server import BaseHTTPRequestHandler
+from http import HTTPStatus
 from pathlib import Path
-from socketserver import ThreadingMixIn, UnixStreamServer
+from socketserver import StreamRequestHandler, ThreadingMixIn, UnixStreamServer
 from typing import TYPE_CHECKING, Any, Self
 
 from secretbridge._tally import process
@@ -22,10 +22,11 @@ from secretbridge.errors import ConfigError
 from secretbridge.generation.grants import ACCESS_LIST, encoded_list
 
 from .client import REQUEST_TIMEOUT
+from .http_request import END, MAX_HEAD, Refusal, parsed
 from .routes import Answer, Peer, Question, Standing, respond
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from secretbridge.config import ListenConfig
 
@@ -48,51 +49,63 @@ _MOST = 1024
 """Bytes that Python lets the kernel answer with, which are 256 groups."""
 
 
-class _Handler(BaseHTTPRequestHandler):
-    server_version = "secretbridge-sidecar"
-    sys_version = ""
+class _Handler(StreamRequestHandler):
+    """One request of one client. ``http.server`` would bring TLS along, and all of mail: 7 MB."""
+
     timeout = REQUEST_TIMEOUT
     server: _Server
 
-    def do_GET(self) -> None:
-        self._respond()
-
-    def do_POST(self) -> None:
-        self._respond()
-
-    def _respond(self) -> None:
-        peer = peer_of(self.connection, self.server.group, self.server.monitors)
-        body = self._body()
+    def handle(self) -> None:
+        """Answer, unless the client goes away before it has asked."""
+        head = self._head()
+        if head is None:
+            return
+        found = parsed(head)
+        if isinstance(found, Refusal):
+            self._send(Answer.of(found.status, {"error": found.text}))
+            return
+        method, target, fields = found
+        body = self._body(fields)
         if body is None:
             self._send(Answer.of(413, {"error": f"send up to {MAX_BODY} bytes, and their length"}))
             return
-        path = self.path.partition("?")[0]
-        question = Question(self.command, path, peer, body)
+        peer = peer_of(self.connection, self.server.group, self.server.monitors)
+        question = Question(method, target.partition("?")[0], peer, body)
         answer = respond(self.server.routes, question)
         if self.server.told is not None:
             self.server.told(question, answer)
-        self._send(answer)
+        self._send(answer, has_body=method != "HEAD")
 
-    def _body(self) -> bytes | None:
-        length = self.headers.get("Content-Length", "0")
-        if self.headers.get("Transfer-Encoding") or not (length.isascii() and length.isdigit()):
+    def _head(self) -> bytes | None:
+        head = b""
+        while not head.endswith(END):
+            line = self.rfile.readline(MAX_HEAD + 1 - len(head))
+            head += line
+            if not line:
+                return None
+            if len(head) > MAX_HEAD:
+                self._send(Answer.of(431, {"error": f"a head has up to {MAX_HEAD} bytes"}))
+                return None
+        return head.removesuffix(END)
+
+    def _body(self, fields: Mapping[str, list[str]]) -> bytes | None:
+        (length, *more) = fields.get("content-length", ["0"])
+        is_number = length.isascii() and length.isdigit() and len(length) < 10
+        if "transfer-encoding" in fields or more or not is_number or int(length) > MAX_BODY:
             return None
-        return self.rfile.read(int(length)) if int(length) <= MAX_BODY else None
+        if fields.get("expect", [""])[0].lower() == "100-continue":
+            self.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        return self.rfile.read(int(length))
 
-    def _send(self, answer: Answer) -> None:
-        self.send_response(answer.status)
-        self.send_header("Content-Type", answer.kind)
-        self.send_header("Content-Length", str(len(answer.body)))
-        self.send_header("Connection", "close")
-        self.end_headers()
-        self.wfile.write(answer.body)
-        self.close_connection = True
-
-    def log_message(self, *_: object) -> None:
-        """Requests are not logged: a health check every second would drown the log."""
-
-    def address_string(self) -> str:
-        return "unix"
+    def _send(self, answer: Answer, *, has_body: bool = True) -> None:
+        lines = [
+            f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}",
+            f"Content-Type: {answer.kind}",
+            f"Content-Length: {len(answer.body)}",
+            "Connection: close",
+        ]
+        head = "\r\n".join(lines).encode("ascii") + END
+        self.wfile.write(head + (answer.body if has_body else b""))
 
 
 def peer_of(connection: socket.socket, group: int, monitors: Collection[int] = ()) -> Peer:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-__all__ = ["END", "MAX_HEAD", "Hosts", "Refusal", "Request", "read_request"]
+__all__ = ["END", "MAX_HEAD", "Hosts", "Refusal", "Request", "parsed", "read_request"]
 
 MAX_HEAD = 8 * 1024
 """Bytes of a request line with its header fields; Prometheus and the kubelet send a few hundred."""
@@ -96,22 +96,30 @@ def read_request(head: bytes, hosts: Hosts) -> Request | Refusal:
     before, _, after = head.partition(END)
     if after:
         return Refusal(400, "http_framing", "something follows the request")
-    line, *lines = before.split(b"\r\n")
+    found = parsed(before)
+    if isinstance(found, Refusal):
+        return found
+    method, target, fields = found
+    if method not in ("GET", "HEAD"):
+        return Refusal(405, "http_method", "only GET and HEAD are answered")
+    refusal = _unwanted(fields) or _misdirected(fields, hosts)
+    if refusal is not None:
+        return refusal
+    if _TARGET.fullmatch(target) is None:
+        return Refusal(400, "http_target", "the target is not the path of a question")
+    return Request(target.partition("?")[0], method == "HEAD")
+
+
+def parsed(head: bytes) -> tuple[str, str, dict[str, list[str]]] | Refusal:
+    """Return method, target and fields of ``head``, which comes without its end."""
+    line, *lines = head.split(b"\r\n")
     parts = _LINE.fullmatch(line)
     if parts is None:
         return Refusal(400, "http_malformed", "this is no request of HTTP/1.1")
     fields = _fields(lines)
     if isinstance(fields, Refusal):
         return fields
-    if parts[1] not in (b"GET", b"HEAD"):
-        return Refusal(405, "http_method", "only GET and HEAD are answered")
-    refusal = _unwanted(fields) or _misdirected(fields, hosts)
-    if refusal is not None:
-        return refusal
-    target = parts[2].decode("ascii")
-    if _TARGET.fullmatch(target) is None:
-        return Refusal(400, "http_target", "the target is not the path of a question")
-    return Request(target.partition("?")[0], parts[1] == b"HEAD")
+    return parts[1].decode("ascii"), parts[2].decode("ascii"), fields
 
 
 def _fields(lines: list[bytes]) -> dict[str, list[str]] | Refusal:

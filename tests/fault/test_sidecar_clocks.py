@@ -78,7 +78,13 @@ def test_a_jump_of_the_time_of_day_changes_nothing(place, clocks, jump):
     place.wait(lambda: len([n for n in os.listdir(place.target) if n.startswith("..gen-")]) == 1)
 
 
-@pytest.mark.parametrize("jump", [10 * DAY, -3 * YEAR], ids=["10 days on", "3 years back"])
+@pytest.mark.parametrize(
+    "jump",
+    [
+        pytest.param(10 * DAY, id="10 days on"),
+        pytest.param(-3 * YEAR, id="3 years back", marks=pytest.mark.soak),
+    ],
+)
 def test_a_lease_goes_over_to_the_next_sidecar_whatever_the_time_of_day_is(place, clocks, jump):
     with VaultServer() as server:
         configured_on(place, server)

@@ -71,7 +71,13 @@ def servers():
         yield server, database
 
 
-@pytest.mark.parametrize("keeps_login", [False, True], ids=["logs in again", "keeps its login"])
+@pytest.mark.parametrize(
+    "keeps_login",
+    [
+        pytest.param(False, id="logs in again"),
+        pytest.param(True, id="keeps its login", marks=pytest.mark.soak),
+    ],
+)
 def test_the_same_user_serves_before_and_after_and_is_renewed(place, servers, keeps_login):
     server, database = servers
     server.do("POST", "sys/leases/revoke-prefix/database/creds/app")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 
 from ..detect import providers
+from ..detect.judge import Place, judge
 from ..detect.lists import among
 from ..detect.names import by_name
 from ..detect.places import is_test
@@ -18,7 +19,7 @@ from .dotenv import is_dotenv
 from .programs import MAY_READ, language, read_program
 from .python_code import read_python
 from .scripts import is_script, read_script
-from .slot import Reading
+from .slot import CODE, Reading
 from .text import Text, Undecodable
 from .units import is_unit, read_unit
 from .yaml_file import is_yaml, read_yaml
@@ -194,7 +195,7 @@ def _has_literal(data: bytes, is_code: bool = False) -> bool:
     low = data.lower()
     if _has_any(low, _STEMS):
         for found in _LITERAL.finditer(low):
-            if not is_code or by_name(_name_around(data, found.start())).score >= 0.7:
+            if not is_code or _may_be_secret(data, found):
                 return True
     if b"://" in data and b"@" in data and _LOGIN.search(data):
         return True
@@ -209,6 +210,19 @@ def _has_any(data: bytes, words: tuple[bytes, ...]) -> bool:
     return False
 
 
+def _may_be_secret(data: bytes, found: re.Match[bytes]) -> bool:
+    """Whether an assignment in code would be a finding if it is what it looks like."""
+    name = _name_around(data, found.start())
+    if by_name(name).score < 0.7:
+        return False
+    start = found.end() - 1
+    end = data.find(data[start - 1 : start], start, start + 400)
+    if end < 0:
+        return True
+    value = data[start:end].decode("utf-8", "replace")
+    return "\\" in value or judge(Place(name, value, CODE, is_exact=True)) is not None
+
+
 def _name_around(data: bytes, at: int) -> str:
     """Return the name that the byte ``at`` is in."""
     first = at
@@ -218,7 +232,10 @@ def _name_around(data: bytes, at: int) -> str:
     return found[0].decode("ascii", "replace") if found else ""
 
 
-_PROVIDERS = tuple(literal.encode() for literal in providers.LITERALS if len(literal) > 4)
+_PROVIDERS = (
+    b"PRIVATE KEY-----",
+    *(literal.encode() for literal in providers.LITERALS if len(literal) > 4),
+)
 
 
 def _package(reading: Reading, text: str) -> None:
