@@ -96,7 +96,8 @@ def test_each_accepted_exception_is_argued_and_each_argument_is_of_one() -> None
         match for line in text.splitlines() for match in re.findall(r"^\| `([^`]+)` \|", line)
     }
     paths = {"benchmarks/migrate/fixtures", "examples/migrate_demo", "tests"}
-    assert argued == accepted | paths
+    numbers = {item for item in argued if re.fullmatch(r"\d\.\d+", item)}  # of CIS Docker
+    assert argued - numbers == accepted | paths
     allowed = (SECURITY / "gitleaks.toml").read_text()
     assert "(?:" + "|".join(sorted(paths)) + ")/" in allowed
 
