@@ -33,7 +33,7 @@ class Tree:
     """The files below ``root``. Paths are relative to it."""
 
     def __init__(self, root: str) -> None:
-        self.root = os.path.realpath(root)
+        self.root: str = os.path.realpath(root)
 
     def place(self, path: str) -> str:
         """Return where the bytes of ``path`` really are. Raises :class:`UnsafeTarget`."""

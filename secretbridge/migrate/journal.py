@@ -42,7 +42,7 @@ class State:
     def __init__(
         self, folder: str | os.PathLike[str] | None = None, environ: Mapping[str, str] = os.environ
     ) -> None:
-        self.folder = Path(folder) if folder is not None else _default_folder(environ)
+        self.folder: Path = Path(folder) if folder is not None else _default_folder(environ)
 
     def key(self) -> bytes:
         """Return the key, made when there is none. Raises :class:`IntegrityError`."""

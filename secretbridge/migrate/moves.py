@@ -70,8 +70,8 @@ class Moves:
         read: Callable[[str], bytes | None] = lambda path: None,
     ) -> None:
         self.settings = settings
-        self.findings = tuple(findings)
-        self.needs = Needs()
+        self.findings: tuple[Finding, ...] = tuple(findings)
+        self.needs: Needs = Needs()
         self.notes: list[str] = []
         self.blocked: dict[tuple[str, int, str], tuple[Open, str]] = {}
         self.dotenv: dict[tuple[str, str], str] = {}
@@ -79,7 +79,7 @@ class Moves:
         self._by_place = by_place
         self._by_variable = by_variable
         self._left = left
-        self.contents = contents or {}
+        self.contents: Mapping[str, bytes] = contents or {}
         self.read = read
         """Returns any other file of the project."""
         self.templates = templates

@@ -68,7 +68,7 @@ class Values:
         self.tree = tree
         self.settings = settings
         self.decisions = decisions
-        self.findings = [
+        self.findings: list[Finding] = [
             f for f in scan.active() if not _is_set_by_a_test(f) and not is_ours(f, settings)
         ]
         self.contents: dict[str, bytes] = {}

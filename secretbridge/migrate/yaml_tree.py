@@ -76,7 +76,7 @@ class YamlFile:
         self.content = content
         self._offset = len(_BOM) if content.startswith(_BOM) else 0
         try:
-            self.text = content[self._offset :].decode("utf-8")
+            self.text: str = content[self._offset :].decode("utf-8")
         except UnicodeDecodeError:
             raise NotEditable("it is no UTF-8") from None
         self._bytes: list[int] | None = None
