@@ -142,6 +142,14 @@ def test_the_script_of_docker_counts_by_its_warnings_as_it_always_ends_with_0(pl
     assert states(found)["CIS Docker"] == "failed"
 
 
+def test_what_is_accepted_of_cis_docker_is_told_to_its_script(place: Path) -> None:
+    arguments = all_tools(AUDIT, place)
+    add(place, "docker-bench-security", f'echo "$*" > {place}/asked')
+    assert call(AUDIT, place, "--accept", "4.5,5.27", *arguments)[0] == 0
+    assert (place / "asked").read_text().endswith(" -e check_4_5,check_5_27\n")
+    assert call(AUDIT, place, "--accept", "4.5;id", *arguments)[0] == 2
+
+
 def test_what_a_tool_says_cannot_break_the_summary(place: Path) -> None:
     for name in TOOLS[SCAN]:
         add(place, name, "printf '\"\\n\\t\\\\'; exit 7")
