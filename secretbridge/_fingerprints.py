@@ -18,13 +18,9 @@ from _thread import RLock
 from itertools import pairwise
 from os import register_at_fork, urandom
 
+from ._digest import blake2b
 from ._forms import forms
 from ._protected import Protected, secrets, stamp, views
-
-try:
-    from _blake2 import blake2b  # hashlib also loads OpenSSL, which costs 4 ms
-except ImportError:  # pragma: no cover - CPython without the HACL module
-    from hashlib import blake2b
 
 __all__ = ["Fingerprints"]
 

@@ -108,7 +108,7 @@ class Protected:
             other = views[other.key]
         elif not isinstance(other, (bytes, bytearray, memoryview)):
             return NotImplemented
-        from hmac import compare_digest
+        from ._digest import compare_digest
 
         return compare_digest(views[self.key], other)
 

@@ -144,14 +144,14 @@ class Secret:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Secret):
             return NotImplemented
-        from hmac import compare_digest
+        from ._digest import compare_digest
 
         return compare_digest(views[self._held.key], views[other._held.key])
 
     def __hash__(self) -> int:
         # Keyed per process: equal secrets hash alike, and the hash tells nothing about the value.
         global _hash_key
-        from hashlib import blake2b
+        from ._digest import blake2b
 
         if _hash_key is None:
             from os import urandom

@@ -165,10 +165,8 @@ class FileBackend(PushesChanges):
 
     def _mark(self, body: memoryview, seen: Identity) -> str:
         """Return the version of ``body``, and remember it if the file's times can be trusted."""
-        try:
-            from _blake2 import blake2b  # hashlib also loads OpenSSL, which costs 4 ms
-        except ImportError:  # pragma: no cover - CPython without the HACL module
-            from hashlib import blake2b
+        from .._digest import blake2b
+
         version = blake2b(body, digest_size=8, key=self._key).hexdigest()
         # A file that was just written may be written again within the same tick of the kernel's
         # clock, and its times would not show it (git calls this "racy").

@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import os
 import sys
-from hashlib import blake2b
 from itertools import compress
 from operator import attrgetter, ne, or_
 
+from .._digest import blake2b
 from .layout import MANIFEST, DirectorySpec, FileSpec
 from .manifest import Manifest
 from .outline import Outline

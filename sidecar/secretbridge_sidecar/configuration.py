@@ -9,9 +9,9 @@ nothing: no broker, no look at a store.
 from __future__ import annotations
 
 import time
-from hashlib import blake2b
 from typing import TYPE_CHECKING
 
+from secretbridge._digest import blake2b
 from secretbridge._tally import process
 from secretbridge.config.apart import Reading
 from secretbridge.errors import SecretBridgeError

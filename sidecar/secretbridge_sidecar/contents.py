@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from hashlib import blake2b
 from typing import TYPE_CHECKING
 
+from secretbridge._digest import blake2b
 from secretbridge.errors import IntegrityError
 
 from .formats import Part, Parts, render

@@ -12,9 +12,9 @@ published.
 from __future__ import annotations
 
 import os
-from hashlib import blake2b
 from typing import TYPE_CHECKING
 
+from secretbridge._digest import blake2b
 from secretbridge.errors import SecretBridgeError
 from secretbridge.generation.layout import FileSpec
 from secretbridge.generation.reader import Generation

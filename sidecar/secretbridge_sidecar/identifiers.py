@@ -1,17 +1,17 @@
 """What secrets are called where their names are not to be seen: in metrics and traces.
 
 A name says what an application uses and whom it talks to, and metrics are read by more people than the
-application's configuration is. An identifier is an HMAC of the name and no plain hash, because names are
-few and short: whoever guesses one could check the guess. The status, which not everybody may ask for,
-gives the identifier with each name.
+application's configuration is. An identifier is a keyed digest of the name (BLAKE2b, RFC 7693) and no
+plain hash, because names are few and short: whoever guesses one could check the guess. The status, which
+not everybody may ask for, gives the identifier with each name.
 """
 
 from __future__ import annotations
 
-import hmac
 import os
 from typing import TYPE_CHECKING
 
+from secretbridge._digest import blake2b
 from secretbridge.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Identifiers:
     def __init__(self, metrics: MetricsConfig, former: Identifiers | None = None) -> None:
         self._shows_names = metrics.names
         if metrics.key_file is not None:
-            self._key = _read(metrics.key_file)
+            self._key = blake2b(_read(metrics.key_file)).digest()  # a key has 64 bytes at most
         else:
             self._key = os.urandom(32) if former is None else former._key
 
@@ -45,7 +45,7 @@ class Identifiers:
         """Return what ``name`` is called."""
         if self._shows_names:
             return name
-        return hmac.digest(self._key, name.encode(), "sha256").hex()[:_LENGTH]
+        return blake2b(name.encode(), key=self._key, digest_size=_LENGTH // 2).hexdigest()
 
 
 def _read(path: Path) -> bytes:

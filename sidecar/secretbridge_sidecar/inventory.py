@@ -10,9 +10,9 @@ from __future__ import annotations
 import json
 from base64 import b64decode, b64encode
 from binascii import Error
-from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
+from secretbridge._digest import blake2b
 from secretbridge.document import MAX_SIZE, Document, Lease
 from secretbridge.errors import IntegrityError, SecretBridgeError
 from secretbridge.holdings import Holding
@@ -49,7 +49,7 @@ def configured(config: Config, store: str) -> str:
     """Return a digest of how ``store`` is configured. There is no secret in a configuration."""
     found = config.stores.get(store)
     words = [store] if found is None else [store, found.backend, _sorted(found.options)]
-    return sha256(json.dumps(words, default=str).encode()).hexdigest()
+    return blake2b(json.dumps(words, default=str).encode(), digest_size=32).hexdigest()
 
 
 def _sorted(options: object) -> object:

@@ -11,9 +11,9 @@ import fcntl
 import json
 import os
 import threading
-from hashlib import blake2b
 from typing import TYPE_CHECKING
 
+from secretbridge._digest import blake2b
 from secretbridge.config import ExecCheck, PairCheck
 from secretbridge.errors import IntegrityError
 

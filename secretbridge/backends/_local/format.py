@@ -10,11 +10,13 @@ would allow one that opens under two).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from hmac import compare_digest
-from hmac import digest as hmac
 from struct import Struct
 
 from ...errors import IntegrityError, SecretTooLarge
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.hmac import HMAC
 
 __all__ = ["HEADER_SIZE", "KEY_SIZE", "MAX_FILE", "Argon2", "Header", "seal", "unseal"]
 
@@ -108,7 +110,7 @@ def seal(document: bytes, master: bytes, header: Header) -> bytes:
 
     header_key, body_key = _keys(master, header.salt)
     head = header.pack()
-    head += hmac(header_key, head, "sha256")
+    head += _mac(header_key, head).finalize()
     # Padded, so that the size of the file tells less about the size of the value that changed.
     padded = document + b" " * (-len(document) % _PADDING)
     file = head + AESGCM(body_key).encrypt(_NONCE, padded, head)
@@ -125,21 +127,32 @@ def unseal(file: bytes, master: bytes, header: Header) -> bytes:
 
     Raises :class:`IntegrityError` when the key is another or when a single bit was changed.
     """
-    from cryptography.exceptions import InvalidTag
+    from cryptography.exceptions import InvalidSignature, InvalidTag
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
     header_key, body_key = _keys(master, header.salt)
     head = file[:HEADER_SIZE]
-    if not compare_digest(hmac(header_key, head[: _LAYOUT.size], "sha256"), head[_LAYOUT.size :]):
+    try:
+        _mac(header_key, head[: _LAYOUT.size]).verify(head[_LAYOUT.size :])
+    except InvalidSignature:
         raise IntegrityError(
             "the key does not fit the store, or its header was altered",
             hint="check key_file or passphrase_file of the store; if they are right, restore a copy",
-        )
+        ) from None
     try:
         return AESGCM(body_key).decrypt(_NONCE, file[HEADER_SIZE:], head)
     except InvalidTag:
         pass
     raise _damaged("its content was altered or cut short")
+
+
+def _mac(key: bytes, content: bytes) -> HMAC:
+    from cryptography.hazmat.primitives.hashes import SHA256
+    from cryptography.hazmat.primitives.hmac import HMAC
+
+    mac = HMAC(key, SHA256())
+    mac.update(content)
+    return mac
 
 
 def _keys(master: bytes, salt: bytes) -> tuple[bytes, bytes]:
