@@ -99,9 +99,9 @@ class Stack(Scene):
         return self.docker.ran("run", *command, check=False).stderr
 
     def app_starts(self) -> str:
-        """Tell the version of the service's description, too: an update would change it."""
+        """Tell the service's description, too. Its version counts the progress of updates as well."""
         (state,) = json.loads(self.docker("service", "inspect", f"{STACK}_app"))
-        return f"{state['Version']['Index']} {self.containers('app')}"
+        return f"{json.dumps(state['Spec'], sort_keys=True)} {self.containers('app')}"
 
     def kill_sidecar(self) -> None:
         (former,) = self.containers("sidecar")
