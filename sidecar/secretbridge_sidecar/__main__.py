@@ -22,13 +22,13 @@ __all__ = ["main"]
 
 
 def _run(parsed: Namespace) -> int:
+    from secretbridge.config.apart import Reading
+
+    reading = Reading(parsed.config)  # first: it takes longer than loading the rest
     from .hardening import Hardening
 
     hardening = Hardening()
     hardening.begin()
-    from secretbridge.config.apart import Reading
-
-    reading = Reading(parsed.config)  # which takes as long as loading the rest
     from .runner import Sidecar
 
     Sidecar(parsed.config, hardening=hardening).run(reading)
