@@ -168,6 +168,8 @@ def test_a_key_store_is_written_again_only_when_a_part_of_it_changed(key_store):
     inode = (key_store.target / "app.p12").stat().st_ino
     key_store.put("db_password", "another")
     key_store.wait(lambda: key_store.read("db_password") == "another")
+    text = key_store.config.read_text()
+    key_store.config.write_text(text.replace('"target":', '"grace": "31s", "target":', 1))
     key_store.running[0].send_signal(1)
     key_store.wait(lambda: "configuration taken" in key_store.log())
     key_store.put("db_password", "a third")
