@@ -169,6 +169,11 @@ class HostileServer:
             except OSError:
                 return
             self.connections += 1
+            with self._lock:
+                self._open.add(sock)  # here, so that whoever drops all of them has this one too
+                is_over = self._listener is not listener
+            if is_over:
+                _shut(sock)
             threading.Thread(target=self._serve, args=(sock,), daemon=True).start()
 
     def _serve(self, sock: socket.socket) -> None:
