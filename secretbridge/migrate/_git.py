@@ -5,12 +5,11 @@ Values never become arguments of git: blobs are read and looked through here.
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from ..errors import ConfigError
+from ._ask_git import ask_git
 from ._values import Needles
 
 __all__ = ["Commit", "history", "index"]
@@ -32,7 +31,7 @@ class Commit:
 
 def index(root: str, needles: Needles) -> list[tuple[str, tuple[str, ...]]]:
     """Return the files of the index with values in them: what would be committed now."""
-    listed = _git(root, ["ls-files", "-s", "-z"])
+    listed = _git(root, "ls-files", "-s", "-z")
     if listed is None:
         return []
     entries = [line.partition(b"\t") for line in listed.split(b"\0") if line]
@@ -51,15 +50,13 @@ def index(root: str, needles: Needles) -> list[tuple[str, tuple[str, ...]]]:
 def history(root: str, paths: Iterable[str], needles: Needles) -> list[Commit]:
     """Return the commits, of all branches, in which the files ``paths`` have values."""
     found: list[Commit] = []
+    prefix = _prefix(root)
     for path in paths:
-        told = _git(
-            root,
-            ["log", "--all", f"--max-count={_COMMITS}", "--format=%H%x00%s", "--", path],
-        )
+        shown = ("--all", f"--max-count={_COMMITS}", "--format=%H%x00%s")
+        told = _git(root, "log", *shown, "--", path)
         lines = [
             line.partition("\0") for line in (told or b"").decode("utf-8", "replace").splitlines()
         ]
-        prefix = _prefix(root)
         contents = _blobs(root, [f"{number}:{prefix}{path}" for number, _, _ in lines])
         for (number, _, subject), content in zip(lines, contents, strict=False):
             names = needles.names(content)
@@ -69,27 +66,17 @@ def history(root: str, paths: Iterable[str], needles: Needles) -> list[Commit]:
 
 
 def _prefix(root: str) -> str:
-    told = _git(root, ["rev-parse", "--show-prefix"])
+    told = _git(root, "rev-parse", "--show-prefix")
     return (told or b"").decode("utf-8", "surrogateescape").strip()
 
 
 def _blobs(root: str, names: Sequence[str]) -> Iterator[bytes]:
     """Yield the content of each object, empty for one that is not there."""
-    program = shutil.which("git")
-    if program is None or not names:
+    if not names:
         return
     text = "\n".join(names) + "\n"
-    try:
-        done = subprocess.run(
-            [program, "-C", root, "cat-file", "--batch"],
-            input=text.encode("utf-8", "surrogateescape"),
-            capture_output=True,
-            check=False,
-            timeout=_SECONDS,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return
-    output, at = done.stdout, 0
+    given = text.encode("utf-8", "surrogateescape")
+    output, at = _git(root, "cat-file", "--batch", given=given) or b"", 0
     for _ in names:
         end = output.find(b"\n", at)
         if end < 0:
@@ -104,20 +91,9 @@ def _blobs(root: str, names: Sequence[str]) -> Iterator[bytes]:
         at += size + 1
 
 
-def _git(root: str, arguments: list[str]) -> bytes | None:
-    program = shutil.which("git")
-    if program is None:
-        return None
-    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0", "GIT_PAGER": "cat"}
+def _git(root: str, *arguments: str, given: bytes | None = None) -> bytes | None:
+    """Return what git prints, or None where there is none to ask."""
     try:
-        done = subprocess.run(
-            [program, "-C", root, *arguments],
-            capture_output=True,
-            check=True,
-            timeout=_SECONDS,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-        )
-    except (OSError, subprocess.SubprocessError):
+        return ask_git(root, *arguments, seconds=_SECONDS, given=given)
+    except (ConfigError, OSError):
         return None
-    return done.stdout

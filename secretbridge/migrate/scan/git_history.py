@@ -1,17 +1,12 @@
-"""The values that git keeps: in its index, and in every commit that can be reached.
-
-Git is asked by its command; nothing of the repository's own configuration may make it run anything.
-"""
+"""The values that git keeps: in its index, and in every commit that can be reached."""
 
 from __future__ import annotations
 
-import os
 import posixpath
-import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from ...errors import ConfigError
+from .._ask_git import ask_git
 from ..detect.overrides import Overrides
 from ..finding import LITERAL, Finding, Scan
 from .one_file import BINARY, form_of
@@ -20,17 +15,6 @@ from .walk import LARGEST
 
 __all__ = ["history", "with_history"]
 
-_SAFE = (
-    *(
-        "--no-pager",
-        "--literal-pathspecs",
-        "-c",
-        "core.fsmonitor=false",
-        "-c",
-        "core.hooksPath=/dev/null",
-    ),
-    *("-c", "log.showSignature=false", "-c", "diff.external=", "-c", "core.quotePath=false"),
-)
 _TIMEOUT = 600.0
 
 
@@ -82,31 +66,7 @@ def _told(finding: Finding, commits: list[str]) -> Finding:
 
 
 def _git(root: str, *arguments: str, given: bytes | None = None) -> bytes:
-    environ = {
-        "PATH": os.environ.get("PATH", os.defpath),
-        "HOME": os.environ.get("HOME", "/"),
-        "GIT_OPTIONAL_LOCKS": "0",
-        "GIT_TERMINAL_PROMPT": "0",
-        "GIT_NO_LAZY_FETCH": "1",
-        "LC_ALL": "C",
-    }
-    try:
-        done = subprocess.run(
-            ["git", *_SAFE, "-C", root, *arguments],  # noqa: S607 - the user's own git
-            input=given,
-            capture_output=True,
-            timeout=_TIMEOUT,
-            env=environ,
-            check=False,
-        )
-    except FileNotFoundError:
-        raise ConfigError("git is not installed", hint="install git, or leave out --git") from None
-    except subprocess.TimeoutExpired:
-        raise ConfigError(f"{root}: git did not answer in {_TIMEOUT:.0f} s") from None
-    if done.returncode:
-        told = done.stderr.decode("utf-8", "replace").strip().split("\n")[0][:200]
-        raise ConfigError(f"{root}: git cannot read it: {told}", hint="is it a git repository?")
-    return done.stdout
+    return ask_git(root, *arguments, seconds=_TIMEOUT, given=given)
 
 
 def _matters(path: str) -> bool:

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from secretbridge.errors import ConfigError
+from secretbridge.migrate import _git
+from secretbridge.migrate._values import Needles
 from secretbridge.migrate.detect.overrides import Overrides
 from secretbridge.migrate.scan.git_history import history, with_history
 from secretbridge.migrate.scan.project import Options, scan
@@ -77,6 +79,9 @@ def test_no_hook_or_filter_of_the_repository_runs(repository: Path) -> None:
     git(repository, "config", "core.fsmonitor", str(trap))
     git(repository, "config", "diff.external", str(trap))
     history(str(repository), KEY, Overrides())
+    needles = Needles({"db_password": b"second-one"})
+    assert _git.index(str(repository), needles) == []
+    assert len(_git.history(str(repository), [".env"], needles)) == 1
     assert not (repository / "sprung").exists()
 
 
