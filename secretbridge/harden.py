@@ -10,11 +10,12 @@ from ._kernel import prctl
 from ._landlock import SCOPES, Rules, enforce
 from ._seccomp import filter_calls as filter_system_calls
 from ._value import Value, assign
+from ._wiping import WIPE_ON_FREE, wipe_on_free
 from .errors import ConfigError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
 
     StrPath = str | os.PathLike[str]
 
@@ -23,22 +24,6 @@ __all__ = ["WIPE_ON_FREE", "Hardening", "harden_process", "wipe_on_free"]
 _PR_GET_DUMPABLE, _PR_SET_DUMPABLE = 3, 4
 _PR_SET_NO_NEW_PRIVS, _PR_GET_NO_NEW_PRIVS = 38, 39
 _PR_SET_PTRACER = 0x59616D61  # "Yama"
-
-WIPE_ON_FREE: Mapping[str, str] = {
-    "PYTHONMALLOC": "malloc",
-    "GLIBC_TUNABLES": "glibc.malloc.perturb=165:glibc.malloc.tcache_count=0:"
-    "glibc.malloc.arena_max=1",
-}
-"""The environment in which the GNU C library overwrites memory that is freed, Python's objects too.
-
-Python's own allocator would keep what is smaller than 512 bytes, and the C library's thread cache
-passes by the overwriting, so both are left out. One arena makes up for the memory that this costs:
-threads of Python wait for each other anyway. It costs about a third of the time of pure Python code
-(``make bench ARGS=wipe_on_free``). No value is a secret.
-"""
-
-_WIPING_ALLOCATORS = ("malloc", "malloc_debug", "pymalloc_debug")
-_WIPING_TUNABLES = ("glibc.malloc.perturb=165", "glibc.malloc.tcache_count=0")
 
 _LATE = "threads that were started before are free of it; call harden_process() first"
 
@@ -199,20 +184,6 @@ def harden_process(
         problems=problems,
         filters_calls=filter_calls and len(problems) == before,
     )
-
-
-def wipe_on_free(environ: Mapping[str, str] = os.environ) -> None:
-    """Start this program again with :data:`WIPE_ON_FREE` in its environment, unless it has it.
-
-    To be called first thing in ``main``; returns only where it is set already. An image sets the
-    variables itself and does not need this.
-    """
-    allocator, tunables = environ.get("PYTHONMALLOC"), environ.get("GLIBC_TUNABLES", "")
-    if allocator in _WIPING_ALLOCATORS and set(_WIPING_TUNABLES) <= set(tunables.split(":")):
-        return
-    both = ":".join(filter(None, (tunables, WIPE_ON_FREE["GLIBC_TUNABLES"])))
-    changed = {**environ, **WIPE_ON_FREE, "GLIBC_TUNABLES": both}
-    os.execve(sys.executable, sys.orig_argv, changed)  # noqa: S606 - ourselves, with our arguments
 
 
 def _rules(

@@ -166,6 +166,11 @@ def backend_names() -> list[str]:
     return sorted(set(_BUILT_IN) | {e.name for e in entry_points(group="secretbridge.backends")})
 
 
+def is_built_in(name: str) -> bool:
+    """Return whether the backend called ``name`` is one of our own."""
+    return name in _BUILT_IN
+
+
 def backend_class(name: str) -> type[Backend]:
     """Return the backend called ``name``.
 

@@ -27,7 +27,7 @@ _ROLE = re.compile(r"arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9_+=,.@/-]{1,57
 class StoreModel(BaseModel):
     """See :class:`secretbridge.backends.aws.Options` for the meaning of each key."""
 
-    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True, defer_build=True)
 
     region: str | None = None
     endpoint_url: str | None = None

@@ -39,7 +39,7 @@ _Name = Annotated[str, AfterValidator(_plain_name)]
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True, defer_build=True)
 
 
 class TokenOptions(_Model):

@@ -44,7 +44,7 @@ from ._sidecar import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from typing import Any
 
     from ..reference import Reference
@@ -191,13 +191,22 @@ def load_config(
     the same name below ``/etc/secretbridge``. Raises :class:`ConfigError`: its ``problems`` are one
     line of text per mistake, ``FILE:LINE: key.path: cause; remedy``.
     """
+    return load_telling(path, environ, lambda source: None)
+
+
+def load_telling(
+    path: str | os.PathLike[str] | None,
+    environ: Mapping[str, str],
+    told: Callable[[Source], object],
+) -> Config:
+    """Do what :func:`load_config` does, and tell ``told`` what was read before it is checked."""
     name = find_config(environ) if path is None else os.fspath(path)
     if name is None:
         return Config.empty()
     is_found_here = (
         path is None and not os.path.isabs(name) and name != environ.get(CONFIG_VARIABLE)
     )
-    outcome = _outcome(name, is_found_here)
+    outcome = _outcome(name, is_found_here, told)
     if isinstance(outcome, ConfigError):
         raise outcome
     return outcome
@@ -233,19 +242,22 @@ def admin_address(
         return None
 
 
-def _outcome(name: str, is_found_here: bool) -> Config | ConfigError:
+def _outcome(
+    name: str, is_found_here: bool, told: Callable[[Source], object]
+) -> Config | ConfigError:
     try:
-        return _load(name, is_found_here)
+        return _load(name, is_found_here, told)
     except ConfigError as error:
         # A copy without a traceback. The frames below hold the text of the file, and tools that print
         # the local variables of a traceback would print a value that was put there by mistake.
         return error.about(None)
 
 
-def _load(name: str, is_found_here: bool) -> Config:
+def _load(name: str, is_found_here: bool, told: Callable[[Source], object]) -> Config:
     from ._source import read
 
     source = read(name)
+    told(source)
     document, stores, references = _checked(source)
     warnings = _refuse_untrusted(source, document, is_found_here)
     return Config(

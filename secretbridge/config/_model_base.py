@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from contextvars import ContextVar
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationInfo
 from pydantic_core import PydanticCustomError
 
 from . import _values
-from ._source import Source
 
 __all__ = [
-    "SOURCE",
     "ConfigPath",
     "Interval",
     "Mode",
@@ -23,21 +20,18 @@ __all__ = [
     "absolute",
 ]
 
-SOURCE: ContextVar[Source] = ContextVar("SOURCE")
-# pydantic-settings builds a model without a validation context.
-
 
 def _wrong_kind(wanted: str) -> PydanticCustomError:
     return PydanticCustomError(wanted, "of another kind")
 
 
-def absolute(value: object) -> Path:
-    """Return a path of the file, which is relative to its directory."""
+def absolute(value: object, info: ValidationInfo[str]) -> Path:
+    """Return a path of the file, which is relative to its directory: the context of the validation."""
     if not isinstance(value, str):
         raise _wrong_kind("string_type")
     if not value or not value.isprintable():
         raise ValueError("no path; write the path of a file or directory")
-    return _values.resolve_path(value, SOURCE.get().directory)
+    return _values.resolve_path(value, info.context)
 
 
 Seconds = Annotated[float, BeforeValidator(_values.seconds)]
@@ -50,4 +44,10 @@ ConfigPath = Annotated[Path, BeforeValidator(absolute)]
 class Model(BaseModel):
     """A block of the file: unknown keys and scalars of another type are mistakes."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        frozen=True,
+        hide_input_in_errors=True,
+        defer_build=True,  # only the whole document is ever validated
+    )

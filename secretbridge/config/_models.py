@@ -1,13 +1,14 @@
 """What a configuration has to look like, as models.
 
-The file is the only source. Environment variables are none, unlike pydantic-settings' default: they
-would be a second, invisible configuration, and secrets would be put there next. Scalars are taken
-strictly (``mode: 440`` and ``required: "yes"`` are mistakes), and every model refuses unknown keys,
-because a misspelt key would otherwise leave a safety option at its default without a word.
+The file is the only source, so the models are pydantic's and not pydantic-settings': environment
+variables would be a second, invisible configuration, and secrets would be put there next. Scalars are
+taken strictly (``mode: 440`` and ``required: "yes"`` are mistakes), and every model refuses unknown
+keys, because a misspelt key would otherwise leave a safety option at its default without a word.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -18,19 +19,13 @@ from pydantic import (
     Tag,
     model_validator,
 )
-from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
-from pydantic_settings import (
-    BaseSettings,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-)
 
 from . import _values
 from ._directory_model import DirectoryConfig
 from ._formats import PRIVATE, problem_of
 from ._kept_models import KmsKey, LastKnownGoodConfig, StateConfig
-from ._model_base import SOURCE, ConfigPath, Interval, Mode, Model, Principal, Seconds
+from ._model_base import ConfigPath, Interval, Mode, Model, Principal, Seconds
 from ._models_running import (
     AuditConfig,
     HardeningConfig,
@@ -371,19 +366,23 @@ class SidecarConfig(Model):
     on_change: list[Hook] = Field(
         default=[], description="what to do after a generation is published"
     )
-    listen: ListenConfig = Field(default=ListenConfig(), description="where to answer about itself")
+    listen: ListenConfig = Field(
+        default=ListenConfig.model_construct(), description="where to answer about itself"
+    )
     hardening: HardeningConfig = Field(
-        default=HardeningConfig(), description="what the sidecar gives up at its start"
+        default=HardeningConfig.model_construct(),
+        description="what the sidecar gives up at its start",
     )
     metrics: MetricsConfig = Field(
-        default=MetricsConfig(), description="what the metrics say of secrets"
+        default=MetricsConfig.model_construct(), description="what the metrics say of secrets"
     )
     telemetry: TelemetryConfig | None = Field(
         default=None, description="where to send spans and log records"
     )
     audit: AuditConfig | None = Field(default=None, description="where to write the audit log")
     state: StateConfig = Field(
-        default=StateConfig(), description="what a restart takes over beside the files"
+        default=StateConfig.model_construct(),
+        description="what a restart takes over beside the files",
     )
     last_known_good: LastKnownGoodConfig | None = Field(
         default=None, description="where to keep what was last good, sealed, off by default"
@@ -403,63 +402,37 @@ class SidecarConfig(Model):
     )
 
 
-class Document(BaseSettings):
+class Document(Model):
     """A whole configuration file. What needs more than one block is looked at in ``_checks``."""
-
-    model_config = SettingsConfigDict(
-        extra="forbid", strict=True, frozen=True, hide_input_in_errors=True
-    )
 
     stores: dict[str, Any] = Field(default={}, description="store name -> backend and its keys")
     secrets: dict[str, SecretEntry] = Field(default={}, description="name -> reference")
-    cache: CacheEntry = Field(default=CacheEntry(), description="how fresh values are kept")
+    cache: CacheEntry = Field(
+        default=CacheEntry.model_construct(), description="how fresh values are kept"
+    )
     sidecar: SidecarConfig | None = Field(default=None, description="what the sidecar materializes")
 
     @classmethod
     def of(cls, source: Source) -> Document:
         """Return what stands in ``source``. Raises :class:`pydantic.ValidationError`."""
-        token = SOURCE.set(source)
-        try:
-            return cls()
-        finally:
-            SOURCE.reset(token)
-
-    @classmethod
-    def settings_customise_sources(
-        cls, settings_cls: type[BaseSettings], *_: Any, **__: Any
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Read the file alone: no environment, no .env, no secrets directory, no arguments."""
-        return (_FileSource(settings_cls),)
+        return cls.model_validate(_filled(source.data), context=source.directory)
 
 
-class _FileSource(PydanticBaseSettingsSource):
-    """The data of the file that is being loaded."""
-
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        return SOURCE.get().data.get(field_name), field_name, False
-
-    def __call__(self) -> dict[str, Any]:
-        data = _without_empty(SOURCE.get().data, ("stores", "secrets", "cache", "sidecar"))
-        sidecar = data.get("sidecar")
-        if isinstance(sidecar, dict):
-            blocks = [
-                "files",
-                "directories",
-                "on_change",
-                "listen",
-                "hardening",
-                "metrics",
-                "state",
-            ]
-            sidecar = _without_empty(sidecar, tuple(blocks))
-            if isinstance(files := sidecar.get("files"), dict):
-                sidecar["files"] = {
-                    name: {} if entry is None else entry for name, entry in files.items()
-                }
-            data["sidecar"] = sidecar
-        return data
+def _filled(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the file's data without what is there in name only."""
+    found = _without_empty(data, ("stores", "secrets", "cache", "sidecar"))
+    sidecar = found.get("sidecar")
+    if isinstance(sidecar, dict):
+        blocks = ("files", "directories", "on_change", "listen", "hardening", "metrics", "state")
+        sidecar = _without_empty(sidecar, blocks)
+        if isinstance(files := sidecar.get("files"), dict):
+            sidecar["files"] = {
+                name: {} if entry is None else entry for name, entry in files.items()
+            }
+        found["sidecar"] = sidecar
+    return found
 
 
-def _without_empty(data: dict[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
+def _without_empty(data: Mapping[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
     """Leave out the blocks of which nothing but the key is left, the rest being commented out."""
     return {key: value for key, value in data.items() if value is not None or key not in keys}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, model_validator
 
 from . import _values
 from ._model_base import ConfigPath, Interval, Model, Principal, Seconds, absolute
@@ -12,13 +12,13 @@ from ._model_base import ConfigPath, Interval, Model, Principal, Seconds, absolu
 __all__ = ["AuditConfig", "HardeningConfig", "ListenConfig", "MetricsConfig", "TelemetryConfig"]
 
 
-def _audit_path(value: object) -> str:
+def _audit_path(value: object, info: ValidationInfo[str]) -> str:
     if value == "-":
         return "-"
     if isinstance(value, str) and value.startswith("syslog:"):
         socket = value.removeprefix("syslog:")
-        return f"syslog:{absolute(socket)}" if socket else value
-    return str(absolute(value))
+        return f"syslog:{absolute(socket, info)}" if socket else value
+    return str(absolute(value, info))
 
 
 class ListenConfig(Model):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,44 @@ def test_the_process_that_asked_has_loaded_nothing_to_check_with(file: Path) -> 
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, check=False)
     assert done.returncode == 0
+
+
+def test_the_backends_that_the_file_names_are_loaded_and_no_others(file: Path) -> None:
+    code = (
+        "import sys; from secretbridge.config.apart import Reading; "
+        f"Reading({str(file)!r}).config(); "
+        "print(*(name for name in ('vault', 'aws', 'local') "
+        "if f'secretbridge.backends.{name}' in sys.modules))"
+    )
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True
+    )
+    assert done.stdout.split() == ["vault"]
+
+
+@pytest.mark.parametrize(
+    "stores",
+    [
+        "",
+        "stores: {}",
+        "stores: 3",
+        "stores: [vault]",
+        "stores: {3: {}, vault: 4, x: {backend: []}}",
+    ],
+)
+def test_whatever_stands_in_the_place_of_stores_is_reported_as_it_would_be_here(
+    file: Path, stores: str
+) -> None:
+    file.write_text(stores)
+
+    def outcome(read: Callable[[], object]) -> object:
+        try:
+            return read()
+        except ConfigError as error:
+            return str(error)
+
+    assert outcome(Reading(file).config) == outcome(lambda: load_config(file))
 
 
 @pytest.mark.parametrize("interpreter", ["", "/nonexistent", "/bin/false", "/bin/true"])

@@ -36,6 +36,7 @@ LAYERS = (
     "secretbridge._find secretbridge.watch secretbridge._hub secretbridge._watchfiles_hub "
     "secretbridge._inotify secretbridge.audit secretbridge.harden "
     "secretbridge._landlock secretbridge._seccomp secretbridge.redact secretbridge._fingerprints "
+    "secretbridge._wiping "
     "secretbridge._forms",
     "secretbridge.broker secretbridge._cache secretbridge._calls secretbridge._changes "
     "secretbridge._configured secretbridge._counting secretbridge._driver secretbridge._early "
