@@ -6,6 +6,7 @@ import re
 
 from ..detect.names import by_name
 from ..finding import READER
+from .needles import Needles
 from .slot import CODE, Reading, Slot
 
 __all__ = ["LANGUAGES", "MAY_READ", "language", "read_program"]
@@ -57,28 +58,13 @@ _PATTERNS: dict[str, tuple[str, ...]] = {
     "python": (rf"environ\[\s*{_Q}", rf"(?:environ\.get|getenv)\(\s*{_Q}"),
 }  # fmt: skip
 _COMPILED = {name: re.compile("|".join(each)) for name, each in _PATTERNS.items()}
-MAY_READ = (
-    *(
-        b"env.",
-        b"env[",
-        b"etenv",
-        b"LookupEnv",
-        b"ENV[",
-        b"ENV.",
-        b"_ENV",
-        b"env(",
-        b"env::var",
-        b"env!",
+MAY_READ = Needles(
+    (
+        *(b"env.", b"env[", b"etenv", b"env(", b"env::var", b"env!", b"get_env", b"fetch_env"),
+        *(b"environ", b"ENV[", b"ENV.", b"_ENV", b"LookupEnv", b"EnvironmentVariable"),
+        *(b"_SERVER[", b"configService", b"@Value"),
     ),
-    *(
-        b"EnvironmentVariable",
-        b"get_env",
-        b"fetch_env",
-        b"environment[",
-        b"_SERVER[",
-        b"configService",
-    ),
-    *(b"@Value", b"environ"),
+    stems=(b"env", b"ENV", b"Env"),
 )
 """What a program that reads the environment cannot do without."""
 
