@@ -115,5 +115,7 @@ def _told(args: argparse.Namespace, plan: Plan, done: Applied | None) -> int:
         if plan.open:
             output.write_line(f"{len(plan.open)} places stay as they are; see the plan")
         if done is not None:
+            for note in plan.notes:
+                output.write_line(f"note: {output.clean(note)}")
             output.write_line("next: restart what runs, then `secretbridge migrate verify`")
     return 1 if plan.open else 0

@@ -247,7 +247,8 @@ class ServiceParts:
             "    type: tmpfs",
             "    device: tmpfs",
             "    # noswap needs Linux 6.4. On an older kernel: SECRETBRIDGE_NOSWAP= and no active swap.",
-            f"    o: size=8m,mode=2750,uid=1001,gid={_GROUP},noexec,nosuid,nodev"
+            "    o: size=8m,mode=2750,uid=${SECRETBRIDGE_UID:-1001},"
+            f"gid={_GROUP},noexec,nosuid,nodev"
             "${SECRETBRIDGE_NOSWAP-,noswap}",
         ]
         made += self._top_level("volumes", SIDECAR, volume)
@@ -271,6 +272,10 @@ class ServiceParts:
             f"    - {SIDECAR}:{settings.target}",
         ]
         if settings.backend == "local":
+            self.moves.note(
+                f"{self.path}: the sidecar reads the store and its key as the user who owns them: "
+                "have SECRETBRIDGE_UID=$(id -u) in the environment of docker-compose, or in its .env"
+            )
             lines += [
                 "  environment:",
                 "    XDG_CONFIG_HOME: /run/bootstrap  # where the key of the store is, see volumes",
