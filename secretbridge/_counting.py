@@ -16,7 +16,7 @@ from .events import Fetched, Renewed, Revoked
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Iterable
 
     from .reference import DocumentId
 
@@ -37,16 +37,17 @@ def word_of(error: SecretBridgeError) -> str:
     return next((word for kind, word in _WORDS if isinstance(error, kind)), "error")
 
 
-def count_answers(event: Fetched | Renewed | Revoked, changed: Collection[DocumentId]) -> None:
+def count_answers(event: Fetched | Renewed | Revoked, changed: Iterable[DocumentId]) -> None:
     """Count how a call ended for each document that it was about; ``changed`` have a new value."""
     if isinstance(event, Fetched):
+        fresh = frozenset(changed)
         for id, outcome in event.outcomes:
             if isinstance(outcome, SecretBridgeError):
                 word = word_of(outcome)
                 if word in ("denied", "login_refused"):
                     process.add("denied", f"store_{word}")
             else:
-                word = "changed" if id in changed else "unchanged"
+                word = "changed" if id in fresh else "unchanged"
             process.add("refresh", id.scheme, word)
     elif isinstance(event, Renewed):
         renewed = event.outcome
