@@ -2,9 +2,10 @@
 
 Both log in by AppRole to the same server and write one file per secret with mode 0400 on the same
 tmpfs; the agent has one template per secret, which is how it is told to write files. They take
-turns. Where no Vault binary is installed there is no agent to compare with: then the figure is shown
-against the in-process test server, without a bar. The memory of a sidecar with Vault as its only
-store has a bar of its own, with a handful of secrets as most have, and over TLS.
+turns. The sidecar is started as its image starts it: with the allocator's variables in place. Where
+no Vault binary is installed there is no agent to compare with: then the figure is shown against the
+in-process test server, without a bar. The memory of a sidecar with Vault as its only store has a bar
+of its own, with a handful of secrets as most have, and over TLS.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from statistics import median
 
 from benchmarks._measure import Figure, main, private_folder
 from secretbridge.backends.local import LocalStore, create_key_file
+from secretbridge.harden import WIPE_ON_FREE
 from tests.servers._vault_admin import VaultAdmin
 from tests.servers.bao import find_binary, real_vault
 from tests.servers.certificates import Authority
@@ -89,7 +91,7 @@ def sidecar(place: Path, admin: VaultAdmin, count: int = COUNT) -> Run:
     }
     config.write_text(json.dumps(data))
     command = [sys.executable, "-m", "secretbridge_sidecar", "run", "--config", str(config)]
-    return timed(command, place, lambda: (target / f"s{count - 1}").exists())
+    return timed(command, place, lambda: (target / f"s{count - 1}").exists(), WIPE_ON_FREE)
 
 
 def alone() -> Iterator[Figure]:
@@ -142,7 +144,8 @@ def _without_network(kind: str, place: Path) -> Run:
     (place / "secretbridge.yaml").write_text(json.dumps(config))
     command = [sys.executable, "-m", "secretbridge_sidecar", "run"]
     last = place / "target" / f"s{FEW - 1}"
-    return timed([*command, "--config", str(place / "secretbridge.yaml")], place, last.exists)
+    command += ["--config", str(place / "secretbridge.yaml")]
+    return timed(command, place, last.exists, WIPE_ON_FREE)
 
 
 def _template(target: Path, number: int) -> str:
@@ -183,7 +186,9 @@ auto_auth {{
     return timed(command, place, done)
 
 
-def timed(command: list[str], place: Path, done: Callable[[], bool]) -> Run:
+def timed(
+    command: list[str], place: Path, done: Callable[[], bool], environ: Mapping[str, str] = {}
+) -> Run:
     """Run ``command`` until ``done()``, look at its memory, and end it by its id."""
     with (place / "output").open("wb") as output:
         start = time.perf_counter()
@@ -192,7 +197,12 @@ def timed(command: list[str], place: Path, done: Callable[[], bool]) -> Run:
             stdout=output,
             stderr=subprocess.STDOUT,
             cwd=place,
-            env={"PATH": os.environ.get("PATH", ""), "HOME": str(place), **_python_path()},
+            env={
+                "PATH": os.environ.get("PATH", ""),
+                "HOME": str(place),
+                **_python_path(),
+                **environ,
+            },
         )
         try:
             while not done():

@@ -339,7 +339,7 @@ def _with_contents(sidecar: _models.SidecarConfig, secrets: list[str]) -> Sideca
 
     files = sidecar.files
     if "files" not in sidecar.model_fields_set:
-        files = {name: FileConfig() for name in secrets}
+        files = {name: FileConfig.model_construct() for name in secrets}
     filled = {}
     for name, file in files.items():
         update: dict[str, object] = {}

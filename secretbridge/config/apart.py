@@ -4,7 +4,7 @@ The machinery that checks a file takes 15 MB, half of what a sidecar needs in al
 second, during which the sidecar can load the rest of itself. So a child reads the file and hands over
 the values, and before them, as soon as it knows them, the names of the backends that will be needed. It
 is the same interpreter with the same environment, started anew: a forked copy of a process with threads
-may find any lock taken.
+may find any lock taken. It can be started before anybody knows which file it will be.
 
 What comes through the pipe was written by our own code a moment ago. Where no child can be started
 (a limit on processes, a program without an interpreter of its own), the file is read here.
@@ -13,67 +13,126 @@ What comes through the pipe was written by our own code a moment ago. Where no c
 from __future__ import annotations
 
 import os
-import pickle
-import select
-import subprocess
+import signal
 import sys
 import time
-from contextlib import suppress
-from typing import IO, TYPE_CHECKING, BinaryIO
 
 from .._wiping import WIPE_ON_FREE
 from ..errors import ConfigError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from . import Config
-    from ._source import Source
 
-__all__ = ["Reading"]
+__all__ = ["BACKENDS", "NAMED", "USUAL_PLACES", "Reader", "Reading"]
 
 SECONDS = 60.0
 """How long a child may take before the file is read here instead."""
 
-_WIPING = frozenset(WIPE_ON_FREE)
-"""Variables for an allocator that wipes what it frees. A configuration holds no secret, and the child
-would take 1.2 times as long."""
-
 _CHILDS = {"PYDANTIC_DISABLE_PLUGINS": "__all__"}
 """Our models have nothing for plugins of pydantic, which are looked for in every distribution."""
 
-_BACKENDS = b"backends:"
+USUAL_PLACES, NAMED = b"\0", b"\1"
+"""What a question begins with; the path follows, if there is one."""
+
+BACKENDS = b"backends:"
 """What a line before the answer begins with."""
 
 _CODE = (
-    "import os, pickle, sys; out = os.fdopen(os.dup(1), 'wb'); os.dup2(2, 1); "
-    "path, sys.path[:] = pickle.load(sys.stdin.buffer); "
-    "from secretbridge.config.apart import answer; answer(path, out)"
+    "import sys\nsys.path[:] = {path!r}\n"
+    "try:\n import secretbridge\n"
+    "except ImportError:\n import site\n site.main()\n"  # it is found by a hook and not by its path
+    "from secretbridge.config._apart_child import answer\nanswer()"
 )
-# What a plugin prints while it is loaded must not get between the answer.
+
+
+class Reader:
+    """A child that gets ready to read a configuration. One that is not asked has to be closed."""
+
+    def __init__(self) -> None:
+        self._pid = 0
+        self._question = self._answer = -1
+        try:
+            self._start()
+        except (OSError, ValueError):
+            self.close()  # answer() says that there is none
+
+    def _start(self) -> None:
+        theirs_in, self._question = os.pipe()
+        self._answer, theirs_out = os.pipe()
+        try:
+            if min(theirs_in, theirs_out) <= 2:  # this process has no standard streams
+                return
+            self._pid = os.posix_spawn(
+                sys.executable,
+                # Without site, which is not needed with the path at hand and takes its time.
+                [sys.executable, "-S", "-c", _CODE.format(path=sys.path)],
+                # A configuration holds no secret, and wiping what is freed takes its time, too.
+                {k: v for k, v in os.environ.items() if k not in WIPE_ON_FREE} | _CHILDS,
+                file_actions=(
+                    (os.POSIX_SPAWN_DUP2, theirs_in, 0),
+                    (os.POSIX_SPAWN_DUP2, theirs_out, 1),
+                    (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
+                ),
+            )
+        finally:
+            os.close(theirs_in)
+            os.close(theirs_out)
+
+    def ask(self, path: str | None) -> None:
+        """Have it read ``path``, or the file in the usual places."""
+        question = USUAL_PLACES if path is None else NAMED + os.fsencode(path)
+        try:
+            os.write(self._question, question)
+            os.close(self._question)
+            self._question = -1
+        except OSError:
+            pass  # it has ended, or never begun: answer() finds out
+
+    def answer(self) -> bytes:
+        """Return what the child said when it ends, or nothing if it failed. To be called once."""
+        import select
+
+        if not self._pid:
+            self.close()
+            return b""
+        waiting = select.poll()
+        waiting.register(self._answer, select.POLLIN)
+        said = b""
+        deadline = time.monotonic() + SECONDS
+        while waiting.poll(max(0.0, deadline - time.monotonic()) * 1000):
+            part = os.read(self._answer, 1 << 20)
+            if not part:
+                return said if self.close() == 0 else b""
+            if not said:  # a line is written at once, so it is there at once
+                part = _load_backends(part)
+            said += part
+        os.kill(self._pid, signal.SIGKILL)
+        self.close()
+        return b""
+
+    def close(self) -> int | None:
+        """Have the child end, if it has not, and return how it did; None if there is none."""
+        for pipe in (self._question, self._answer):
+            if pipe >= 0:
+                os.close(pipe)
+        self._question = self._answer = -1
+        pid, self._pid = self._pid, 0
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) if pid else None
 
 
 class Reading:
     """A file that is being read; :meth:`config` waits for the outcome. None means the usual places.
 
-    ``begun`` is when that began, in seconds since the epoch.
+    ``reader`` is a child that was started before the path was known. ``begun`` is when the reading
+    began, in seconds since the epoch.
     """
 
-    def __init__(self, path: str | os.PathLike[str] | None) -> None:
+    def __init__(self, path: str | os.PathLike[str] | None, reader: Reader | None = None) -> None:
         self.begun: float = time.time()
         self._path = None if path is None else os.fspath(path)
-        self._child: subprocess.Popen[bytes] | None = None
-        try:
-            self._child = subprocess.Popen(
-                [sys.executable, "-c", _CODE],
-                env={k: v for k, v in os.environ.items() if k not in _WIPING} | _CHILDS,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-            )
-            assert self._child.stdin is not None
-            pickle.dump((self._path, sys.path), self._child.stdin)
-            self._child.stdin.close()
-        except (OSError, ValueError):
-            return  # config() finds out that there is no answer
+        self._reader = reader or Reader()
+        self._reader.ask(self._path)
 
     def config(self) -> Config:
         """Return the configuration. Raises :class:`ConfigError`, as :func:`load_config` does."""
@@ -85,62 +144,24 @@ class Reading:
         return outcome if isinstance(outcome, Config) else load_config(self._path)
 
     def _outcome(self) -> object:
-        child, self._child = self._child, None
-        if child is None or child.stdout is None:
-            return None
-        child.stdin = None  # closed already, which communicate() would do again
-        beginning = _load_backends(child.stdout)
+        import pickle
+
         try:
-            rest, _ = child.communicate(timeout=SECONDS)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
+            return pickle.loads(self._reader.answer())  # noqa: S301 - of our own child
+        except Exception:  # noqa: BLE001 - no answer, or half of one
             return None
-        if child.returncode != 0:
-            return None
-        with suppress(Exception):  # half an answer is none
-            return pickle.loads(beginning + rest)  # noqa: S301 - of our own child
-        return None
 
 
-def _load_backends(pipe: IO[bytes]) -> bytes:
+def _load_backends(said: bytes) -> bytes:
     """Load the backends that the child names while it goes on; return what else it has said."""
-    waiting = select.poll()
-    waiting.register(pipe, select.POLLIN)
-    if not waiting.poll(SECONDS * 1000):
-        return b""
-    said = os.read(pipe.fileno(), select.PIPE_BUF)  # written at once, so it is there at once
-    if not said.startswith(_BACKENDS):
+    if not said.startswith(BACKENDS):
         return said
+    from contextlib import suppress
+
     from ..backends import backend_class
 
-    line, _, rest = said.removeprefix(_BACKENDS).partition(b"\n")
+    line, _, rest = said.removeprefix(BACKENDS).partition(b"\n")
     for name in line.decode().split():
-        with suppress(ConfigError):  # of which the answer tells more
+        with suppress(ConfigError):  # the answer tells more
             backend_class(name)
     return rest
-
-
-def answer(path: str | None, out: BinaryIO) -> None:
-    """In the child: write to ``out`` what reading ``path`` came to."""
-    from ..backends import is_built_in
-    from . import load_telling
-
-    def told(source: Source) -> None:
-        stores = source.data.get("stores")
-        blocks = stores if isinstance(stores, dict) else {}
-        named = {
-            block.get("backend", name) if isinstance(block, dict) else name
-            for name, block in blocks.items()
-        }
-        found = sorted(name for name in named if isinstance(name, str) and is_built_in(name))
-        out.write(_BACKENDS + " ".join(found).encode() + b"\n")
-        out.flush()
-
-    outcome: object
-    try:
-        outcome = load_telling(path, os.environ, told)
-    except ConfigError as error:
-        outcome = error
-    pickle.dump(outcome, out)
-    out.close()

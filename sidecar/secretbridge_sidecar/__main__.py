@@ -32,9 +32,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else list(argv)
     if argv is None and not {"run", "once"}.isdisjoint(arguments):
         _restart()
-    from .commands import perform  # not before: it would be loaded twice
+    reader = None
+    if "run" in arguments:
+        from secretbridge.config.apart import Reader
 
-    return perform(arguments)
+        reader = Reader()  # first: everything waits for the configuration
+    from .commands import perform  # not before _restart(): it would be loaded twice
+
+    try:
+        return perform(arguments, reader)
+    finally:
+        if reader is not None:
+            reader.close()
 
 
 if __name__ == "__main__":

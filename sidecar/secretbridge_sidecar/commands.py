@@ -16,13 +16,15 @@ if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Callable, Sequence
 
+    from secretbridge.config.apart import Reader
+
 __all__ = ["perform"]
 
 
 def _run(parsed: Namespace) -> int:
     from secretbridge.config.apart import Reading
 
-    reading = Reading(parsed.config)  # first: it takes longer than loading the rest
+    reading = Reading(parsed.config, parsed.reader)  # goes on while the rest is loaded
     from .hardening import Hardening
 
     hardening = Hardening()
@@ -139,15 +141,16 @@ def _parser() -> Parser:
     return parser
 
 
-def _act(arguments: Sequence[str]) -> int:
+def _act(arguments: Sequence[str], reader: Reader | None) -> int:
     try:
         parsed = _parser().parse_args(arguments)
     except SystemExit:  # how argparse ends after --help
         return 0
+    parsed.reader = reader
     status: int = parsed.action(parsed)
     return status
 
 
-def perform(arguments: Sequence[str]) -> int:
-    """Run the command and return its exit code."""
-    return guard(lambda: _act(arguments), "--json" in arguments)
+def perform(arguments: Sequence[str], reader: Reader | None = None) -> int:
+    """Run the command and return its exit code. ``reader`` gets ready to read a configuration."""
+    return guard(lambda: _act(arguments, reader), "--json" in arguments)

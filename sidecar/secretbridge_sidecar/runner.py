@@ -53,7 +53,7 @@ LOOK = 10.0
 """Seconds after which the target is looked at although nothing has changed: somebody else may have
 changed something there, or put something in its place."""
 
-GLANCES = 6
+GLANCES = 12
 """Of so many looks without a reason, one goes through every file; the others see who came and went."""
 
 RETRY = 1.0

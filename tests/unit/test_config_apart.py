@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import pickle
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
-from secretbridge.config import load_config
-from secretbridge.config.apart import Reading
+from secretbridge.config import apart, load_config
+from secretbridge.config.apart import Reader, Reading
 from secretbridge.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
@@ -129,11 +131,11 @@ def test_what_a_plugin_prints_while_it_loads_does_not_get_into_the_answer(
         "import yaml; sys.modules['yaml'] = yaml\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    reading = Reading(file)
-    child = reading._child
-    assert child is not None
-    assert reading.config().path == str(file)
-    assert child.returncode == 0
+    reader = Reader()
+    reader.ask(str(file))
+    answer = reader.answer()
+    assert answer
+    assert pickle.loads(answer).path == str(file)
 
 
 def test_half_an_answer_is_none(
@@ -147,8 +149,70 @@ def test_half_an_answer_is_none(
 
 
 def test_no_child_stays_behind(file: Path) -> None:
-    reading = Reading(file)
-    child = reading._child
-    assert child is not None
-    reading.config()
-    assert child.returncode == 0
+    before = children()
+    reader = Reader()
+    (child,) = children() - before
+    Reading(file, reader).config()
+    assert child not in children()
+
+
+def test_a_child_that_is_not_asked_ends_when_it_is_closed(file: Path) -> None:
+    before = children()
+    reader = Reader()
+    assert reader.close() == 0
+    assert children() == before
+    assert reader.close() is None
+    assert Reading(file, reader).config().path == str(file)
+
+
+def test_a_child_that_hangs_is_ended(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = tmp_path / "python"
+    script.write_text("#!/bin/sh\nexec sleep 600\n")
+    script.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(script))
+    monkeypatch.setattr(apart, "SECONDS", 0.2)
+    before = children()
+    assert Reading(file).config().path == str(file)
+    assert children() == before
+
+
+def test_a_package_that_only_a_hook_finds_is_found(file: Path, tmp_path: Path) -> None:
+    # As some tools install a package that is worked on: nothing on the path leads to it.
+    hook = tmp_path / "hook.py"
+    hook.write_text(
+        "import importlib.util, sys\n"
+        "class Finder:\n"
+        "    def find_spec(name, path=None, target=None):\n"
+        "        if name == 'secretbridge':\n"
+        f"            place = {str(ROOT / 'secretbridge')!r}\n"
+        "            return importlib.util.spec_from_file_location(name, place + '/__init__.py',\n"
+        "                submodule_search_locations=[place])\n"
+        "sys.meta_path.append(Finder)\n"
+    )
+    site_packages = Path(yaml.__file__).parent.parent
+    code = (
+        f"import sys; sys.path[:] = [p for p in sys.path if p != {str(ROOT)!r}]; "
+        f"sys.path += [{str(tmp_path)!r}, {str(site_packages)!r}]; import hook\n"
+        "from secretbridge.config.apart import Reader\n"
+        f"r = Reader(); r.ask({str(file)!r}); print(bool(r.answer()))"
+    )
+    (tmp_path / "sitecustomize.py").write_text(
+        f"import sys; sys.path.append({str(tmp_path)!r}); import hook\n"
+    )
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", code],
+        env=environment,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == "True\n"
+
+
+def children() -> set[int]:
+    """Return the processes that this one has started and not yet waited for."""
+    path = Path(f"/proc/self/task/{os.getpid()}/children")
+    return {int(pid) for pid in path.read_text().split()}
