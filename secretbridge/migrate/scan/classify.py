@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from ..detect import places
 from ..detect.judge import THRESHOLD, Place, is_harmless, is_identifier, judge
@@ -50,16 +51,13 @@ def findings(
     is_example = places.is_example(reading.path)
     is_test = places.is_test(reading.path)
     for slot in reading.slots:
-        finding = _finding(slot, reading, source, key, overrides, is_example, is_test)
-        if finding is None:
-            other = _maybe(slot, reading.path, source, key, is_test)
-            if other is not None:
-                maybe.append(other)
+        finding = _finding(slot, reading, source, key, overrides, counted, is_example, is_test)
+        if finding is not None:
+            sure.append(finding)
             continue
-        number = counted[finding.name, finding.kind] = (
-            counted.get((finding.name, finding.kind), 0) + 1
-        )
-        sure.append(replace(finding, context={**finding.context, "ordinal": number}))
+        other = _maybe(slot, reading.path, source, key, is_test)
+        if other is not None:
+            maybe.append(other)
     return _unique(sure), maybe
 
 
@@ -69,6 +67,7 @@ def _finding(
     source: Text,
     key: bytes,
     overrides: Overrides,
+    counted: dict[tuple[str, str], int],
     is_example: bool,
     is_test: bool,
 ) -> Finding | None:
@@ -91,13 +90,18 @@ def _finding(
     verdict = judge(place)
     named = overrides.named_secret(reading.path, slot.name) if overrides.secret else None
     if named is not None and verdict is None:
-        severity = HIGH if slot.kind == LITERAL and slot.value else LOW
-        made = _made(slot, reading.path, source, key)
-        reasons = (Reason("override", f"the project says so: {named}"),)
-        return replace(made, severity=severity, reasons=reasons, confidence=1.0)
+        return _made(
+            slot,
+            reading.path,
+            source,
+            key,
+            severity=HIGH if slot.kind == LITERAL and slot.value else LOW,
+            reasons=(Reason("override", f"the project says so: {named}"),),
+            confidence=1.0,
+            context=_numbered(slot, slot.kind, counted),
+        )
     if verdict is None:
         return None
-    finding = _made(slot, reading.path, source, key, verdict.kind)
     parts: tuple[Part, ...] = ()
     if verdict.kind == LITERAL and slot.value is not None:
         parts = tuple(
@@ -112,32 +116,45 @@ def _finding(
             for each in verdict.parts
             if masked(slot.value[each.start : each.end]).strip("\ue000")
         )
-    return replace(
-        finding,
+    return _made(
+        slot,
+        reading.path,
+        source,
+        key,
+        verdict.kind,
         confidence=round(verdict.confidence, 2),
         severity=verdict.severity,
         reasons=tuple(verdict.reasons),
         shape=verdict.shape,
         parts=parts,
-        ignored=_ignored(slot, reading, source, overrides, finding.line),
+        ignored=_ignored(slot, reading, source, overrides),
+        context=_numbered(slot, verdict.kind, counted),
     )
 
 
-def _ignored(
-    slot: Slot, reading: Reading, source: Text, overrides: Overrides, line: int
-) -> str | None:
+def _numbered(slot: Slot, kind: str, counted: dict[tuple[str, str], int]) -> dict[str, object]:
+    """Return the context with the number of the place among those of one name in the file."""
+    number = counted[slot.name, kind] = counted.get((slot.name, kind), 0) + 1
+    return {**slot.context, "ordinal": number}
+
+
+def _ignored(slot: Slot, reading: Reading, source: Text, overrides: Overrides) -> str | None:
     reason = overrides.ignored(reading.path, slot.name)
     if reason is None and "secretbridge:" in source.text:
         start, end = slot.entry or (slot.start, slot.end)
         told = remark(source.text, start, max(start, min(end, len(source.text)) - 1))
         if told == "":
             problem = "a remark to ignore without a reason has no effect"
+            line, _ = source.place(slot.start)
             reading.problem(line, problem, "write: secretbridge: ignore REASON")
         reason = told or None
     return reason
 
 
-def _made(slot: Slot, path: str, source: Text, key: bytes, kind: str | None = None) -> Finding:
+def _made(
+    slot: Slot, path: str, source: Text, key: bytes, kind: str | None = None, **judged: Any
+) -> Finding:
+    """Return the finding at ``slot``; ``judged``: its fields that the judgement fills."""
     line, column = source.place(slot.start)
     kind = kind or slot.kind
     has_value = slot.value is not None and kind != READER
@@ -158,7 +175,7 @@ def _made(slot: Slot, path: str, source: Text, key: bytes, kind: str | None = No
         value=value,
         fingerprint=fingerprint(key, slot.value) if is_known and slot.value else None,
         names=slot.names,
-        context=slot.context,
+        **{"context": slot.context, **judged},
     )
 
 
@@ -167,7 +184,7 @@ def _maybe(slot: Slot, path: str, source: Text, key: bytes, is_test: bool) -> Fi
     if slot.kind in (READER, CARRIER):
         is_named = by_name(slot.name).score > 0.1 or by_name(slot.name).family
         if not is_test and (is_named or "URL" in slot.name.upper() or "URI" in slot.name.upper()):
-            return replace(_made(slot, path, source, key), confidence=0.0)
+            return _made(slot, path, source, key, confidence=0.0)
         return None
     value = slot.value or ""
     if (
@@ -182,7 +199,7 @@ def _maybe(slot: Slot, path: str, source: Text, key: bytes, is_test: bool) -> Fi
         return None
     if look(value).says == CLEAR:
         return None
-    return replace(_made(slot, path, source, key), confidence=0.0)
+    return _made(slot, path, source, key, confidence=0.0)
 
 
 def promoted(sure: list[Finding], maybe: list[Finding]) -> list[Finding]:

@@ -7,6 +7,7 @@ assigns no secret is not parsed. What decides is always the same, whatever order
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from ..detect import providers
 from ..detect.judge import Place, judge
@@ -47,12 +48,13 @@ _GENERATED = re.compile(
 )
 _STRONG = rb"pass(?:w(?:or)?d|phrase|wd)?|pwd|secret|token|api_?key|_key|credential|dsn|salt"
 _LITERAL = re.compile(
-    rb"(?:"
-    + _STRONG
-    + rb")\w*[\"']?\]?\s*(?::\s*[\w.\[\] |]+)?\s*[=:]\s*(?:\w+\()?[rbu]?[\"'][^\"'\s]"
+    rb"\w*[\"']?\]?\s*(?::\s*[\w.\[\] |]+)?\s*[=:]\s*(?:\w+\()?[rbu]?[\"'][^\"'\s]"
 )
+"""What follows a word of :data:`_WORDS` where a text is assigned to the name that it is in."""
 _SETTING = re.compile(rb"(?:" + _STRONG + rb"|key|pw|auth)[\w.\-\]\"']*\s*(?:=>|[=:]|\s)\s*\S")
-_STEMS = Needles((b"pass", b"pwd", b"secret", b"token", b"key", b"cred", b"dsn", b"salt"))
+_WORDS = (
+    *(b"pass", b"pwd", b"secret", b"token", b"_key", b"apikey", b"credential", b"dsn", b"salt"),
+)
 _LOGIN = re.compile(rb"://[^/\s:@\"']*:[^/\s@\"']+@")
 _ENVIRON = Needles(
     (
@@ -188,19 +190,28 @@ def _matters(form: str, path: str, data: bytes) -> bool:
 
 
 def _has_literal(data: bytes, is_code: bool = False) -> bool:
-    low = data.lower()
-    if _STEMS.are_in(low):
-        for found in _LITERAL.finditer(low):
-            if not is_code or _may_be_secret(data, found):
-                return True
+    for found in _assigned(data.lower()):
+        if not is_code or _may_be_secret(data, found):
+            return True
     if b"://" in data and b"@" in data and _LOGIN.search(data):
         return True
     return _PROVIDERS.are_in(data)
 
 
+def _assigned(low: bytes) -> Iterator[re.Match[bytes]]:
+    # To look for each word takes half the time of one pattern that begins with any of them.
+    for word in _WORDS:
+        at = low.find(word)
+        while at >= 0:
+            found = _LITERAL.match(low, at + len(word))
+            if found is not None:
+                yield found
+            at = low.find(word, at + 1)
+
+
 def _may_be_secret(data: bytes, found: re.Match[bytes]) -> bool:
     """Whether an assignment in code would be a finding if it is what it looks like."""
-    name = _name_around(data, found.start())
+    name = _name_around(data, found.start() - 1)
     if by_name(name).score < 0.7:
         return False
     start = found.end() - 1

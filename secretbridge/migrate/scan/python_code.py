@@ -5,7 +5,8 @@ from __future__ import annotations
 import ast
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from ..detect.names import by_name
 from ..finding import READER
@@ -14,6 +15,8 @@ from .slot import CODE, ENVIRONMENT, Reading, Slot
 from .text import Text
 
 __all__ = ["read_python"]
+
+_SETS = re.compile(r"environ\[[^\]\n]*\]\s*=(?!=)")
 
 
 def read_python(reading: Reading, source: Text, has_literals: bool = True) -> bool:
@@ -37,7 +40,9 @@ def read_python(reading: Reading, source: Text, has_literals: bool = True) -> bo
         return False
     nodes = every_node(tree)
     names = collect(nodes, source.text)
-    _Module(reading, source, names).read(nodes, has_literals or "environ[" in source.text)
+    _Module(reading, source, names).read(
+        nodes, has_literals or _SETS.search(source.text) is not None
+    )
     if names.loads_dotenv:
         reading.hints.append((".env", names.loads_dotenv, {"read_by": reading.path, "near": True}))
     return True
@@ -51,15 +56,17 @@ class _Module:
         self._used: set[int] = set()
 
     def read(self, nodes: list[ast.AST], has_literals: bool) -> None:
+        readers: dict[type[ast.AST], Callable[[Any], None]] = {
+            ast.Call: self._call,
+            ast.Subscript: self._lookup,
+            ast.Compare: self._lookup,
+            ast.ClassDef: self._class,
+            ast.BoolOp: self._or,
+        }
         for node in nodes:
-            if isinstance(node, ast.Call):
-                self._call(node)
-            elif isinstance(node, ast.Subscript | ast.Compare):
-                self._lookup(node)
-            elif isinstance(node, ast.ClassDef):
-                self._class(node)
-            elif isinstance(node, ast.BoolOp) and isinstance(node.op, ast.Or):
-                self._or(node)
+            reader = readers.get(node.__class__)
+            if reader is not None:
+                reader(node)
         for node in nodes if has_literals else ():
             self._literals(node)
 
@@ -116,7 +123,7 @@ class _Module:
 
     def _or(self, node: ast.BoolOp) -> None:
         """``os.environ.get("X") or "default"``."""
-        found = lookup(node.values[0], self._names)
+        found = lookup(node.values[0], self._names) if isinstance(node.op, ast.Or) else None
         if found is not None and (name := literal(found[0])) is not None:
             self._default(name, node.values[-1], node)
 

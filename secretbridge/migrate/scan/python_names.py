@@ -93,6 +93,14 @@ _LEAVES = frozenset(
 )
 
 
+_TELLING = frozenset(
+    {
+        *(ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef),
+        *(ast.Assign, ast.AnnAssign, ast.NamedExpr),
+    }
+)
+
+
 def every_node(tree: ast.AST) -> list[ast.AST]:
     """Return the nodes with something in them, in the order of the text.
 
@@ -123,6 +131,8 @@ def collect(nodes: list[ast.AST], text: str) -> Names:
     functions: list[ast.FunctionDef | ast.AsyncFunctionDef] = []
     assigns: list[tuple[ast.expr, ast.expr]] = []
     for node in nodes:
+        if node.__class__ not in _TELLING:
+            continue
         if isinstance(node, ast.Import):
             for alias in node.names:
                 bound = alias.asname or alias.name.split(".")[0]
