@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
     from typing import Any
 
-    from ._changes import Change, Changes
-    from ._handle import Handle
+    from ._broker.changes import Change, Changes
+    from ._broker.handle import Handle
+    from ._broker.snapshot import Snapshot
     from ._protected import MemoryProtection, memory_protection
-    from ._snapshot import Snapshot
     from ._version import __version__
     from .broker import Broker
     from .errors import (
@@ -97,14 +97,14 @@ __all__ = [
 
 _HOMES = {
     "Broker": "broker",
-    "Change": "_changes",
-    "Changes": "_changes",
-    "Handle": "_handle",
+    "Change": "_broker.changes",
+    "Changes": "_broker.changes",
+    "Handle": "_broker.handle",
     "Hardening": "harden",
     "harden_process": "harden",
     "MemoryProtection": "_protected",
     "memory_protection": "_protected",
-    "Snapshot": "_snapshot",
+    "Snapshot": "_broker.snapshot",
     "Reference": "reference",
     "Secret": "secret",
     "__version__": "_version",
@@ -214,17 +214,17 @@ def status() -> list[dict[str, object]]:
 
 @atexit.register
 def _close_all() -> None:
-    exit = sys.modules.get(f"{__name__}._exit")
+    exit = sys.modules.get(f"{__name__}._broker.exit")
     if exit is not None:
         exit.close_all()
 
 
 def _default_broker() -> Broker:
     global _default
-    from . import _start
+    from ._broker import start
 
     if _default is None:
-        _default = _start.default_broker()
+        _default = start.default_broker()
     return _default
 
 

@@ -13,12 +13,12 @@ from __future__ import annotations
 import os
 import time
 
-from ._cache import Cache, values
-from ._driver import Driver
-from ._exit import close, close_at_exit
-from ._fork import ensure_own_process, watch_forks
-from ._former import Former
-from ._stores import Stores
+from ._broker.cache import Cache, values
+from ._broker.driver import Driver
+from ._broker.exit import close, close_at_exit
+from ._broker.fork import ensure_own_process, watch_forks
+from ._broker.former import Former
+from ._broker.stores import Stores
 from .backends import Deadline
 from .engine import Engine, Policy
 from .errors import SecretBridgeError
@@ -32,13 +32,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
     from typing import Any, NoReturn, Self
 
-    from ._calls import Witness
-    from ._changes import Changes
-    from ._early import Early
-    from ._handle import Handle
-    from ._moments import Moments
-    from ._snapshot import Snapshot
-    from ._subscribers import Subscribers
+    from ._broker.calls import Witness
+    from ._broker.changes import Changes
+    from ._broker.early import Early
+    from ._broker.handle import Handle
+    from ._broker.moments import Moments
+    from ._broker.snapshot import Snapshot
+    from ._broker.subscribers import Subscribers
     from .backends import Backend
     from .config import Config
     from .reference import DocumentId
@@ -149,7 +149,7 @@ class Broker:
         ``store``: of that store's secrets alone. ``keep_replaced`` is as for the class. Raises
         :class:`ConfigError` that lists every mistake of the file.
         """
-        from ._configured import loaded, named
+        from ._broker.configured import loaded, named
 
         config = loaded(config)
         names, policy, policies = named(config, store)
@@ -174,8 +174,8 @@ class Broker:
         name leads to any more, until the function is called that this returns: then it is forgotten,
         and its leases are given back. ``store`` is as in :meth:`from_config`.
         """
-        from ._configured import loaded, named
-        from ._renaming import rename
+        from ._broker.configured import loaded, named
+        from ._broker.renaming import rename
 
         return rename(self._driver, self._cache, *named(loaded(config), store), self._clock())
 
@@ -237,7 +237,7 @@ class Broker:
         ``progress(done, total)`` is called first with 0, then whenever more of the keys are there or
         have failed. Raises the first error, after everything that can be fetched has been.
         """
-        from ._prefetch import rounds
+        from ._broker.prefetch import rounds
 
         outcomes: dict[str, Secret | SecretBridgeError] = {}
         for part in rounds(self._cache, keys, progress, outcomes):
@@ -248,7 +248,7 @@ class Broker:
         self, keys: Iterable[str] | None = None, progress: Progress | None = None
     ) -> None:
         """As :meth:`prefetch`, for asyncio."""
-        from ._prefetch import rounds
+        from ._broker.prefetch import rounds
 
         outcomes: dict[str, Secret | SecretBridgeError] = {}
         for part in rounds(self._cache, keys, progress, outcomes):
@@ -261,7 +261,7 @@ class Broker:
         Fields of one document are of one version, and files of one volume of one generation: a
         certificate and its key always match, whatever rotates meanwhile. Raises the first error.
         """
-        from ._snapshot import Snapshot
+        from ._broker.snapshot import Snapshot
 
         keys = list(self._cache.names if keys is None else keys)
         self.resolve(keys)
@@ -269,14 +269,14 @@ class Broker:
 
     async def asnapshot(self, keys: Iterable[str] | None = None) -> Snapshot:
         """As :meth:`snapshot`, for asyncio."""
-        from ._snapshot import Snapshot
+        from ._broker.snapshot import Snapshot
 
         keys = list(self._cache.names if keys is None else keys)
         await self.aresolve(keys)
         return Snapshot(values(await self._driver.turns.arun(self._moments().of(keys))))
 
     def _moments(self) -> Moments:
-        from ._moments import Moments
+        from ._broker.moments import Moments
 
         return Moments(
             self._driver, self._cache, self._stores, clock=self._clock, timeout=self._timeout
@@ -287,7 +287,7 @@ class Broker:
 
         Asks no store. Raises :class:`SecretBridgeError` for an unknown name or a bad reference.
         """
-        from ._handle import Handle
+        from ._broker.handle import Handle
 
         return Handle(self, key)
 
@@ -398,7 +398,7 @@ class Broker:
     @property
     def _subscribers(self) -> Subscribers:
         if self._subscribed is None:
-            from ._subscribers import Subscribers
+            from ._broker.subscribers import Subscribers
 
             made = Subscribers(self._driver, self._cache)
             with self._driver.lock:
@@ -408,7 +408,7 @@ class Broker:
     @property
     def _early(self) -> Early:
         if self._refreshed_early is None:
-            from ._early import Early
+            from ._broker.early import Early
 
             made = Early(self._driver, self._cache, floor=self._refresh_floor, clock=self._clock)
             with self._driver.lock:
@@ -430,7 +430,7 @@ class Broker:
         one for leases and certificates only), ``activity``, ``held`` (kept fresh in the background)
         and ``error``.
         """
-        from ._status import secret_rows
+        from ._broker.status import secret_rows
 
         return secret_rows(self._driver, self._cache, self._clock())
 
@@ -440,7 +440,7 @@ class Broker:
         Logs in where that has not happened yet. ``who`` is never a credential; times in seconds.
         ``news`` says how changes are noticed, where a store can tell of them by itself.
         """
-        from ._status import store_rows
+        from ._broker.status import store_rows
 
         deadline = Deadline(self._timeout, self._clock)
         return store_rows(self._driver, self._cache, self._stores, deadline, self._clock())

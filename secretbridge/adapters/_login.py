@@ -18,7 +18,7 @@ from logging import getLogger
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .. import _default_broker
-from .._handle import Handle
+from .._broker.handle import Handle
 from .._value import Value, assign
 from ..errors import SecretBridgeError
 from ..secret import Secret

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from .._handle import Handle
+from .._broker.handle import Handle
 from ..secret import Secret
 
 __all__ = ["SigningKeys"]

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable
 
-from .._turns import Turns
+from .._broker.turns import Turns
 from ..broker import Broker
 
 __all__ = ["Looks", "settle", "wait_until_seen"]

@@ -19,7 +19,7 @@ from typing import Any, Self
 
 import secretbridge
 
-from .. import _start
+from .._broker import start
 from .._find import find_config
 from ..backends import Backend, backend_names
 from ..broker import Broker
@@ -238,7 +238,7 @@ class FakeSecrets:
         self._others = set(threading.enumerate())  # what brokers before this one are doing
         self._undo.callback(self._close)
         self._replace(Broker, "__init__", self._faked(Broker.__init__))
-        self._replace(_start, "default_broker", self._default_broker)
+        self._replace(start, "default_broker", self._default_broker)
         self._replace(secretbridge, "_default", None)
         return self
 

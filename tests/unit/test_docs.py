@@ -26,7 +26,8 @@ import pytest
 import yaml
 
 import secretbridge
-from secretbridge import Broker, Changes, Handle, Reference, Secret, _start
+from secretbridge import Broker, Changes, Handle, Reference, Secret
+from secretbridge._broker import start
 from secretbridge_sidecar.templates import Template
 
 ROOT = Path(__file__).parents[2]
@@ -136,7 +137,7 @@ def test_the_interpreter_session_of_a_page_goes_as_shown(
 ) -> None:
     monkeypatch.setenv("SECRETBRIDGE_CONFIG", "set by the session, and put back afterwards")
     monkeypatch.setattr(secretbridge, "_default", None)
-    monkeypatch.setattr(_start, "_broker", None)
+    monkeypatch.setattr(start, "_broker", None)
     session = [example for example in EXAMPLES if example.page == page]
     names: dict[str, object] = {}
     for example in session:
@@ -144,8 +145,8 @@ def test_the_interpreter_session_of_a_page_goes_as_shown(
             test = doctest.DocTestParser().get_doctest(example.text, names, str(example), None, 0)
             assert doctest.DocTestRunner().run(test, clear_globs=False).failed == 0, str(example)
             names = test.globs
-    if _start._broker is not None:
-        _start._broker.close()
+    if start._broker is not None:
+        start._broker.close()
 
 
 def test_every_public_name_has_an_example_that_runs() -> None:

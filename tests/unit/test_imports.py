@@ -38,14 +38,7 @@ LAYERS = (
     "secretbridge._landlock secretbridge._seccomp secretbridge.redact secretbridge._fingerprints "
     "secretbridge._wiping "
     "secretbridge._forms",
-    "secretbridge.broker secretbridge._cache secretbridge._calls secretbridge._changes "
-    "secretbridge._configured secretbridge._counting secretbridge._driver secretbridge._early "
-    "secretbridge._exit secretbridge._fork secretbridge.holdings "
-    "secretbridge._former secretbridge._handle secretbridge._log secretbridge._imports "
-    "secretbridge._moments secretbridge._news secretbridge._prefetch "
-    "secretbridge._probing secretbridge._renaming secretbridge._snapshot secretbridge._spawn "
-    "secretbridge._start secretbridge._status secretbridge._stores "
-    "secretbridge._subscribers secretbridge._turns",
+    "secretbridge.broker secretbridge._broker secretbridge.holdings",
     "secretbridge",  # the package itself: the names that it offers, all of them lazily
     "secretbridge_sidecar secretbridge.settings secretbridge.adapters secretbridge.cli "
     "secretbridge.doctor "

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from secretbridge._probing import PROBED_SIZE, look_up
+from secretbridge._broker.probing import PROBED_SIZE, look_up
 from secretbridge.backends import Deadline
 from secretbridge.document import Document, Lease
 from secretbridge.errors import AccessDenied, BackendUnavailable, SecretMissing

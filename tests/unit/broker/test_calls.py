@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from secretbridge import Broker
-from secretbridge._calls import Calls
+from secretbridge._broker.calls import Calls
 from secretbridge.document import Lease
 from secretbridge.errors import BackendUnavailable, SecretTooLarge
 from secretbridge.events import Fetch, Renew, Revoke

@@ -7,7 +7,7 @@ import asyncio
 
 def test_the_module_functions_use_the_configuration_that_is_found(tmp_path, monkeypatch):
     import secretbridge
-    from secretbridge import _start
+    from secretbridge._broker import start
 
     (tmp_path / "db_password").write_text("from-a-file\n")
     config = tmp_path / "secretbridge.yaml"
@@ -17,7 +17,7 @@ def test_the_module_functions_use_the_configuration_that_is_found(tmp_path, monk
     )
     monkeypatch.setenv("SECRETBRIDGE_CONFIG", str(config))
     monkeypatch.setattr(secretbridge, "_default", None)
-    monkeypatch.setattr(_start, "_broker", None)
+    monkeypatch.setattr(start, "_broker", None)
     assert secretbridge.get("db_password").reveal() == "from-a-file"
     assert asyncio.run(secretbridge.aget("db_password")) is secretbridge.get("db_password")
     assert secretbridge.get_many(["db_password"])["db_password"].reveal() == "from-a-file"

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from secretbridge import Broker, _start
+from secretbridge import Broker
+from secretbridge._broker import start
 from secretbridge.testing import FakeBackend
 
 from .scenes import NAMES, in_child, wait_until
@@ -224,9 +225,9 @@ def test_a_child_that_was_forked_without_the_hooks_of_python_notices():
 def test_the_default_broker_can_be_made_in_a_child_that_was_forked_while_it_was_being_made(
     monkeypatch,
 ):
-    monkeypatch.setattr(_start, "_broker", None)
-    with _start._making.lock:
-        assert in_child(lambda: type(_start.default_broker()).__name__) == "Broker"
+    monkeypatch.setattr(start, "_broker", None)
+    with start._making.lock:
+        assert in_child(lambda: type(start.default_broker()).__name__) == "Broker"
 
 
 def test_a_subscriber_of_an_event_loop_stays_with_the_loop(store):

@@ -7,29 +7,29 @@ the driver's lock; readers look without one.
 
 from __future__ import annotations
 
-from ._announce import announce
-from ._fork import ensure_own_process
-from .document import Document, select_held
-from .engine import FRESH, STALE, Policy, condition
-from .errors import (
+from .._announce import announce
+from ..document import Document, select_held
+from ..engine import FRESH, STALE, Policy, condition
+from ..errors import (
     ConfigError,
     DeadlineExceeded,
     SecretBridgeError,
     SecretExpired,
     SecretMissing,
 )
-from .reference import Reference
-from .secret import Secret
+from ..reference import Reference
+from ..secret import Secret
+from .fork import ensure_own_process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from ._driver import Driver
-    from ._former import Former
-    from ._stores import Stores
-    from .engine import Entry
-    from .reference import DocumentId
+    from ..engine import Entry
+    from ..reference import DocumentId
+    from .driver import Driver
+    from .former import Former
+    from .stores import Stores
 
     Outcome = Secret | SecretBridgeError
     Target = tuple[Reference, DocumentId]

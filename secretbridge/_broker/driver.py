@@ -9,17 +9,11 @@ from __future__ import annotations
 
 from _thread import allocate_lock, get_ident
 
-from ._calls import Calls
-from ._counting import count_answers, count_retries
-from ._fork import REST_SECONDS
-from ._log import report
-from ._spawn import start_thread
-from ._states import DUE, FETCHING, FRESH, QUEUED, STALE, condition
-from ._tally import process
-from ._turns import Turns
-from .engine import Engine, Entry
-from .errors import SecretBridgeError
-from .events import (
+from .._states import DUE, FETCHING, FRESH, QUEUED, STALE, condition
+from .._tally import process
+from ..engine import Engine, Entry
+from ..errors import SecretBridgeError
+from ..events import (
     Action,
     Changed,
     Event,
@@ -34,18 +28,24 @@ from .events import (
     Tick,
     Want,
 )
+from .calls import Calls
+from .counting import count_answers, count_retries
+from .fork import REST_SECONDS
+from .log import report
+from .spawn import start_thread
+from .turns import Turns
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from threading import Thread
 
-    from ._calls import Witness
-    from ._former import Former
-    from ._news import News
-    from .backends import Backend, Deadline
-    from .document import Document
-    from .reference import DocumentId
+    from ..backends import Backend, Deadline
+    from ..document import Document
+    from ..reference import DocumentId
+    from .calls import Witness
+    from .former import Former
+    from .news import News
 
 __all__ = ["Driver"]
 
@@ -287,7 +287,7 @@ class Driver:
 
     def _listen(self, stores: Iterable[tuple[str, str]]) -> None:
         if self._news is None:
-            from ._news import News
+            from .news import News
 
             self._news = News(self._backend, self._known, self._heard, lambda: self.closed)
         for store, scheme in stores:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from ._log import report
-from ._spawn import start_thread
-from .errors import SecretBridgeError
+from ..errors import SecretBridgeError
+from .log import report
+from .spawn import start_thread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from .backends import Backend
-    from .reference import DocumentId
+    from ..backends import Backend
+    from ..reference import DocumentId
 
 __all__ = ["News"]
 

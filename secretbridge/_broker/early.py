@@ -7,17 +7,17 @@ thousand times a second so costs the store one request a second.
 
 from __future__ import annotations
 
-from .errors import DeadlineExceeded
-from .events import Changed, Want
-from .secret import Secret
+from ..errors import DeadlineExceeded
+from ..events import Changed, Want
+from ..secret import Secret
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from ._cache import Cache
-    from ._driver import Driver
-    from .reference import DocumentId
+    from ..reference import DocumentId
+    from .cache import Cache
+    from .driver import Driver
 
     Steps = Generator[tuple[int, float | None], None, Secret]
     """Yields what to wait for: a turn, and seconds at most."""

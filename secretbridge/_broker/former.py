@@ -4,8 +4,8 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .document import Document
-    from .reference import DocumentId
+    from ..document import Document
+    from ..reference import DocumentId
 
 __all__ = ["Former"]
 

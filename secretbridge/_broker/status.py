@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from .backends import Deadline
-from .engine import Entry
-from .errors import SecretBridgeError
+from ..backends import Deadline
+from ..engine import Entry
+from ..errors import SecretBridgeError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ._cache import Cache
-    from ._driver import Driver
-    from ._stores import Stores
+    from .cache import Cache
+    from .driver import Driver
+    from .stores import Stores
 
 __all__ = ["secret_rows", "store_rows"]
 

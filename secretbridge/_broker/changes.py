@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from ._value import Value, assign
+from .._value import Value, assign
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
     from typing import NoReturn, Self
 
-    from ._turns import Turns
-    from .secret import Secret
+    from ..secret import Secret
+    from .turns import Turns
 
 __all__ = ["Change", "Changes"]
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ._tally import process
-from .errors import (
+from .._tally import process
+from ..errors import (
     AccessDenied,
     AuthenticationFailed,
     BackendUnavailable,
@@ -12,13 +12,13 @@ from .errors import (
     SecretBridgeError,
     SecretMissing,
 )
-from .events import Fetched, Renewed, Revoked
+from ..events import Fetched, Renewed, Revoked
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from .reference import DocumentId
+    from ..reference import DocumentId
 
 __all__ = ["count_answers", "count_retries", "word_of"]
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 from _weakrefset import WeakSet
 from time import monotonic
 
-from ._fork import at_worker_end, members
-from .backends import Deadline
+from ..backends import Deadline
+from .fork import at_worker_end, members
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .broker import Broker
+    from ..broker import Broker
 
 __all__ = ["close", "close_all", "close_at_exit"]
 

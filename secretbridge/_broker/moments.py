@@ -7,19 +7,19 @@ all documents of one fetch at the same moment, they are fetched together until t
 
 from __future__ import annotations
 
-from ._states import FETCHING, QUEUED
-from .errors import DeadlineExceeded, SecretBridgeError
-from .events import Changed
+from .._states import FETCHING, QUEUED
+from ..errors import DeadlineExceeded, SecretBridgeError
+from ..events import Changed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
 
-    from ._cache import Cache, Outcome, Target
-    from ._driver import Driver
-    from ._stores import Stores
-    from .engine import Entry
-    from .reference import DocumentId
+    from ..engine import Entry
+    from ..reference import DocumentId
+    from .cache import Cache, Outcome, Target
+    from .driver import Driver
+    from .stores import Stores
 
 __all__ = ["Moments"]
 

@@ -7,14 +7,14 @@ threads. Every call ends in an event, whatever the backend does.
 
 from __future__ import annotations
 
-from ._log import report
-from ._probing import look_up
-from ._spawn import start_thread
-from ._tally import process
-from .backends import Deadline, failed, unexpected
-from .document import MAX_SIZE, Document
-from .errors import IntegrityError, SecretBridgeError, SecretTooLarge
-from .events import Action, Fetch, Fetched, Renew, Renewed, Revoke, Revoked
+from .._tally import process
+from ..backends import Deadline, failed, unexpected
+from ..document import MAX_SIZE, Document
+from ..errors import IntegrityError, SecretBridgeError, SecretTooLarge
+from ..events import Action, Fetch, Fetched, Renew, Renewed, Revoke, Revoked
+from .log import report
+from .probing import look_up
+from .spawn import start_thread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Protocol
 
-    from .backends import Backend
-    from .document import Lease
-    from .reference import DocumentId
+    from ..backends import Backend
+    from ..document import Lease
+    from ..reference import DocumentId
 
     class Witness(Protocol):
         """Who is told of each call to a store before anybody gets its result. Raises nothing."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .secret import Secret
+from ..secret import Secret
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from datetime import datetime
     from typing import Any, NoReturn
 
-    from .broker import Broker
-    from .reference import Reference
+    from ..broker import Broker
+    from ..reference import Reference
 
 __all__ = ["Handle"]
 

@@ -6,7 +6,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sized
 
-    from ._cache import Cache
+    from .cache import Cache
 
 __all__ = ["rounds"]
 

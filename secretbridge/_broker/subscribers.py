@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 from _weakref import ref
 
-from ._changes import Change, Changes
-from ._log import report
-from ._spawn import start_thread
-from .secret import Secret
+from ..secret import Secret
+from .changes import Change, Changes
+from .log import report
+from .spawn import start_thread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Sequence
     from typing import Any
 
-    from ._cache import Cache
-    from ._driver import Driver
-    from .reference import DocumentId
+    from ..reference import DocumentId
+    from .cache import Cache
+    from .driver import Driver
 
     Tell = Callable[[Change], bool]
     """Passes a change on; False when nobody is there any more who could take one."""

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from _thread import allocate_lock
 
-from ._fork import REST_SECONDS
-from .backends import backend_class
-from .errors import ConfigError, SecretBridgeError
-from .reference import Reference
+from ..backends import backend_class
+from ..errors import ConfigError, SecretBridgeError
+from ..reference import Reference
+from .fork import REST_SECONDS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from .backends import Backend, Deadline, Identity
+    from ..backends import Backend, Deadline, Identity
 
 __all__ = ["Stores"]
 

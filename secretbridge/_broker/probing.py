@@ -11,16 +11,16 @@ A document with an end of its own is never only looked at: its fetch is what pro
 
 from __future__ import annotations
 
-from ._health import is_outage
-from .errors import SecretBridgeError
+from .._health import is_outage
+from ..errors import SecretBridgeError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from .backends import Backend, Deadline, Outcome
-    from .document import Document
-    from .reference import DocumentId
+    from ..backends import Backend, Deadline, Outcome
+    from ..document import Document
+    from ..reference import DocumentId
 
 __all__ = ["PROBED_SIZE", "look_up"]
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 
-from .engine import Policy
+from ..engine import Policy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .config import Config
-    from .reference import Reference
+    from ..config import Config
+    from ..reference import Reference
 
 __all__ = ["loaded", "named"]
 
@@ -17,7 +17,7 @@ __all__ = ["loaded", "named"]
 def loaded(config: Config | str | os.PathLike[str] | None) -> Config:
     """Return a configuration that may be given as its path, or None for the usual places."""
     if config is None or isinstance(config, (str, os.PathLike)):
-        from .config import load_config
+        from ..config import load_config
 
         return load_config(config)
     return config

@@ -15,7 +15,7 @@ import sys
 from _thread import allocate_lock, get_ident
 from _weakrefset import WeakSet
 
-from ._imports import abandon_imports
+from .imports import abandon_imports
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

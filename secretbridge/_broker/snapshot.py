@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Self
 
-    from .secret import Secret
+    from ..secret import Secret
 
 __all__ = ["Snapshot"]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from _thread import allocate_lock
 
-from ._find import find_config
-from ._fork import watch_forks
-from .broker import Broker
+from .._find import find_config
+from ..broker import Broker
+from .fork import watch_forks
 
 __all__ = ["default_broker"]
 

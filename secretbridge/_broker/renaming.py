@@ -7,16 +7,16 @@ credential may still be in a file.
 
 from __future__ import annotations
 
-from .events import Forget, Tick
+from ..events import Forget, Tick
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from ._cache import Cache
-    from ._driver import Driver
-    from .engine import Policy
-    from .reference import DocumentId, Reference
+    from ..engine import Policy
+    from ..reference import DocumentId, Reference
+    from .cache import Cache
+    from .driver import Driver
 
 __all__ = ["rename"]
 

@@ -1,0 +1,1 @@
+"""The parts of the broker, one job each; :mod:`secretbridge.broker` puts them together."""
