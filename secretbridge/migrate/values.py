@@ -7,6 +7,7 @@ equal by habit and not by meaning: they stay apart unless somebody says otherwis
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from ..errors import ConfigError
@@ -19,9 +20,10 @@ from .naming import best, secret_name, unique
 from .ours import is_ours
 from .plan import Decisions, Origin, Question, Settings
 from .readers import python_readers
+from .rewrite.compose_project import ComposeProject
 from .scan.compose import is_compose
 from .scan.project import load_overrides
-from .scan.walk import File, walk
+from .scan.walk import File, Unreadable, read_bytes, walk
 
 __all__ = ["Group", "Values", "is_rewritten"]
 
@@ -30,6 +32,9 @@ FORMS = ("compose", "dotenv", "dockerfile", "kubernetes", "python", "settings")
 _EXAMPLE = re.compile(
     r"(^|[._/-])(examples?|samples?|template|tmpl|dist|defaults?)([._/-]|$)", re.I
 )
+_NAMES_FILES = re.compile(rb"\b(env_file|build|extends|include)\b")
+_EXTENDS = re.compile(rb"^services[ \t]*:(?s:.*?)\bextends\b", re.M)
+"""Of a file that by its name need not be one of Compose: that it has services that extend others."""
 _SETTING = ("dotenv", "compose", "kubernetes", "dockerfile")
 """Forms that give variables to a program."""
 _NAME = re.compile(r"[a-z][a-z0-9_.-]{0,79}")
@@ -77,7 +82,7 @@ class Values:
         self.by_place: dict[str, Delivery] = {}
         self.by_variable: dict[tuple[str, str], Delivery] = {}
         self.notes: list[str] = []
-        self.compose_files: set[str] = set()
+        self.compose: ComposeProject = ComposeProject((), tree.read)
         self._set: set[tuple[str, str]] = set()
         self._set_anywhere: set[str] = set()
         self._referred: dict[str, Group] = {}
@@ -94,7 +99,9 @@ class Values:
             if content is not None:
                 self.contents[path] = content
         self.findings = [f for f in self.findings if f.path in self.contents]
-        self.compose_files = self._compose_files()
+        self.compose = ComposeProject(self._compose_files(), self.tree.read)
+        for path, model in self.compose.models.items():
+            self.contents.setdefault(path, model.file.content)
         self._set = {
             (_folder(f), f.name)
             for f in self.findings
@@ -107,17 +114,15 @@ class Values:
         }
 
     def _compose_files(self) -> set[str]:
-        """Read the compose files that only name files with secrets, and have none themselves."""
-        found = set()
+        """Return the compose files, also those that have no secret and only name files with some."""
+        found = {finding.path for finding in self.findings if finding.form == "compose"}
         for each in walk(self.tree.root, "", load_overrides(self.tree.root)):
-            if not isinstance(each, File) or not is_compose(each.path.rpartition("/")[2]):
+            if not isinstance(each, File) or not each.path.endswith((".yml", ".yaml")):
                 continue
-            if each.path not in self.contents:
-                content = self.tree.read(each.path)
-                if content is None or not re.search(rb"\b(env_file|build)\b", content):
-                    continue
-                self.contents[each.path] = content
-            found.add(each.path)
+            names = _NAMES_FILES if is_compose(each.path.rpartition("/")[2]) else _EXTENDS
+            with suppress(Unreadable):
+                if names.search(read_bytes(self.tree.root, each.path)):
+                    found.add(each.path)
         return found
 
     def _group(self) -> None:
@@ -166,7 +171,7 @@ class Values:
         """Whether the value is a default of a variable that is set."""
         if finding.form in ("python", "settings"):
             return any(name in self._set_anywhere for name in finding.names)
-        return any((_folder(finding), name) in self._set for name in finding.names)
+        return any(self._filled_in(finding, name) is not None for name in finding.names)
 
     def _key(self, finding: Finding, fingerprint: str) -> str:
         """Return what makes values one secret: the value itself, and for placeholders also a name."""
@@ -267,7 +272,20 @@ class Values:
     def _known(self, finding: Finding, name: str) -> Delivery | None:
         if finding.form in ("python", "settings"):
             return self._variable(finding, name)
-        return self.by_variable.get((_folder(finding), name))
+        folder = self._filled_in(finding, name)
+        return self.by_variable.get((_folder(finding) if folder is None else folder, name))
+
+    def _filled_in(self, finding: Finding, name: str) -> str | None:
+        """Return the directory of the dotenv file that ``name`` has its value from here, or None."""
+        folders = (path.rpartition("/")[0] for path in self._dotenv_files(finding))
+        return next((folder for folder in folders if (folder, name) in self._set), None)
+
+    def _dotenv_files(self, finding: Finding) -> list[str]:
+        """Return the dotenv files that fill in variables in the file of ``finding``, surest first."""
+        if finding.form == "compose":
+            return self.compose.environments(finding.path)
+        folder = _folder(finding)
+        return [f"{folder}/.env" if folder else ".env"]
 
     def _default(self, finding: Finding) -> None:
         """Take the default of a variable that nothing sets for its value."""
@@ -375,17 +393,18 @@ class Values:
 
     def _variable(self, finding: Finding, name: str) -> Delivery | None:
         moves = Moves(self.settings, (), {}, self.by_variable, frozenset())
-        return moves.of_variable(finding.path, name)
+        folder = self._filled_in(finding, name) if finding.form == "compose" else None
+        known = None if folder is None else self.by_variable.get((folder, name))
+        return known or moves.of_variable(finding.path, name)
 
     def _plain(self, finding: Finding, name: str) -> str | None:
-        """Return the value of a variable that is no secret, from the .env file beside, or None."""
-        folder = _folder(finding)
-        content = self.tree.read(f"{folder}/.env" if folder else ".env")
+        """Return the value of a variable that is no secret, from a dotenv file, or None."""
         pattern = (
             rb"(?m)^[ \t]*(?:export[ \t]+)?" + re.escape(name.encode()) + rb"[ \t]*=([^\r\n#]*)"
         )
-        found = re.findall(pattern, content or b"")
-        if not found:
+        contents = map(self.compose.read, self._dotenv_files(finding))
+        found = next(filter(None, (re.findall(pattern, each or b"") for each in contents)), None)
+        if found is None:
             text = self._raw(finding)
             default = re.search(rf"\$\{{{re.escape(name)}:?-([^}}]*)\}}", text)
             return default[1] if default else None
