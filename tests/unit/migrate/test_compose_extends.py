@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 import yaml
 
+from secretbridge.migrate.finding import HIGH
 from secretbridge.migrate.plan import Plan
 
 from .projects import after, plan_of, stays, write
+from .scanning import scan_tree
 
 VALUE = "kestrel-Orbit-7741"
 OTHER = "lantern-Quarry-1902"
@@ -266,3 +268,22 @@ def test_a_build_in_a_base_has_its_secret_there_and_its_source_where_it_is_run(
     found = yaml_of(plan, "docker-compose.yml")
     assert "build" not in found["services"]["database"]
     assert set(found["secrets"]) == {"npm_token"}
+
+
+def test_a_scan_knows_an_image_by_what_a_service_extends(tmp_path: Path) -> None:
+    neo = "services:\n  graph:\n    image: ${IMAGE:-neo4j:5}\n    labels: [x]\n"
+    extends = "services:\n  a:\n    extends: {file: FILE, service: SERVICE}\n"
+    auth = f"    environment:\n      NEO4J_AUTH: {VALUE}\n"
+    files: dict[str, str | bytes] = {
+        "common/neo.yml": neo,
+        "docker-compose.yml": extends.replace("FILE", "b.yml").replace("SERVICE", "a") + auth,
+        "b.yml": extends.replace("FILE", "common/neo.yml").replace("SERVICE", "graph"),
+        "one/compose.yml": neo + "  b:\n    extends: graph\n" + auth,
+        "circle/compose.yml": "services:\n  c:\n    extends: c\n" + auth,
+        "gone/compose.yml": extends.replace("FILE", "../../x.yml").replace("SERVICE", "c") + auth,
+        "broken/compose.yml": extends.replace("FILE", "x.yml").replace("SERVICE", "c") + auth,
+        "broken/x.yml": "services: [\n",
+    }
+    found = scan_tree(tmp_path, files).findings
+    known = {f.path for f in found if f.severity == HIGH}
+    assert known == {"docker-compose.yml", "one/compose.yml"}

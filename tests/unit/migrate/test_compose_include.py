@@ -12,6 +12,7 @@ import yaml
 from secretbridge.migrate.plan import Plan
 
 from .projects import after, plan_of, stays
+from .scanning import scan_tree
 
 VALUE = "kestrel-Orbit-7741"
 OTHER = "lantern-Quarry-1902"
@@ -263,3 +264,24 @@ def test_what_the_including_project_sets_fills_in_the_included_file(tmp_path: Pa
     assert OTHER.encode() not in plan.values.values()
     template = after(plan, "secretbridge.d/database_url.j2")
     assert template.endswith("|urlencode }}@mongo.internal:27017/app")
+
+
+def test_a_dotenv_file_that_an_include_names_is_read_as_one(tmp_path: Path) -> None:
+    files: dict[str, str | bytes] = {
+        "compose.yaml": "include:\n  - {path: parts/db.yml, env_file: [conf/settings]}\n",
+        "conf/settings": f"MONGO_PASSWORD={VALUE}\n",
+    }
+    (finding,) = scan_tree(tmp_path, files).findings
+    assert (finding.path, finding.form) == ("conf/settings", "dotenv")
+    assert finding.context["read_by"] == "compose include"
+
+
+def test_a_dotenv_file_of_an_included_service_is_in_its_project_directory(tmp_path: Path) -> None:
+    files: dict[str, str | bytes] = {
+        "compose.yaml": "include:\n  - {path: parts/db.yml, project_directory: run}\n",
+        "parts/db.yml": "services:\n  db:\n    image: mongo\n    env_file: settings\n",
+        "parts/settings": f"MONGO_PASSWORD={OTHER}\n",
+        "run/settings": f"MONGO_PASSWORD={VALUE}\n",
+    }
+    (finding,) = scan_tree(tmp_path, files).findings
+    assert (finding.path, finding.form) == ("run/settings", "dotenv")
