@@ -7,11 +7,11 @@ equal by habit and not by meaning: they stay apart unless somebody says otherwis
 from __future__ import annotations
 
 import re
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 from ..errors import ConfigError
 from ._tree import Tree
+from .compose_files import compose_files
 from .edits import digest
 from .finding import CARRIER, LITERAL, LOW, Finding, Hidden, Scan
 from .foreign import is_foreign, translate
@@ -21,9 +21,6 @@ from .ours import is_ours
 from .plan import Decisions, Origin, Question, Settings
 from .readers import python_readers
 from .rewrite.compose_project import ComposeProject
-from .scan.compose import is_compose
-from .scan.project import load_overrides
-from .scan.walk import File, Unreadable, read_bytes, walk
 
 __all__ = ["Group", "Values", "is_rewritten"]
 
@@ -32,9 +29,6 @@ FORMS = ("compose", "dotenv", "dockerfile", "kubernetes", "python", "settings")
 _EXAMPLE = re.compile(
     r"(^|[._/-])(examples?|samples?|template|tmpl|dist|defaults?)([._/-]|$)", re.I
 )
-_NAMES_FILES = re.compile(rb"\b(env_file|build|extends|include)\b")
-_EXTENDS = re.compile(rb"^services[ \t]*:(?s:.*?)\bextends\b", re.M)
-"""Of a file that by its name need not be one of Compose: that it has services that extend others."""
 _SETTING = ("dotenv", "compose", "kubernetes", "dockerfile")
 """Forms that give variables to a program."""
 _NAME = re.compile(r"[a-z][a-z0-9_.-]{0,79}")
@@ -99,7 +93,9 @@ class Values:
             if content is not None:
                 self.contents[path] = content
         self.findings = [f for f in self.findings if f.path in self.contents]
-        self.compose = ComposeProject(self._compose_files(), self.tree.read)
+        with_secrets = {finding.path for finding in self.findings if finding.form == "compose"}
+        paths = with_secrets | compose_files(self.tree.root)
+        self.compose = ComposeProject(paths, self.tree.read)
         for path, model in self.compose.models.items():
             self.contents.setdefault(path, model.file.content)
         self._set = {
@@ -112,18 +108,6 @@ class Values:
             for f in self.findings
             if f.kind == LITERAL and f.value and not f.names and f.form in _SETTING
         }
-
-    def _compose_files(self) -> set[str]:
-        """Return the compose files, also those that have no secret and only name files with some."""
-        found = {finding.path for finding in self.findings if finding.form == "compose"}
-        for each in walk(self.tree.root, "", load_overrides(self.tree.root)):
-            if not isinstance(each, File) or not each.path.endswith((".yml", ".yaml")):
-                continue
-            names = _NAMES_FILES if is_compose(each.path.rpartition("/")[2]) else _EXTENDS
-            with suppress(Unreadable):
-                if names.search(read_bytes(self.tree.root, each.path)):
-                    found.add(each.path)
-        return found
 
     def _group(self) -> None:
         last = self._last_of_each()
