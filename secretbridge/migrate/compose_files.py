@@ -12,7 +12,7 @@ from .scan.walk import File, Unreadable, read_bytes, walk
 __all__ = ["compose_files"]
 
 _ABOUT_OTHERS = re.compile(rb"\b(env_file|build|extends|include)\b")
-_EXTENDS = re.compile(rb"^services[ \t]*:(?s:.*?)\bextends\b", re.M)
+_SURELY = re.compile(rb"^include[ \t]*:|^services[ \t]*:(?s:.*?)\bextends\b", re.M)
 """What a file has to have that by its name need not be one of Compose."""
 
 
@@ -24,6 +24,6 @@ def compose_files(root: str) -> set[str]:
             continue
         is_named = is_compose(each.path.rpartition("/")[2])
         with suppress(Unreadable):
-            if (_ABOUT_OTHERS if is_named else _EXTENDS).search(read_bytes(root, each.path)):
+            if (_ABOUT_OTHERS if is_named else _SURELY).search(read_bytes(root, each.path)):
                 found.add(each.path)
     return found

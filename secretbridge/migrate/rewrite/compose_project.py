@@ -180,24 +180,23 @@ class ComposeProject:
     def _only_bases(self) -> set[str]:
         """Return the files that are there for others to extend from, and are not run by themselves.
 
-        Nothing says so for sure: what is named as Compose expects, or is included, does run.
+        Nothing says so for sure: what is named as Compose expects, is included, or includes others
+        (which is of no use to who extends from it), does run.
         """
+        extended: dict[str, set[str]] = {path: set() for path in self.models}
+        for service in self.services():
+            extended[service.path] |= {base.path for base in service.inherits} - {service.path}
+        includers = {path for above in self._includers.values() for path in above}
         candidates = {
-            base.path
-            for each in self.services()
-            for base in each.inherits
-            if base.path != each.path
+            path
+            for path in set().union(*extended.values()) - self._includers.keys() - includers
+            if not self.is_named_to_run(path)
         }
-        candidates -= self._includers.keys()
-        candidates = {path for path in candidates if not self.is_named_to_run(path)}
-        # Of files that extend only each other, nobody knows.
-        return {
-            base.path
-            for service in self.services()
-            if service.path not in candidates
-            for base in service.inherits
-            if base.path in candidates
-        }
+        # Of files that extend only each other, nobody knows: they have to be of use to one that runs.
+        found = {base for path in extended.keys() - candidates for base in extended[path]}
+        while more := {base for path in found for base in extended[path]} - found:
+            found |= more
+        return found & candidates
 
     def runs(self, service: Service) -> bool:
         """Whether ``service`` is run, and not only there for others to extend."""

@@ -134,6 +134,14 @@ def test_a_base_that_nobody_extends_is_edited_and_told_of(tmp_path: Path) -> Non
     assert [note for note in plan.notes if "no service here extends spare" in note]
 
 
+def test_a_file_whose_services_extend_each_other_is_run(tmp_path: Path) -> None:
+    again = "  second:\n    extends: {service: database}\n    init: true\n"
+    plan = plan_of(tmp_path, {"common.yml": BASE, "dev.yml": EXTENDS + again})
+    services = yaml_of(plan, "dev.yml")["services"]
+    assert is_served(services["database"])
+    assert is_served(services["second"])
+
+
 def test_files_that_only_extend_each_other_are_taken_to_run(tmp_path: Path) -> None:
     text = BASE + "  x:\n    extends: {file: OTHER, service: db}\n    init: true\n"
     plan = plan_of(
@@ -141,6 +149,21 @@ def test_files_that_only_extend_each_other_are_taken_to_run(tmp_path: Path) -> N
     )
     assert is_served(yaml_of(plan, "a.yml")["services"]["db"])
     assert is_served(yaml_of(plan, "b.yml")["services"]["x"])
+
+
+def test_what_only_a_base_extends_is_a_base_too(tmp_path: Path) -> None:
+    files = {
+        "common.yml": BASE,
+        "middle.yml": EXTENDS + "  other:\n    image: busybox\n",
+        "docker-compose.yml": (
+            "services:\n  web:\n    extends: {file: middle.yml, service: other}\n    init: true\n"
+        ),
+    }
+    plan = plan_of(tmp_path, files)
+    assert set(yaml_of(plan, "common.yml")) == {"services"}
+    assert after(plan, "middle.yml") == files["middle.yml"]
+    assert after(plan, "docker-compose.yml") == files["docker-compose.yml"]
+    assert [note for note in plan.notes if "no service here extends database" in note]
 
 
 def test_a_base_that_extends_itself_over_another_file_ends(tmp_path: Path) -> None:

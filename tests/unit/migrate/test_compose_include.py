@@ -140,13 +140,12 @@ def test_it_stands_in_the_outermost_file(delivery: str, tmp_path: Path) -> None:
 def test_two_that_include_the_same_file_both_get_the_sidecar(tmp_path: Path) -> None:
     files = {
         "docker-compose.yml": ROOT,
-        "ci/compose.yaml": "include: [../parts/db.yml]\n",
+        "ci/all.yml": "include: [../parts/db.yml]\n",
         "parts/db.yml": PART,
     }
     plan = plan_of(tmp_path, files)
-    merged(plan, "docker-compose.yml")
-    merged(plan, "ci/compose.yaml")
-    assert "secretbridge" in yaml_of(plan, "ci/compose.yaml")["services"]
+    for path in ("docker-compose.yml", "ci/all.yml"):
+        assert "secretbridge" in merged(plan, path)["services"]
 
 
 def test_a_file_beside_that_is_laid_over_another_keeps_its_own_sidecar(tmp_path: Path) -> None:
