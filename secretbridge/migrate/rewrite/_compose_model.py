@@ -169,4 +169,6 @@ def _env_files(node: Node) -> list[str]:
 def _texts(node: Node | None) -> list[str]:
     """Return the text of a scalar, or those of a list, with the defaults of variables filled in."""
     items = node.value if isinstance(node, SequenceNode) else [node]
-    return [expand(item.value).value for item in items if isinstance(item, ScalarNode)]
+    return [
+        expand(item.value).value for item in items if isinstance(item, ScalarNode) and item.value
+    ]

@@ -20,6 +20,8 @@ __all__ = ["ComposeProject"]
 
 _RUN_BY_NAME = re.compile(r"(docker-)?compose.*\.ya?ml")
 """Files that Compose takes by themselves, or that people start by custom."""
+_DEEPEST = 50
+"""Services that extend one another: people have three, and a file that is made to hurt thousands."""
 
 
 class ComposeProject:
@@ -57,7 +59,8 @@ class ComposeProject:
         """Return the content of a file of the project, or None where there is none."""
         if path.startswith(("../", "/")):
             return None
-        with suppress(UnsafeTarget, OSError):  # a directory, a link out of the project
+        # A directory, a link out of the project, a name that no file can have.
+        with suppress(UnsafeTarget, OSError, ValueError):
             return self._content(path)
         return None
 
@@ -158,7 +161,10 @@ class ComposeProject:
     def _inherit(self, service: Service) -> None:
         """Have ``service`` take over from what it extends; a circle ends where it began."""
         chain = [service]
-        while (base := self._base_of(chain[-1])) is not None and base not in chain:
+        while len(chain) < _DEEPEST:
+            base = self._base_of(chain[-1])
+            if base is None or base in chain:
+                break
             chain.append(base)
         service.inherits = chain[1:]
         for base in service.inherits:

@@ -198,7 +198,7 @@ def _read_chunk(root: str, files: list[File], key: bytes, overrides: Overrides) 
     gathered = Gathered()
 
     def beside(path: str) -> bytes | None:
-        with suppress(Unreadable):
+        with suppress(Unreadable, ValueError):  # such as a name that no file can have
             return read_bytes(root, path)
         return None
 

@@ -284,3 +284,25 @@ def test_a_dotenv_file_of_an_included_service_is_in_its_project_directory(tmp_pa
     }
     (finding,) = scan_tree(tmp_path, files).findings
     assert (finding.path, finding.form) == ("run/settings", "dotenv")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "include:\n",
+        "include: []\n",
+        "include: [[a], {b: c}, {path: }, {path: [ ]}, 1]\n",
+        "include: {path: parts, project_directory: [x]}\n",
+        "include: [., .., /etc/passwd, 'https://h/x.git', \"a\\0b\"]\n",
+        "include: &a [*a]\n",
+        "services:\n  x:\n    extends: {file: parts, service: x}\n",
+        'services:\n  x:\n    extends: {file: "a\\0b", service: [y]}\n    env_file: "a\\0b"\n',
+        'services:\n  x:\n    extends: {file: "a\\0b", service: y}\n    image:\n',
+        "services:\n  x:\n    extends: [a, b]\n",
+        "services: {" + ", ".join(f"s{n}: {{extends: s{n + 1}}}" for n in range(3000)) + "}\n",
+    ],
+)
+def test_nothing_that_stands_there_breaks_the_plan(text: str, tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, {"compose.yaml": text, "parts/docker-compose.yml": PART})
+    assert is_served(yaml_of(plan, "parts/docker-compose.yml")["services"]["db"])
+    assert after(plan, "compose.yaml") == text
