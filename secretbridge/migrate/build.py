@@ -70,6 +70,14 @@ class _Builder:
                 templates,
                 self.tree.read,
             )
+            for finding, delivery in known.differing:
+                if moves.is_moved(delivery):
+                    moves.block(
+                        finding,
+                        delivery,
+                        "projects that include or extend this file fill it in with different values",
+                        "give the variable another name in each, and name it where it is used",
+                    )
             changes = self._rewrite(moves)
             for place, (about, _) in moves.blocked.items():
                 stays.setdefault(place, about)

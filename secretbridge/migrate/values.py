@@ -60,7 +60,8 @@ class Values:
     """The values of a scan, and what was decided about them.
 
     ``by_place`` is how each finding has its value afterwards, ``by_variable`` how code has it that
-    reads a variable in a directory. Raises :class:`ConfigError` for decisions that cannot be kept.
+    reads a variable in a directory; ``differing`` are those that have several values. Raises
+    :class:`ConfigError` for decisions that cannot be kept.
     """
 
     def __init__(self, scan: Scan, tree: Tree, settings: Settings, decisions: Decisions) -> None:
@@ -76,6 +77,7 @@ class Values:
         self.by_place: dict[str, Delivery] = {}
         self.by_variable: dict[tuple[str, str], Delivery] = {}
         self.notes: list[str] = []
+        self.differing: list[tuple[Finding, Delivery]] = []
         self.compose: ComposeProject = ComposeProject((), tree.read)
         self._set: set[tuple[str, str]] = set()
         self._set_anywhere: set[str] = set()
@@ -252,6 +254,7 @@ class Values:
             elif known[0] is not None and len(known) == 1 and not finding.parts:
                 self._found(finding, known[0])
         self._carried()
+        self._differ()
 
     def _known(self, finding: Finding, name: str) -> Delivery | None:
         if finding.form in ("python", "settings"):
@@ -261,15 +264,39 @@ class Values:
 
     def _filled_in(self, finding: Finding, name: str) -> str | None:
         """Return the directory of the dotenv file that ``name`` has its value from here, or None."""
-        folders = (path.rpartition("/")[0] for path in self._dotenv_files(finding))
+        folders = (path.rpartition("/")[0] for way in self._ways(finding) for path in way)
         return next((folder for folder in folders if (folder, name) in self._set), None)
 
-    def _dotenv_files(self, finding: Finding) -> list[str]:
-        """Return the dotenv files that fill in variables in the file of ``finding``, surest first."""
+    def _ways(self, finding: Finding) -> list[list[str]]:
+        """Return the dotenv files that fill in variables in the file of ``finding``, surest first.
+
+        A compose file that others include or extend from may be filled in by different ones.
+        """
         if finding.form == "compose":
             return self.compose.environments(finding.path)
         folder = _folder(finding)
-        return [f"{folder}/.env" if folder else ".env"]
+        return [[f"{folder}/.env" if folder else ".env"]]
+
+    def _differ(self) -> None:
+        """Find the places whose variables have another value in each project that has the file."""
+        for finding in self.findings:
+            ways = self._ways(finding) if finding.form == "compose" and finding.names else []
+            if len(ways) < 2:
+                continue
+            told = [[self._told(way, name) for way in ways] for name in finding.names]
+            if any(len({each for each in values if each is not None}) > 1 for values in told):
+                known = {each for values in told for each in values if isinstance(each, Delivery)}
+                self.differing += [(finding, each) for each in sorted(known, key=lambda d: d.name)]
+
+    def _told(self, way: list[str], name: str) -> Delivery | str | None:
+        for path in way:
+            folder = path.rpartition("/")[0]
+            if (folder, name) in self._set:
+                return self.by_variable.get((folder, name))
+            plain = self._plain_in(path, name)
+            if plain is not None:
+                return plain
+        return None
 
     def _default(self, finding: Finding) -> None:
         """Take the default of a variable that nothing sets for its value."""
@@ -383,17 +410,21 @@ class Values:
 
     def _plain(self, finding: Finding, name: str) -> str | None:
         """Return the value of a variable that is no secret, from a dotenv file, or None."""
+        for path in (path for way in self._ways(finding) for path in way):
+            plain = self._plain_in(path, name)
+            if plain is not None:
+                return plain
+        default = re.search(rf"\$\{{{re.escape(name)}:?-([^}}]*)\}}", self._raw(finding))
+        return default[1] if default else None
+
+    def _plain_in(self, path: str, name: str) -> str | None:
+        """Return the value of a variable in the dotenv file ``path``, or None."""
+        content = self.compose.read(path)
         pattern = (
             rb"(?m)^[ \t]*(?:export[ \t]+)?" + re.escape(name.encode()) + rb"[ \t]*=([^\r\n#]*)"
         )
-        contents = map(self.compose.read, self._dotenv_files(finding))
-        found = next(filter(None, (re.findall(pattern, each or b"") for each in contents)), None)
-        if found is None:
-            text = self._raw(finding)
-            default = re.search(rf"\$\{{{re.escape(name)}:?-([^}}]*)\}}", text)
-            return default[1] if default else None
-        last: bytes = found[-1]
-        return last.decode("utf-8", "replace").strip().strip("'\"")
+        found: list[bytes] = re.findall(pattern, content or b"")
+        return found[-1].decode("utf-8", "replace").strip().strip("'\"") if found else None
 
     def _raw(self, finding: Finding) -> str:
         """Return what stands in the file in the place of ``finding``, without quotes."""

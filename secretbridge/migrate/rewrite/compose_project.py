@@ -22,6 +22,8 @@ _RUN_BY_NAME = re.compile(r"(docker-)?compose.*\.ya?ml")
 """Files that Compose takes by themselves, or that people start by custom."""
 _DEEPEST = 50
 """Services that extend one another: people have three, and a file that is made to hurt thousands."""
+_MOST_WAYS = 20
+"""In which one file is included; more are not told apart."""
 
 
 class ComposeProject:
@@ -45,9 +47,13 @@ class ComposeProject:
             self._inherit(service)
         self._holders = self._by_node()
         self._bases = self._only_bases()
-        self._templates = {
-            base for service in self.services() if self.runs(service) for base in service.inherits
-        }
+        self._templates: set[Service] = set()
+        self._extenders: dict[str, set[str]] = {}
+        for service in filter(self.runs, self.services()):
+            self._templates.update(service.inherits)
+            for base in service.inherits:
+                if base.path != service.path:
+                    self._extenders.setdefault(base.path, set()).add(service.path)
 
     def services(self) -> list[Service]:
         """Return all services of all files."""
@@ -127,22 +133,26 @@ class ComposeProject:
             seen |= above.keys()
         return sorted(found) or [path]
 
-    def environments(self, path: str) -> list[str]:
-        """Return the dotenv files that Compose fills in the file ``path`` from, surest first."""
-        found: list[str] = []
-        seen = {path}
-        waiting = [path]
-        while waiting:
-            each = waiting.pop()
-            above = self._includers.get(each, {})
-            if not above:
-                found.append(_joined(self.folders(each)[0], ".env"))
-            for dotenv in above.values():
-                found += dotenv
-            waiting += above.keys() - seen
-            seen |= above.keys()
-        # What the includer has set stays as it is; of several files the last one counts.
-        return list(dict.fromkeys(reversed(found)))
+    def environments(self, path: str) -> list[list[str]]:
+        """Return the dotenv files that Compose fills in the file ``path`` from, surest first.
+
+        There is a list for each way in which it comes to be run: who includes it, who extends it.
+        """
+        own = [] if path in self._bases else self._ways(path)
+        others = sorted(self._extenders.get(path, ()))
+        found = own + [way for other in others for way in self._ways(other)]
+        return [list(way) for way in dict.fromkeys(map(tuple, found))]
+
+    def _ways(self, path: str, inside: tuple[str, ...] = ()) -> list[list[str]]:
+        found: list[list[str]] = []
+        for includer, dotenv in self._includers.get(path, {}).items():
+            if includer not in inside and includer != path:
+                for way in self._ways(includer, (*inside, path)):
+                    # What the includer has set stays as it is; of several files the last one counts.
+                    found.append([*way, *reversed(dotenv)])
+                    if len(found) == _MOST_WAYS:
+                        return found
+        return found or [[_joined(self.folders(path)[0], ".env")]]
 
     def is_named_to_run(self, path: str) -> bool:
         """Whether the file is called as Compose expects it."""

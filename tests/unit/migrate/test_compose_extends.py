@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import shutil
 import subprocess
 from pathlib import Path
@@ -310,3 +311,35 @@ def test_a_scan_knows_an_image_by_what_a_service_extends(tmp_path: Path) -> None
     found = scan_tree(tmp_path, files).findings
     known = {f.path for f in found if f.severity == HIGH}
     assert known == {"docker-compose.yml", "one/compose.yml"}
+
+
+def test_who_extends_a_base_fills_in_its_variables(tmp_path: Path) -> None:
+    files = {
+        "base/common.yml": BASE.replace(VALUE, f"${{PW:-{OTHER}}}"),
+        "base/.env": "PW=never-Read-5521\n",
+        "docker-compose.yml": EXTENDS.replace("common.yml", "base/common.yml"),
+        ".env": f"PW={VALUE}\n",
+    }
+    plan = plan_of(tmp_path, files)
+    assert stays(plan) == []
+    found = yaml_of(plan, "base/common.yml")["services"]["db"]["environment"][NAMED]
+    assert plan.values[posixpath.basename(found)] == VALUE.encode()
+    assert OTHER.encode() not in plan.values.values()
+
+
+@pytest.mark.parametrize("url", ["${PW}", "mongodb://u:${PW}@h/"])
+def test_a_base_that_means_another_value_to_each_who_extends_it_stays(
+    url: str, tmp_path: Path
+) -> None:
+    files = {"common.yml": BASE.replace(VALUE, url)}
+    for name, value in (("a", VALUE), ("b", OTHER)):
+        files[f"{name}/compose.yml"] = EXTENDS.replace("common.yml", "../common.yml")
+        files[f"{name}/.env"] = f"PW={value}\n"
+    plan = plan_of(tmp_path, files)
+    assert plan.changes == ()
+    assert [about.path for about in plan.open] == ["common.yml"]
+    assert "fill it in with different values" in plan.open[0].reason
+    # One value for both is one secret.
+    plan = plan_of(tmp_path, {**files, "b/.env": f"PW={VALUE}\n"})
+    assert stays(plan) == []
+    assert after(plan, "a/.env") == after(plan, "b/.env") == ""

@@ -306,3 +306,23 @@ def test_nothing_that_stands_there_breaks_the_plan(text: str, tmp_path: Path) ->
     plan = plan_of(tmp_path, {"compose.yaml": text, "parts/docker-compose.yml": PART})
     assert is_served(yaml_of(plan, "parts/docker-compose.yml")["services"]["db"])
     assert after(plan, "compose.yaml") == text
+
+
+def test_a_part_that_means_another_value_to_each_who_includes_it_stays(tmp_path: Path) -> None:
+    part = (
+        "services:\n  web:\n    build: .\n    environment:\n"
+        "      DATABASE_URL: postgres://app:${PW}@${HOST:-db}/app\n"
+    )
+    files = {
+        "parts/web.yml": part,
+        "parts/app.py": 'import os\nurl = os.environ["DATABASE_URL"]\n',
+        "compose.yaml": "include: [parts/web.yml]\n",
+        ".env": f"PW={VALUE}\nHOST=a\n",
+        "ci/compose.yaml": "include: [../parts/web.yml]\n",
+        "ci/.env": f"PW={VALUE}\nHOST=b\n",
+    }
+    plan = plan_of(tmp_path, files)
+    assert plan.changes == ()
+    assert "fill it in with different values" in plan.open[0].reason
+    plan = plan_of(tmp_path, {**files, "ci/.env": "HOST=a\n"})  # the rest comes from elsewhere
+    assert stays(plan) == []
