@@ -385,6 +385,8 @@ class _Rewriter:
         """Move ``--requirepass X`` of a server's command into a configuration file."""
         text = f"requirepass {{{{ {delivery.secrets[0]}|json }}}}\n"
         conf = Delivery(f"{users[0].name}.conf", delivery.secrets, text)
+        if self.moves.needs.delivered.get(conf.name, conf) != conf:  # a service of another file
+            conf = Delivery(f"{users[0].name}-{delivery.name}.conf", delivery.secrets, text)
         edits = without_password(self.file, entry, f"{self.moves.settings.target}/{conf.name}")
         self._edits += edits
         for service in users if edits else ():

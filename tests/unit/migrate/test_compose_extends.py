@@ -343,3 +343,18 @@ def test_a_base_that_means_another_value_to_each_who_extends_it_stays(
     plan = plan_of(tmp_path, {**files, "b/.env": f"PW={VALUE}\n"})
     assert stays(plan) == []
     assert after(plan, "a/.env") == after(plan, "b/.env") == ""
+
+
+def test_servers_of_one_name_in_two_files_have_their_own_passwords(tmp_path: Path) -> None:
+    files = {
+        f"{name}/compose.yml": "services:\n  cache:\n    image: redis:7\n"
+        f"    command: redis-server --requirepass {value}\n"
+        for name, value in (("a", VALUE), ("b", OTHER))
+    }
+    plan = plan_of(tmp_path, files)
+    assert stays(plan) == []
+    for name, value in (("a", VALUE), ("b", OTHER)):
+        command = yaml_of(plan, f"{name}/compose.yml")["services"]["cache"]["command"]
+        conf = after(plan, f"secretbridge.d/{posixpath.basename(command)}.j2")
+        secret = conf.split()[2].partition("|")[0]
+        assert plan.values[secret] == value.encode()
