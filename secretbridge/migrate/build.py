@@ -25,8 +25,6 @@ __all__ = ["build", "reference_for"]
 Rewriter = Callable[[str, bytes, list[Finding], Moves], list[Edit]]
 
 REWRITERS: dict[str, Rewriter] = {
-    # Compose first: it says what takes the place of the variables that services have from files.
-    "compose": compose.rewrite,
     "dotenv": dotenv.rewrite,
     "dockerfile": dockerfile.rewrite,
     "kubernetes": kubernetes.rewrite,
@@ -72,6 +70,14 @@ class _Builder:
                 templates,
                 self.tree.read,
             )
+            for finding, delivery in known.differing:
+                if moves.is_moved(delivery):
+                    moves.block(
+                        finding,
+                        delivery,
+                        "projects that include or extend this file fill it in with different values",
+                        "give the variable another name in each, and name it where it is used",
+                    )
             changes = self._rewrite(moves)
             for place, (about, _) in moves.blocked.items():
                 stays.setdefault(place, about)
@@ -101,24 +107,21 @@ class _Builder:
     # Files --------------------------------------------------------------------------------------
 
     def _rewrite(self, moves: Moves) -> list[Change]:
-        by_file: dict[tuple[str, str], list[Finding]] = defaultdict(list)
+        by_form: dict[str, dict[str, list[Finding]]] = defaultdict(lambda: defaultdict(list))
         for finding in self.known.findings:
             form = "python" if finding.form == "settings" else finding.form
             if not is_rewritten(finding):
                 form = "other" if finding.form in REWRITERS else finding.form
-            by_file[form, finding.path].append(finding)
-        for path in self.known.compose_files:
-            by_file.setdefault(("compose", path), [])
+            by_form[form][finding.path].append(finding)
         edits: dict[str, list[Edit]] = defaultdict(list)
-        order = list(REWRITERS)
-        for (form, path), found in sorted(
-            by_file.items(), key=lambda each: order.index(each[0][0]) if each[0][0] in order else 99
-        ):
-            rewriter = REWRITERS.get(form)
-            if rewriter is None:
+        # Compose first: it says what takes the place of the variables that services have from files.
+        edits |= compose.rewrite(self.known.compose, by_form.pop("compose", {}), moves)
+        for form, rewriter in REWRITERS.items():
+            for path, found in by_form.pop(form, {}).items():
+                edits[path] += rewriter(path, self.known.contents[path], found, moves)
+        for files in by_form.values():
+            for found in files.values():
                 self._elsewhere(found, moves)
-                continue
-            edits[path] += rewriter(path, self.known.contents[path], found, moves)
         return [
             Change(path, self.known.contents[path], edited(self.known.contents[path], each))
             for path, each in sorted(edits.items())

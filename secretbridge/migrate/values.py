@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from ..errors import ConfigError
 from ._tree import Tree
+from .compose_files import compose_files
 from .edits import digest
 from .finding import CARRIER, LITERAL, LOW, Finding, Hidden, Scan
 from .foreign import is_foreign, translate
@@ -19,9 +20,7 @@ from .naming import best, secret_name, unique
 from .ours import is_ours
 from .plan import Decisions, Origin, Question, Settings
 from .readers import python_readers
-from .scan.compose import is_compose
-from .scan.project import load_overrides
-from .scan.walk import File, walk
+from .rewrite.compose_project import ComposeProject
 
 __all__ = ["Group", "Values", "is_rewritten"]
 
@@ -61,7 +60,8 @@ class Values:
     """The values of a scan, and what was decided about them.
 
     ``by_place`` is how each finding has its value afterwards, ``by_variable`` how code has it that
-    reads a variable in a directory. Raises :class:`ConfigError` for decisions that cannot be kept.
+    reads a variable in a directory; ``differing`` are those that have several values. Raises
+    :class:`ConfigError` for decisions that cannot be kept.
     """
 
     def __init__(self, scan: Scan, tree: Tree, settings: Settings, decisions: Decisions) -> None:
@@ -77,7 +77,8 @@ class Values:
         self.by_place: dict[str, Delivery] = {}
         self.by_variable: dict[tuple[str, str], Delivery] = {}
         self.notes: list[str] = []
-        self.compose_files: set[str] = set()
+        self.differing: list[tuple[Finding, Delivery]] = []
+        self.compose: ComposeProject = ComposeProject((), tree.read)
         self._set: set[tuple[str, str]] = set()
         self._set_anywhere: set[str] = set()
         self._referred: dict[str, Group] = {}
@@ -94,7 +95,11 @@ class Values:
             if content is not None:
                 self.contents[path] = content
         self.findings = [f for f in self.findings if f.path in self.contents]
-        self.compose_files = self._compose_files()
+        with_secrets = {finding.path for finding in self.findings if finding.form == "compose"}
+        paths = with_secrets | compose_files(self.tree.root)
+        self.compose = ComposeProject(paths, self.tree.read)
+        for path, model in self.compose.models.items():
+            self.contents.setdefault(path, model.file.content)
         self._set = {
             (_folder(f), f.name)
             for f in self.findings
@@ -105,20 +110,6 @@ class Values:
             for f in self.findings
             if f.kind == LITERAL and f.value and not f.names and f.form in _SETTING
         }
-
-    def _compose_files(self) -> set[str]:
-        """Read the compose files that only name files with secrets, and have none themselves."""
-        found = set()
-        for each in walk(self.tree.root, "", load_overrides(self.tree.root)):
-            if not isinstance(each, File) or not is_compose(each.path.rpartition("/")[2]):
-                continue
-            if each.path not in self.contents:
-                content = self.tree.read(each.path)
-                if content is None or not re.search(rb"\b(env_file|build)\b", content):
-                    continue
-                self.contents[each.path] = content
-            found.add(each.path)
-        return found
 
     def _group(self) -> None:
         last = self._last_of_each()
@@ -166,7 +157,7 @@ class Values:
         """Whether the value is a default of a variable that is set."""
         if finding.form in ("python", "settings"):
             return any(name in self._set_anywhere for name in finding.names)
-        return any((_folder(finding), name) in self._set for name in finding.names)
+        return any(self._filled_in(finding, name) is not None for name in finding.names)
 
     def _key(self, finding: Finding, fingerprint: str) -> str:
         """Return what makes values one secret: the value itself, and for placeholders also a name."""
@@ -263,11 +254,49 @@ class Values:
             elif known[0] is not None and len(known) == 1 and not finding.parts:
                 self._found(finding, known[0])
         self._carried()
+        self._differ()
 
     def _known(self, finding: Finding, name: str) -> Delivery | None:
         if finding.form in ("python", "settings"):
             return self._variable(finding, name)
-        return self.by_variable.get((_folder(finding), name))
+        folder = self._filled_in(finding, name)
+        return self.by_variable.get((_folder(finding) if folder is None else folder, name))
+
+    def _filled_in(self, finding: Finding, name: str) -> str | None:
+        """Return the directory of the dotenv file that ``name`` has its value from here, or None."""
+        folders = (path.rpartition("/")[0] for way in self._ways(finding) for path in way)
+        return next((folder for folder in folders if (folder, name) in self._set), None)
+
+    def _ways(self, finding: Finding) -> list[list[str]]:
+        """Return the dotenv files that fill in variables in the file of ``finding``, surest first.
+
+        A compose file that others include or extend from may be filled in by different ones.
+        """
+        if finding.form == "compose":
+            return self.compose.environments(finding.path)
+        folder = _folder(finding)
+        return [[f"{folder}/.env" if folder else ".env"]]
+
+    def _differ(self) -> None:
+        """Find the places whose variables have another value in each project that has the file."""
+        for finding in self.findings:
+            ways = self._ways(finding) if finding.form == "compose" and finding.names else []
+            if len(ways) < 2:
+                continue
+            told = [[self._told(way, name) for way in ways] for name in finding.names]
+            if any(len({each for each in values if each is not None}) > 1 for values in told):
+                known = {each for values in told for each in values if isinstance(each, Delivery)}
+                self.differing += [(finding, each) for each in sorted(known, key=lambda d: d.name)]
+
+    def _told(self, way: list[str], name: str) -> Delivery | str | None:
+        for path in way:
+            folder = path.rpartition("/")[0]
+            if (folder, name) in self._set:
+                return self.by_variable.get((folder, name))
+            plain = self._plain_in(path, name)
+            if plain is not None:
+                return plain
+        return None
 
     def _default(self, finding: Finding) -> None:
         """Take the default of a variable that nothing sets for its value."""
@@ -375,22 +404,27 @@ class Values:
 
     def _variable(self, finding: Finding, name: str) -> Delivery | None:
         moves = Moves(self.settings, (), {}, self.by_variable, frozenset())
-        return moves.of_variable(finding.path, name)
+        folder = self._filled_in(finding, name) if finding.form == "compose" else None
+        known = None if folder is None else self.by_variable.get((folder, name))
+        return known or moves.of_variable(finding.path, name)
 
     def _plain(self, finding: Finding, name: str) -> str | None:
-        """Return the value of a variable that is no secret, from the .env file beside, or None."""
-        folder = _folder(finding)
-        content = self.tree.read(f"{folder}/.env" if folder else ".env")
+        """Return the value of a variable that is no secret, from a dotenv file, or None."""
+        for path in (path for way in self._ways(finding) for path in way):
+            plain = self._plain_in(path, name)
+            if plain is not None:
+                return plain
+        default = re.search(rf"\$\{{{re.escape(name)}:?-([^}}]*)\}}", self._raw(finding))
+        return default[1] if default else None
+
+    def _plain_in(self, path: str, name: str) -> str | None:
+        """Return the value of a variable in the dotenv file ``path``, or None."""
+        content = self.compose.read(path)
         pattern = (
             rb"(?m)^[ \t]*(?:export[ \t]+)?" + re.escape(name.encode()) + rb"[ \t]*=([^\r\n#]*)"
         )
-        found = re.findall(pattern, content or b"")
-        if not found:
-            text = self._raw(finding)
-            default = re.search(rf"\$\{{{re.escape(name)}:?-([^}}]*)\}}", text)
-            return default[1] if default else None
-        last: bytes = found[-1]
-        return last.decode("utf-8", "replace").strip().strip("'\"")
+        found: list[bytes] = re.findall(pattern, content or b"")
+        return found[-1].decode("utf-8", "replace").strip().strip("'\"") if found else None
 
     def _raw(self, finding: Finding) -> str:
         """Return what stands in the file in the place of ``finding``, without quotes."""

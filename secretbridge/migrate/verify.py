@@ -21,10 +21,12 @@ from ..errors import SecretBridgeError
 from . import _git, _running
 from ._tree import Tree
 from ._values import Needles, short
+from .compose_files import compose_files
 from .finding import LITERAL, LOW, Finding, Scan
 from .journal import Journal
 from .ours import is_ours
 from .plan import Settings
+from .rewrite.compose_project import ComposeProject
 from .yaml_tree import NotEditable, YamlFile, child, pairs
 
 __all__ = ["Left", "Verified", "verify"]
@@ -183,13 +185,13 @@ def _compiles(content: bytes) -> bool:
 
 
 def _manifests(result: Verified, tree: Tree, journal: Journal | None) -> None:
-    composes = 0
-    program = shutil.which("docker-compose")
-    skipped = 0
-    for file in _begin(journal):
-        path = file["path"]
-        if not path.endswith((".yaml", ".yml")) or file["before"] is None:
-            continue
+    before = {
+        file["path"]: b64decode(file["before"])
+        for file in _begin(journal)
+        if file["path"].endswith((".yaml", ".yml")) and file["before"] is not None
+    }
+    composes: set[str] = set()
+    for path in before:
         content = tree.read(path)
         if content is None:
             continue
@@ -198,15 +200,33 @@ def _manifests(result: Verified, tree: Tree, journal: Journal | None) -> None:
         except NotEditable as error:
             result.left.append(Left("manifests", path, str(error), "roll back, and report this"))
             continue
-        if b"services:" not in content or program is None:
-            continue
-        if _needs_version_2(content) and _is_version_1(program):
+        if b"services:" in content:
+            composes.add(path)
+    program = shutil.which("docker-compose")
+    if program is None:
+        result.checked["manifests"] = "docker-compose is not here"
+    elif not composes:
+        result.checked["manifests"] = "none has services"
+    else:
+        # What is included need not be complete: only the outermost file is a project.
+        project = ComposeProject(composes | compose_files(tree.root), tree.read)
+        roots = {root for path in composes for root in project.roots(path)}
+        _composes(result, tree, program, roots, before)
+
+
+def _composes(
+    result: Verified, tree: Tree, program: str, paths: set[str], before: dict[str, bytes]
+) -> None:
+    is_old = _is_version_1(program)
+    skipped = 0
+    for path in sorted(paths):
+        content = tree.read(path) or b""
+        if is_old and _needs_version_2(content):
             skipped += 1
             continue
-        composes += 1
         folder = os.path.dirname(os.path.join(tree.root, path))
         is_fine = _is_accepted(program, folder, content)
-        if not is_fine and _is_accepted(program, folder, b64decode(file["before"])):
+        if not is_fine and _is_accepted(program, folder, before.get(path, content)):
             result.left.append(
                 Left(
                     "manifests",
@@ -215,15 +235,16 @@ def _manifests(result: Verified, tree: Tree, journal: Journal | None) -> None:
                     f"docker-compose -f {path} config",
                 )
             )
-    told = f"docker-compose has read {composes}" if program else "docker-compose is not here"
-    result.checked["manifests"] = told + (
+    result.checked["manifests"] = f"docker-compose has read {len(paths) - skipped}" + (
         f"; {skipped} need Docker Compose 2, which is not here" if skipped else ""
     )
 
 
 def _needs_version_2(content: bytes) -> bool:
-    """Whether a build has secrets, of which Compose 1 knows nothing."""
+    """Whether it has an ``include``, or a build has secrets, of which Compose 1 knows nothing."""
     for document in YamlFile(content).documents:
+        if child(document, "include") is not None:
+            return True
         for _, _, service in pairs(child(document, "services")):
             if child(child(service, "build"), "secrets") is not None:
                 return True

@@ -1,16 +1,15 @@
-"""A compose file as its services see it: who uses which mapping, over anchors, merges and extends."""
+"""One compose file as its services see it: what each is made of, over anchors and merges."""
 
 from __future__ import annotations
 
 import posixpath
 import re
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 from ..images import Image, lookup
+from ..scan.interpolation import expand
 from ..yaml_tree import (
-    Entry,
     MappingNode,
     Node,
     NotEditable,
@@ -21,131 +20,112 @@ from ..yaml_tree import (
     text_of,
 )
 
-__all__ = ["ComposeModel", "Service", "own_child", "rows_of"]
+__all__ = ["ComposeModel", "Include", "Service", "extended", "own_child", "rows_of"]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Service:
-    """One service: its own node, what it is made of, and which containers of variables it uses."""
+    """One service: its own node, what it is made of, and which containers of variables it uses.
 
+    ``path`` is that of its file, ``env_files`` and ``context`` are as seen from the root.
+    """
+
+    path: str
     name: str
     key: ScalarNode
     node: MappingNode
     image: str | None = None
-    is_built: bool = False
-    has_extends: bool = False
     containers: list[Node] = field(default_factory=list)
     env_files: list[str] = field(default_factory=list)
+    dockerfile: str | None = None
+    """The Dockerfile of its own image, where it is built here."""
     base: str | None = None
     """The image that its own one is built on, where it is built here."""
+    inherits: list[Service] = field(default_factory=list)
+    """What it extends, and what that extends, nearest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Include:
+    """One item of ``include``, with paths as they are written."""
+
+    paths: tuple[str, ...]
+    project_directory: str | None
+    env_files: tuple[str, ...]
 
 
 class ComposeModel:
-    """The services of one file."""
+    """The services of one file, each for itself; a project adds what they extend."""
 
-    def __init__(
-        self,
-        file: YamlFile,
-        path: str = "",
-        read: Callable[[str], bytes | None] = lambda path: None,
-        known: dict[str, ComposeModel | None] | None = None,
-    ) -> None:
-        """``path`` is the file's, ``read`` returns another one of the project: for ``extends``.
-
-        ``known`` are the models of files that were read on the way here; None for those that are
-        being read, which ends a circle.
-        """
+    def __init__(self, file: YamlFile, path: str) -> None:
         self.file = file
-        self._path = path
-        self._read = read
-        self._known: dict[str, ComposeModel | None] = {path: None} if known is None else known
+        self.path = path
         if len(file.documents) != 1 or not isinstance(file.documents[0], MappingNode):
             raise NotEditable("a compose file is one mapping")
         self.root: MappingNode = file.documents[0]
-        services = own_child(self.root, "services")
-        self.services_node = services
         self.services: dict[str, Service] = {}
-        for name, key, node in pairs(services):
+        for name, key, node in pairs(own_child(self.root, "services")):
             if isinstance(node, MappingNode) and name != "<<":
-                self.services[name] = Service(name, key, node)
+                self.services[name] = Service(path, name, key, node)
+
+    def includes(self) -> list[Include]:
+        """Return what the file includes."""
+        found = own_child(self.root, "include")
+        made = []
+        for item in found.value if isinstance(found, SequenceNode) else [found]:
+            if isinstance(item, ScalarNode):
+                made.append(Include(tuple(_texts(item)), None, ()))
+            elif isinstance(item, MappingNode):
+                made.append(
+                    Include(
+                        tuple(_texts(own_child(item, "path"))),
+                        next(iter(_texts(own_child(item, "project_directory"))), None),
+                        tuple(_texts(own_child(item, "env_file"))),
+                    )
+                )
+        return made
+
+    def fill(self, folder: str, read: Callable[[str], bytes | None]) -> None:
+        """Find out what services are made of. Their paths are relative to ``folder``."""
         for service in self.services.values():
-            self._fill(service)
-        for service in self.services.values():
-            self._inherit(service, {service.name})
+            for layer in layers(service.node):
+                for name, _, value in pairs(layer):
+                    if name == "image" and service.image is None:
+                        service.image = text_of(value)
+                    elif name == "build":
+                        self._fill_build(service, value, folder, read)
+                    elif name == "environment":
+                        service.containers += layers(value)
+                    elif name == "env_file":
+                        names = [posixpath.join(folder, each) for each in _env_files(value)]
+                        service.env_files += map(posixpath.normpath, names)
+                for name, _, value in pairs(layer):
+                    if name in ("command", "entrypoint", "healthcheck"):
+                        service.containers.append(value)
 
-    def _fill(self, service: Service) -> None:
-        for layer in layers(service.node):
-            for name, _, value in pairs(layer):
-                if name == "image" and service.image is None:
-                    service.image = text_of(value)
-                elif name == "build":
-                    service.is_built = True
-                    service.base = service.base or self._base(value)
-                    args = own_child(value, "args")
-                    if args is not None:
-                        service.containers.append(args)
-                elif name == "environment":
-                    service.containers += layers(value)
-                elif name == "env_file":
-                    service.env_files += _env_files(value)
-                elif name == "extends":
-                    service.has_extends = True
-            for name, _, value in pairs(layer):
-                if name in ("command", "entrypoint", "healthcheck"):
-                    service.containers.append(value)
+    def _fill_build(
+        self, service: Service, build: Node, folder: str, read: Callable[[str], bytes | None]
+    ) -> None:
+        if service.dockerfile is None:
+            context = text_of(build) or text_of(own_child(build, "context")) or "."
+            name = text_of(own_child(build, "dockerfile")) or "Dockerfile"
+            service.dockerfile = posixpath.normpath(posixpath.join(folder, context, name))
+            content = read(service.dockerfile) or b""
+            found = re.findall(rb"(?mi)^[ \t]*FROM[ \t]+(?:--\S+[ \t]+)*(\S+)", content)
+            service.base = found[-1].decode("utf-8", "replace") if found else None
+        args = own_child(build, "args")
+        if args is not None:
+            service.containers.append(args)
 
-    def _base(self, build: Node) -> str | None:
-        """Return the image of the last stage of the Dockerfile of ``build``."""
-        context = text_of(build) or text_of(own_child(build, "context")) or "."
-        name = text_of(own_child(build, "dockerfile")) or "Dockerfile"
-        path = posixpath.normpath(posixpath.join(posixpath.dirname(self._path), context, name))
-        content = None if path.startswith("..") else self._read(path)
-        found = re.findall(rb"(?mi)^[ \t]*FROM[ \t]+(?:--\S+[ \t]+)*(\S+)", content or b"")
-        return found[-1].decode("utf-8", "replace") if found else None
 
-    def _inherit(self, service: Service, seen: set[str]) -> None:
-        """Take over from a service of the same file that ``service`` extends."""
-        extends = own_child(service.node, "extends")
-        name = (
-            text_of(extends)
-            if isinstance(extends, ScalarNode)
-            else text_of(own_child(extends, "service"))
-        )
-        if name is None or name in seen:
-            return
-        other = text_of(own_child(extends, "file"))
-        base = self.services.get(name) if other is None else self._elsewhere(other, name)
-        if base is None:
-            return
-        if other is None:
-            self._inherit(base, seen | {name})
-        service.image = service.image or base.image
-        service.is_built = service.is_built or base.is_built
-        service.base = service.base or base.base
-        service.containers += [c for c in base.containers if c not in service.containers]
-        service.env_files += [f for f in base.env_files if f not in service.env_files]
-
-    def _elsewhere(self, other: str, name: str) -> Service | None:
-        """Return a service of another file; of it, image and variables of files are taken over."""
-        path = posixpath.normpath(posixpath.join(posixpath.dirname(self._path), other))
-        if path not in self._known:
-            self._known[path] = None
-            content = None if path.startswith("..") else self._read(path)
-            if content is not None:
-                with suppress(NotEditable):
-                    file = YamlFile(content)
-                    self._known[path] = ComposeModel(file, path, self._read, self._known)
-        model = self._known[path]
-        return None if model is None else model.services.get(name)
-
-    def users(self, entry: Entry) -> list[Service]:
-        """Return the services that have ``entry``, directly or by a merge, an alias or extends."""
-        inside = {id(entry.container)}
-        return [
-            service
-            for service in self.services.values()
-            if any(id(node) in inside or _holds(node, entry) for node in service.containers)
-        ]
+def extended(service: Service) -> tuple[str | None, str] | None:
+    """Return the file and the name of what ``service`` extends, as they are written."""
+    node = own_child(service.node, "extends")
+    if isinstance(node, ScalarNode):
+        return None, node.value
+    name = text_of(own_child(node, "service"))
+    file = next(iter(_texts(own_child(node, "file"))), None)
+    return None if name is None else (file, name)
 
 
 def rows_of(service: Service) -> tuple[Image, ...]:
@@ -175,15 +155,6 @@ def own_child(node: Node | None, key: str) -> Node | None:
     return None
 
 
-def _holds(node: Node, entry: Entry) -> bool:
-    """Whether ``entry`` is ``node`` itself (a command of one scalar) or one level inside of it."""
-    if node is entry.value:
-        return True
-    if isinstance(node, MappingNode):
-        return any(value is entry.container or value is entry.value for _, value in node.value)
-    return False
-
-
 def _env_files(node: Node) -> list[str]:
     if isinstance(node, ScalarNode):
         return [node.value]
@@ -193,3 +164,11 @@ def _env_files(node: Node) -> list[str]:
         if isinstance(path, str):
             found.append(path)
     return found
+
+
+def _texts(node: Node | None) -> list[str]:
+    """Return the text of a scalar, or those of a list, with the defaults of variables filled in."""
+    items = node.value if isinstance(node, SequenceNode) else [node]
+    return [
+        expand(item.value).value for item in items if isinstance(item, ScalarNode) and item.value
+    ]

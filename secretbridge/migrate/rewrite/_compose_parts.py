@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import posixpath
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, field
 
 from ..edits import Edit
-from ..images import Image
 from ..moves import Delivery, Moves
 from ..yaml_tree import (
     MappingNode,
@@ -14,14 +14,14 @@ from ..yaml_tree import (
     NotEditable,
     ScalarNode,
     SequenceNode,
-    YamlFile,
     pairs,
     scalar,
     text_of,
 )
-from ._compose_model import ComposeModel, Service, own_child
+from ._compose_model import Service, own_child
+from .compose_project import ComposeProject
 
-__all__ = ["DIRECTORY", "ServiceParts"]
+__all__ = ["DIRECTORY", "FileParts", "Wanted"]
 
 SIDECAR = "secretbridge"
 """The name of the service and of the volume."""
@@ -31,74 +31,57 @@ _GROUP = "20001"
 
 
 @dataclass(slots=True)
-class _Wanted:
+class Wanted:
+    """What one service needs."""
+
     service: Service
     deliveries: dict[str, Delivery] = field(default_factory=dict)
     is_app: bool = False
     shims: set[str] = field(default_factory=set)
     build: dict[str, str] = field(default_factory=dict)
+    """The secrets that its image is built with, by their names there."""
+    own_build: set[str] = field(default_factory=set)
+    """Those that its own ``build`` has to name; the others come with what it extends."""
 
 
-class ServiceParts:
-    """Collects what each service needs, and makes the edits that add it."""
+class FileParts:
+    """Makes the edits of one file that add what services need."""
 
-    def __init__(self, path: str, file: YamlFile, model: ComposeModel, moves: Moves) -> None:
+    def __init__(
+        self, project: ComposeProject, path: str, moves: Moves, apps: Set[Service]
+    ) -> None:
+        """``apps`` are the services, of all files, whose programs read with the library."""
+        self.project = project
         self.path = path
-        self.file = file
-        self.model = model
+        self.model = project.models[path]
+        self.file = self.model.file
         self.moves = moves
-        self._wanted: dict[str, _Wanted] = {}
+        self.apps = apps
 
-    def serve(
-        self, service: Service, delivery: Delivery, image: Image | None, *, library: bool
-    ) -> None:
-        """Give ``service`` the file of ``delivery``; with ``library`` also the names of secrets."""
-        wanted = self._wanted.setdefault(service.name, _Wanted(service))
-        wanted.deliveries[delivery.name] = delivery
-        wanted.is_app |= library
-        self.moves.use(delivery, library=library)
-        needs = self.moves.needs
-        if image is not None and image.users:
-            needs.readers.setdefault(delivery.name, set()).update(image.users)
-        if image is not None and image.mode:
-            needs.modes[delivery.name] = image.mode
-
-    def shim(self, service: Service, program: str) -> None:
-        """Mount the script that stands before ``program``."""
-        self._wanted[service.name].shims.add(program)
-
-    def build_secret(
-        self, service: Service, build: MappingNode, variable: str, delivery: Delivery
-    ) -> None:
-        """Give the build of ``service`` the secret for ``variable``."""
-        self.moves.note(f"{self.path}: secrets of a build need Docker Compose 2.5 or later")
-        self._wanted.setdefault(service.name, _Wanted(service)).build[variable.lower()] = (
-            delivery.name
-        )
-        self.moves.use(delivery)
-
-    def edits(self) -> list[Edit]:
-        """Return the edits for everything that was asked for."""
-        if not self._wanted:
-            return []
+    def services(self, wanted: Iterable[Wanted]) -> list[Edit]:
+        """Return the edits of the services themselves."""
         made: list[Edit] = []
-        for wanted in self._wanted.values():
+        for each in wanted:
             additions: list[str] = []
-            if wanted.deliveries or wanted.shims:
-                made += self._mounts(wanted, additions)
-            if wanted.build:
-                made += self._builds(wanted)
+            if each.deliveries or each.shims:
+                made += self._mounts(each, additions)
+            if each.own_build:
+                made += self._builds(each)
             if additions:
-                made.append(self._add_keys(wanted.service, additions))
-        runs = any(wanted.deliveries for wanted in self._wanted.values())
+                made.append(self._add_keys(each.service, additions))
+        return made
+
+    def top(self, wanted: Sequence[Wanted]) -> list[Edit]:
+        """Return the edits for what the services of a whole project share."""
+        made: list[Edit] = []
+        runs = any(each.deliveries for each in wanted)
         if runs and self.moves.settings.delivery == "sidecar":
             made += self._sidecar()
-        made += self._top_level_secrets()
-        return made
+        return made + self._top_level_secrets(wanted)
 
     # One service --------------------------------------------------------------------------------
 
-    def _mounts(self, wanted: _Wanted, additions: list[str]) -> list[Edit]:
+    def _mounts(self, wanted: Wanted, additions: list[str]) -> list[Edit]:
         service, settings = wanted.service, self.moves.settings
         made: list[Edit] = []
         volumes: list[str] = []
@@ -112,7 +95,8 @@ class ServiceParts:
             if wanted.deliveries:
                 volumes.append(f"{SIDECAR}:{settings.target}")
                 made += self._depend(service, additions)
-                if wanted.is_app:
+                # Lists add up over extends, and this one may have nothing twice.
+                if wanted.is_app and self.apps.isdisjoint(service.inherits):
                     made += self._items(service, "group_add", [f'"{_GROUP}"'], additions)
         else:
             names = sorted(wanted.deliveries)
@@ -163,6 +147,11 @@ class ServiceParts:
 
     def _depend(self, service: Service, additions: list[str]) -> list[Edit]:
         file = self.file
+        if self.project.is_extended(service):
+            self.moves.note(
+                f"{self.path}: {service.name} is extended, and now depends on {SIDECAR}: Docker "
+                "Compose 2 takes that, and 1 does not"
+            )
         found = self._own(service, "depends_on")
         healthy = "{condition: service_healthy}"
         if found is None:
@@ -203,10 +192,10 @@ class ServiceParts:
         made.append(file.insert_lines(file.end(value), [f"{' ' * column}{SIDECAR}: {healthy}"]))
         return made
 
-    def _builds(self, wanted: _Wanted) -> list[Edit]:
+    def _builds(self, wanted: Wanted) -> list[Edit]:
         build = own_child(wanted.service.node, "build")
         assert isinstance(build, MappingNode)
-        names = sorted(wanted.build)
+        names = sorted(wanted.own_build)
         for name, _, value in pairs(build):
             if name == "secrets":
                 if not isinstance(value, SequenceNode):
@@ -227,19 +216,17 @@ class ServiceParts:
 
     def _beside(self, path: str) -> str:
         """Return how this file names ``path``, which is below the root of the project."""
-        found = posixpath.relpath(path, posixpath.dirname(self.path) or ".")
+        folder, *others = self.project.folders(self.path)
+        if others:
+            raise NotEditable("it is included with several project directories")
+        found = posixpath.relpath(path, folder or ".")
         return found if found.startswith("../") else f"./{found}"
 
     def _sidecar(self) -> list[Edit]:
-        services = self.model.services_node
-        if not isinstance(services, MappingNode) or not services.value:
-            raise NotEditable("the file has no services")
         self.moves.needs.has_sidecar = True
         made: list[Edit] = []
-        if SIDECAR not in self.model.services:
-            indent = " " * self.file.column(services.value[0][0])
-            lines = [indent + line for line in self._service()]
-            made.append(self.file.insert_lines(self.file.end(services), lines))
+        if not self.project.has(self.path, "services", SIDECAR):
+            made += self._top_level("services", self._service())
         volume = [
             f"{SIDECAR}:  # in memory, and gone when the last container that uses it ends",
             "  driver: local",
@@ -251,7 +238,8 @@ class ServiceParts:
             f"gid={_GROUP},noexec,nosuid,nodev"
             "${SECRETBRIDGE_NOSWAP-,noswap}",
         ]
-        made += self._top_level("volumes", SIDECAR, volume)
+        if not self.project.has(self.path, "volumes", SIDECAR):
+            made += self._top_level("volumes", volume)
         return made
 
     def _service(self) -> list[str]:
@@ -294,34 +282,27 @@ class ServiceParts:
         ]
         return lines
 
-    def _top_level_secrets(self) -> list[Edit]:
+    def _top_level_secrets(self, hosted: Sequence[Wanted]) -> list[Edit]:
         settings = self.moves.settings
         files: dict[str, str] = {}
-        for wanted in self._wanted.values():
+        for wanted in hosted:
             if settings.delivery == "secrets":
                 files |= {name: f"{settings.target}/{name}" for name in wanted.deliveries}
             for variable, name in wanted.build.items():
                 # A build runs before any container: its file is written by `secretbridge-sidecar once`.
                 files[variable] = "${SECRETBRIDGE_BUILD_DIR:-/run/secretbridge}/" + name
-        made: list[Edit] = []
-        missing = {
-            n: f
-            for n, f in files.items()
-            if own_child(own_child(self.model.root, "secrets"), n) is None
-        }
-        if missing:
-            lines = [f"{name}: {{file: {scalar(file)}}}" for name, file in sorted(missing.items())]
-            made += self._top_level("secrets", None, lines)
-        return made
+        missing = {n: f for n, f in files.items() if not self.project.has(self.path, "secrets", n)}
+        if not missing:
+            return []
+        lines = [f"{name}: {{file: {scalar(file)}}}" for name, file in sorted(missing.items())]
+        return self._top_level("secrets", lines)
 
-    def _top_level(self, key: str, name: str | None, lines: list[str]) -> list[Edit]:
-        """Add ``lines`` below the top-level ``key``, unless ``name`` is there."""
+    def _top_level(self, key: str, lines: list[str]) -> list[Edit]:
+        """Add ``lines`` below the top-level ``key``."""
         file = self.file
         for found, key_node, value in pairs(self.model.root):
             if found != key:
                 continue
-            if name is not None and any(each == name for each, _, _ in pairs(value)):
-                return []
             if isinstance(value, MappingNode) and value.value and not value.flow_style:
                 return [file.append_pairs(value, lines, "")]
             if isinstance(value, ScalarNode) or not value.value:

@@ -8,8 +8,8 @@ is reported and stays.
 
 from __future__ import annotations
 
-import posixpath
 import re
+from collections.abc import Mapping
 
 from ..edits import Edit
 from ..finding import READER, Finding
@@ -21,16 +21,16 @@ from ..yaml_tree import (
     NotEditable,
     ScalarNode,
     SequenceNode,
-    YamlFile,
     deepest_first,
     entries,
     scalar,
-    text_of,
 )
-from ._compose_model import ComposeModel, Service, own_child, rows_of
-from ._compose_parts import ServiceParts
+from ._compose_model import ComposeModel, Service, layers, own_child, rows_of
+from ._compose_needs import ComposeNeeds
+from ._redis_command import without_password
 from ._removals import Removals
 from ._shell_texts import ShellTexts, is_shell
+from .compose_project import ComposeProject
 
 __all__ = ["rewrite"]
 
@@ -38,33 +38,56 @@ _PWFILE = "POSTGRES_PASSWORD"
 _SHIMS = "secretbridge.d/shims"
 
 
-def rewrite(path: str, content: bytes, findings: list[Finding], moves: Moves) -> list[Edit]:
-    """Return the edits of the compose file ``path``; what cannot be edited is blocked."""
-    try:
-        file = YamlFile(content)
-        return _Rewriter(path, file, ComposeModel(file, path, moves.read), moves).edits(findings)
-    except NotEditable as error:
-        for finding in findings:
-            delivery = moves.of(finding) or moves.of_variable(path, finding.name)
-            if delivery is not None:
-                moves.block(
-                    finding, delivery, f"the file is left alone: {error}", "edit it by hand"
-                )
-        return []
+def rewrite(
+    project: ComposeProject, findings: Mapping[str, list[Finding]], moves: Moves
+) -> dict[str, list[Edit]]:
+    """Return the edits of all compose files; what cannot be edited is blocked.
+
+    They are rewritten together: what stands in one file may be for services of another.
+    """
+    needs = ComposeNeeds(project, moves)
+    for path, reason in project.broken.items():
+        needs.block(path, findings.get(path, []), NotEditable(reason))
+    shells = {
+        path: ShellTexts(model.file, _in_shell, "$$(cat {})")
+        for path, model in project.models.items()
+    }
+    rewriters = [
+        _Rewriter(model, project, needs, shells, moves)
+        for _, model in sorted(project.models.items())
+    ]
+    for each in rewriters:
+        each.look(findings.get(each.path, []))
+    edits: dict[str, list[Edit]] = {}
+    for each in rewriters:
+        try:
+            edits[each.path] = deepest_first([*each.edits(), *needs.edits(each.path)])
+        except NotEditable as error:
+            needs.block(each.path, findings.get(each.path, []), error)
+    return edits
 
 
 class _Rewriter:
-    def __init__(self, path: str, file: YamlFile, model: ComposeModel, moves: Moves) -> None:
-        self.path = path
-        self.file = file
+    def __init__(
+        self,
+        model: ComposeModel,
+        project: ComposeProject,
+        needs: ComposeNeeds,
+        shells: Mapping[str, ShellTexts],
+        moves: Moves,
+    ) -> None:
+        self.path = model.path
+        self.file = model.file
         self.model = model
+        self.project = project
+        self.needs = needs
         self.moves = moves
-        self.parts = ServiceParts(path, file, model, moves)
-        self.removals = Removals(file)
-        self.shells = ShellTexts(file, _in_shell, "$$(cat {})")
+        self.removals = Removals(model.file)
+        self.shells = shells
         self._edits: list[Edit] = []
 
-    def edits(self, findings: list[Finding]) -> list[Edit]:
+    def look(self, findings: list[Finding]) -> None:
+        """Decide what becomes of each finding, and who needs what for it."""
         done: set[tuple[int, str]] = set()
         for finding in sorted(findings, key=lambda each: each.start):
             entry = self.file.entry_at(finding.start)
@@ -77,16 +100,16 @@ class _Rewriter:
                 self.moves.block(finding, delivery, str(error), "edit this entry by hand")
         self._from_env_files()
         self._from_images()
-        self._edits += self.removals.edits()
-        self._edits += self.shells.edits()
-        self._edits += self.parts.edits()
-        return deepest_first(self._edits)
+
+    def edits(self) -> list[Edit]:
+        """Return the edits of what was found, when all files have been looked at."""
+        return [*self._edits, *self.removals.edits(), *self.shells[self.path].edits()]
 
     def _rewrite(
         self, finding: Finding, entry: Entry, delivery: Delivery, done: set[tuple[int, str]]
     ) -> None:
         section = _section(entry)
-        users = self.model.users(entry)
+        users = self.project.users(entry)
         if finding.kind == READER or section in ("command", "entrypoint", "healthcheck"):
             self._read_in_place(finding, entry, delivery, users, section)
             return
@@ -95,7 +118,7 @@ class _Rewriter:
             return
         done.add(mark)
         if section == "args":
-            self._build_argument(finding, entry, delivery, users)
+            self._build_argument(finding, entry, delivery)
         elif section == "secrets":
             return
         else:
@@ -111,10 +134,10 @@ class _Rewriter:
         for service in users:
             image, found = self._replacement(finding, service, delivery)
             shells = self._shell_of(service, finding.name) if found is None else []
-            for node in shells:
-                self.shells.replace(node, finding.name, self.moves.place(delivery))
+            for path, node in shells:
+                self.shells[path].replace(node, finding.name, self.moves.place(delivery))
             if shells and not self._has_library(finding, service):
-                self.parts.serve(service, delivery, image, library=False)
+                self.needs.serve(service, delivery, image, finding, library=False)
                 continue
             if found is None and image is None and not self._has_library(finding, service):
                 if self.moves.settings.unknown == "file":
@@ -125,7 +148,7 @@ class _Rewriter:
             used.append((service, image))
             lines = lines or found
         for service, image in used:
-            self.parts.serve(service, delivery, image, library=image is None)
+            self.needs.serve(service, delivery, image, finding, library=image is None)
             if image is None:
                 self.moves.use_in_code(finding.name, delivery)
             if image is not None and image.way == "shim":
@@ -197,7 +220,7 @@ class _Rewriter:
             'exec "${0##*/}" "$@"\n'
         )
         self.moves.needs.files[path] = script.encode(), 0o755
-        self.parts.shim(service, image.program)
+        self.needs.shim(service, image.program, finding)
         if lines is not None:
             lines.setdefault(
                 "PATH",
@@ -277,15 +300,12 @@ class _Rewriter:
 
     # Build arguments ----------------------------------------------------------------------------
 
-    def _build_argument(
-        self, finding: Finding, entry: Entry, delivery: Delivery, users: list[Service]
-    ) -> None:
+    def _build_argument(self, finding: Finding, entry: Entry, delivery: Delivery) -> None:
         """Turn a build argument into a build secret, which no layer of the image keeps."""
-        for service in users:
-            build = own_child(service.node, "build")
-            if not isinstance(build, MappingNode):
-                raise NotEditable("the build has no mapping of its own")
-            self.parts.build_secret(service, build, finding.name, delivery)
+        for service in self.project.holders(entry):
+            args = own_child(own_child(service.node, "build"), "args")
+            is_own = any(layer is entry.container for layer in layers(args))
+            self.needs.build_secret(service, delivery, finding, is_own=is_own)
         self.removals.add(entry)
 
     # Commands and health checks -----------------------------------------------------------------
@@ -313,17 +333,18 @@ class _Rewriter:
             )
             return
         names = finding.names or (finding.name,)
-        found = [name for name in names if self.shells.names(node, name)]
+        shells = self.shells[self.path]
+        found = [name for name in names if shells.names(node, name)]
         if not found:
             self.moves.block(
                 finding, delivery, "the value stands inside of a command", "read the file there"
             )
             return
         for name in found:
-            self.shells.replace(node, name, self.moves.place(delivery))
+            shells.replace(node, name, self.moves.place(delivery))
         for service in users:
             row = next(iter(rows_of(service)), None)
-            self.parts.serve(service, delivery, row, library=False)
+            self.needs.serve(service, delivery, row, finding, library=False)
 
     def _is_shell(self, entry: Entry, section: str) -> bool:
         if section == "healthcheck":
@@ -336,95 +357,61 @@ class _Rewriter:
         text = entry.value.value if isinstance(entry.value, ScalarNode) else ""
         return is_shell(text.split())
 
-    def _shell_of(self, service: Service, name: str) -> list[ScalarNode]:
-        """Return the commands of ``service`` that name the variable, if a shell runs them all."""
-        found: list[ScalarNode] = []
+    def _shell_of(self, service: Service, name: str) -> list[tuple[str, ScalarNode]]:
+        """Return the commands of ``service`` that name the variable, if a shell runs them all.
+
+        Each with the file that it stands in: a service has those of what it extends.
+        """
+        found: list[tuple[str, ScalarNode]] = []
         for key in ("command", "entrypoint", "healthcheck"):
-            top = own_child(service.node, key)
-            if top is None:
+            for layer in (service, *service.inherits):
+                top = own_child(layer.node, key)
+                if top is not None:
+                    break
+            else:
                 continue
-            for entry in entries(MappingNode("", [(service.key, top)])):
+            for entry in entries(MappingNode("", [(layer.key, top)])):
                 node = entry.value
-                if isinstance(node, ScalarNode) and self.shells.names(node, name):
+                if isinstance(node, ScalarNode) and self.shells[layer.path].names(node, name):
                     inner = Entry(entry.container, entry.key, node, (key, *entry.path[1:]))
                     if not self._is_shell(inner, key):
                         return []
-                    found.append(node)
+                    found.append((layer.path, node))
         return found
 
     def _redis(
         self, finding: Finding, entry: Entry, delivery: Delivery, users: list[Service]
     ) -> bool:
         """Move ``--requirepass X`` of a server's command into a configuration file."""
-        conf = self._conf(f"{users[0].name}.conf", delivery)
-        if entry.key is not None:
-            assert isinstance(entry.value, ScalarNode)
-            start, end = self.file.span(entry.value)
-            raw = self.file.content[start:end].decode()
-            found = re.search(r"\s*--requirepass[ =]+(\"[^\"]*\"|'[^']*'|\S+?)(?=[\s\"']|$)", raw)
-            server = re.search(r"\b(redis|valkey)-server\b", raw)
-            if not found or not server:
-                return False
-            place = self.moves.place(conf)
-            changed = raw[: found.start()] + raw[found.end() :]
-            at = server.end()
-            changed = f"{changed[:at]} {place}{changed[at:]}"
-            self._edits.append(Edit(start, end, changed.encode()))
-        else:
-            items = [i for i in entry.container.value if isinstance(i, ScalarNode)]
-            words = [item.value for item in items]
-            if "--requirepass" not in words or not words[0].endswith("-server"):
-                return False
-            at = words.index("--requirepass")
-            if at + 1 >= len(words) or items[at + 1] is not entry.value:
-                return False
-            place = self.moves.place(conf)
-            container = entry.container
-            assert isinstance(container, SequenceNode)
-            flag_start, flag_end = self.file.span(items[at])
-            # The flag becomes the file's path where it is the first argument, else both are replaced.
-            if at == 1:
-                self._edits.append(
-                    Edit(flag_start, flag_end, self.file.quoted_like(items[at], place).encode())
-                )
-            else:
-                return False
-            self._edits.append(self.file.remove_entry(Entry(container, None, items[at + 1], ())))
-        for service in users:
-            self.parts.serve(service, conf, rows_of(service)[0], library=False)
-        return True
-
-    def _conf(self, name: str, delivery: Delivery) -> Delivery:
         text = f"requirepass {{{{ {delivery.secrets[0]}|json }}}}\n"
-        return Delivery(name, delivery.secrets, text)
+        conf = Delivery(f"{users[0].name}.conf", delivery.secrets, text)
+        if self.moves.needs.delivered.get(conf.name, conf) != conf:  # a service of another file
+            conf = Delivery(f"{users[0].name}-{delivery.name}.conf", delivery.secrets, text)
+        edits = without_password(self.file, entry, f"{self.moves.settings.target}/{conf.name}")
+        self._edits += edits
+        for service in users if edits else ():
+            self.needs.serve(service, conf, rows_of(service)[0], finding, library=False)
+        return bool(edits)
 
     # Variables of images that are built here ----------------------------------------------------
 
     def _from_images(self) -> None:
         """Give services the files whose variables their own image had in ENV."""
-        folder = posixpath.dirname(self.path)
-        for service in self.model.services.values():
-            build = own_child(service.node, "build")
-            if build is None:
-                continue
-            context = text_of(build) or text_of(own_child(build, "context")) or "."
-            name = text_of(own_child(build, "dockerfile")) or "Dockerfile"
-            path = posixpath.normpath(posixpath.join(folder, context, name))
-            for finding in self.moves.findings:
-                if finding.path != path or finding.context.get("instruction") != "ENV":
+        for service in filter(self.project.stands_for_itself, self.model.services.values()):
+            for finding in self.moves.findings if service.dockerfile else ():
+                instruction = finding.context.get("instruction")
+                if finding.path != service.dockerfile or instruction != "ENV":
                     continue
                 delivery = self.moves.of(finding)
                 if delivery is not None:
-                    self.parts.serve(service, delivery, None, library=True)
+                    self.needs.serve(service, delivery, None, finding, library=True)
 
     # Variables of env_file ----------------------------------------------------------------------
 
     def _from_env_files(self) -> None:
         """Say what takes the place of variables that services have from a dotenv file."""
-        folder = posixpath.dirname(self.path)
-        for service in self.model.services.values():
-            for name in service.env_files:
-                dotenv = posixpath.normpath(posixpath.join(folder, name))
+        for service in filter(self.project.stands_for_itself, self.model.services.values()):
+            for dotenv in service.env_files:
                 for finding in self.moves.literals(dotenv):
                     delivery = self.moves.of(finding)
                     if delivery is not None:
@@ -444,7 +431,7 @@ class _Rewriter:
         elif not self._has_library(finding, service) and not rows_of(service):
             # The file is for several services: only who reads the variable matters.
             return
-        self.parts.serve(service, delivery, image, library=image is None)
+        self.needs.serve(service, delivery, image, finding, library=image is None)
 
 
 def _in_shell(name: str) -> str:

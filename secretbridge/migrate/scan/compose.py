@@ -11,6 +11,7 @@ import re
 from ..detect.lists import among
 from ..finding import CARRIER
 from .commands import COMPOSE, in_arguments, in_shell
+from .compose_images import Images
 from .interpolation import expand
 from .slot import BUILD, ENVIRONMENT, Reading, Slot
 from .yaml_nodes import Mapping, Node, Scalar, Sequence
@@ -44,6 +45,8 @@ def looks_like_compose(root: Node | None, name: str) -> bool:
         )
     if not is_compose(name):
         return False
+    if root.get("include") is not None:
+        return True
     # Version 1 has the services at the top, and a part that is included may have anything.
     return any(isinstance(node, Mapping) for _, node in root.pairs)
 
@@ -61,7 +64,13 @@ class _Compose:
         self._seen: dict[int, Slot] = {}
 
     def read(self, root: Mapping) -> None:
+        self._includes(root.get("include"))
         services = root.get("services")
+        self._images = Images(
+            self._reading.path,
+            services if isinstance(services, Mapping) else root,
+            self._reading.beside,
+        )
         if isinstance(services, Mapping):
             for key, node in services.pairs:
                 self._service(key.value, node)
@@ -78,8 +87,8 @@ class _Compose:
         if not isinstance(service, Mapping):
             return
         context: dict[str, object] = {"service": name, "document": self._document}
-        if image := service.text("image"):
-            context["image"] = expand(image).value
+        if image := self._images.of(service):
+            context["image"] = image
         self._environment(service.get("environment"), context)
         build = service.get("build")
         if isinstance(build, Mapping):
@@ -194,6 +203,16 @@ class _Compose:
                 dialect = "docker" if item.text("format") == "raw" else "compose"
                 self._reading.hints.append((item.text("path"), dialect, dict(told)))
 
+    def _includes(self, node: Node | None) -> None:
+        """Say which dotenv files fill in included files, and where the paths in those begin."""
+        for item in node.items if isinstance(node, Sequence) else [node]:
+            if isinstance(item, Mapping):
+                for path in _texts(item.get("env_file")):
+                    self._reading.hints.append((path, "compose", {"read_by": "compose include"}))
+                for directory in _texts(item.get("project_directory")):
+                    for path in _texts(item.get("path")):
+                        self._reading.hints.append((path, "", {"directory": directory}))
+
     def _labels(self, node: Node | None, context: dict[str, object]) -> None:
         """Labels are no environment, but a password's hash or a token may stand there."""
         pairs: list[tuple[str, str, int, int]] = []
@@ -248,3 +267,8 @@ class _Compose:
                         key.value, content.value, content.start, content.end, place
                     )
                     self._add(slot, {"service": f"{kind}.{key.value}", "document": self._document})
+
+
+def _texts(node: Node | None) -> list[str]:
+    items = node.items if isinstance(node, Sequence) else [node]
+    return [expand(item.value).value for item in items if isinstance(item, Scalar)]

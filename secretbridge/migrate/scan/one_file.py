@@ -7,7 +7,7 @@ assigns no secret is not parsed. What decides is always the same, whatever order
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from ..detect import providers
 from ..detect.judge import Place, judge
@@ -122,12 +122,17 @@ _BY_SUFFIX = {
 _BARE_NAMES = among(".my.cnf .npmrc .pypirc .netrc redis.conf rabbitmq.conf config")
 
 
-def read_file(path: str, data: bytes, form: str | None = None) -> Reading:
+def read_file(
+    path: str,
+    data: bytes,
+    form: str | None = None,
+    beside: Callable[[str], bytes | None] = lambda path: None,
+) -> Reading:
     """Return what stands in the file ``path`` (as seen from the scanned root).
 
-    Raises :class:`Undecodable` for what is no text.
+    ``beside`` returns another file of the tree. Raises :class:`Undecodable` for what is no text.
     """
-    reading = Reading(path)
+    reading = Reading(path, beside=beside)
     form = form_of(path, data[:128]) if form is None else form
     if not form or not _matters(form, path, data):
         if form and b"\0" in data[:4096] and data[:2] not in (b"\xff\xfe", b"\xfe\xff"):

@@ -11,6 +11,7 @@ import os
 import posixpath
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 
@@ -195,6 +196,12 @@ def _chunks(files: Iterator[File]) -> Iterator[list[File]]:
 
 def _read_chunk(root: str, files: list[File], key: bytes, overrides: Overrides) -> Gathered:
     gathered = Gathered()
+
+    def beside(path: str) -> bytes | None:
+        with suppress(Unreadable, ValueError):  # such as a name that no file can have
+            return read_bytes(root, path)
+        return None
+
     for file in files:
         try:
             # Without a telling name only the first bytes can say what it is.
@@ -204,13 +211,20 @@ def _read_chunk(root: str, files: list[File], key: bytes, overrides: Overrides) 
             continue
         gathered.files += 1
         gathered.bytes += len(data)
-        _read_one(gathered, file.path, data, key, overrides)
+        _read_one(gathered, file.path, data, key, overrides, beside)
     return gathered
 
 
-def _read_one(gathered: Gathered, path: str, data: bytes, key: bytes, overrides: Overrides) -> None:
+def _read_one(
+    gathered: Gathered,
+    path: str,
+    data: bytes,
+    key: bytes,
+    overrides: Overrides,
+    beside: Callable[[str], bytes | None] = lambda path: None,
+) -> None:
     try:
-        reading = read_file(path, data)
+        reading = read_file(path, data, beside=beside)
         _settle(gathered, reading, data, key, overrides)
     except Undecodable as error:
         gathered.skipped.append(Skipped(path, str(error)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -82,6 +83,8 @@ class Reading:
     notes: list[Note] = field(default_factory=list)
     hints: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)
     """(path of a dotenv file as written, dialect of its reader, context), for later."""
+    beside: Callable[[str], bytes | None] = lambda path: None
+    """Returns another file of the tree, for one that takes something over from it."""
 
     def problem(self, line: int, text: str, remedy: str = "") -> None:
         """Add a problem of this file."""

@@ -14,7 +14,10 @@ __all__ = ["Hint", "Readers"]
 
 @dataclass(frozen=True, slots=True)
 class Hint:
-    """That somebody reads ``path`` as ``dialect``; ``source`` is the file that says so."""
+    """That somebody reads ``path`` as ``dialect``; ``source`` is the file that says so.
+
+    With ``directory`` in ``context`` it is no reader: paths in the file ``path`` begin there.
+    """
 
     source: str
     path: str
@@ -29,12 +32,20 @@ class Readers:
         self._exact: dict[str, list[Hint]] = {}
         self._near: list[tuple[str, Hint]] = []
         self._chosen = chosen
-        for hint in sorted(hints, key=lambda each: (each.source, each.path, each.dialect)):
+        ordered = sorted(hints, key=lambda each: (each.source, each.path, each.dialect))
+        places = {
+            _joined(posixpath.dirname(hint.source), hint.path): _joined(
+                posixpath.dirname(hint.source), str(hint.context["directory"])
+            )
+            for hint in ordered
+            if "directory" in hint.context
+        }
+        for hint in ordered:
             folder = posixpath.dirname(hint.source)
             if hint.context.get("near"):
                 self._near.append((folder, hint))
-            else:
-                path = posixpath.normpath(posixpath.join(folder, hint.path))
+            elif "directory" not in hint.context:
+                path = _joined(places.get(hint.source, folder), hint.path)
                 self._exact.setdefault(path, []).append(hint)
 
     def named(self) -> set[str]:
@@ -77,3 +88,7 @@ class Readers:
             if name.endswith(ending):
                 return list(self._exact.get(posixpath.join(folder, name.removesuffix(ending)), ()))
         return []
+
+
+def _joined(folder: str, path: str) -> str:
+    return posixpath.normpath(posixpath.join(folder, path))

@@ -16,7 +16,7 @@ __all__ = ["is_yaml", "read_yaml"]
 
 _WORDS = re.compile(
     r"pass|pwd|pw\b|secret|token|key|cred|dsn|salt|auth|private|env_?file|envfrom|://[^/\s]*@|"
-    r"cookie|claim|"
+    r"cookie|claim|project_directory|"
     r"psk|jwt|mnemonic|seed|begin |license|code|\bpin|databaseurl|database_url|envs:|conn|hash",
     re.IGNORECASE,
 )
