@@ -9,7 +9,7 @@ is reported and stays.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from ..edits import Edit
 from ..finding import READER, Finding
@@ -36,6 +36,7 @@ __all__ = ["rewrite"]
 
 _PWFILE = "POSTGRES_PASSWORD"
 _SHIMS = "secretbridge.d/shims"
+_PATH = "/opt/secretbridge/shims:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def rewrite(
@@ -85,6 +86,8 @@ class _Rewriter:
         self.removals = Removals(model.file)
         self.shells = shells
         self._edits: list[Edit] = []
+        self._paths: set[object] = set()
+        """Where a PATH stands already: blocks of variables, and dotenv files."""
 
     def look(self, findings: list[Finding]) -> None:
         """Decide what becomes of each finding, and who needs what for it."""
@@ -152,7 +155,8 @@ class _Rewriter:
             if image is None:
                 self.moves.use_in_code(finding.name, delivery)
             if image is not None and image.way == "shim":
-                self._shim(finding, service, image, lines)
+                self._shim(finding, service, image)
+                self._lead_to_shims(lines, id(entry.container), _variables(entry.container))
         if lines is None:
             self.removals.add(entry)
         else:
@@ -199,9 +203,7 @@ class _Rewriter:
             "POSTGRES_PASSWORD_FILE": "/etc/hostname",
         }
 
-    def _shim(
-        self, finding: Finding, service: Service, image: Image, lines: dict[str, str] | None
-    ) -> None:
+    def _shim(self, finding: Finding, service: Service, image: Image) -> None:
         """Have the server start through a script that drops what the entrypoint has exported."""
         path = f"{_SHIMS}/{image.program}"
         before = self.moves.needs.files.get(path)
@@ -221,11 +223,16 @@ class _Rewriter:
         )
         self.moves.needs.files[path] = script.encode(), 0o755
         self.needs.shim(service, image.program, finding)
-        if lines is not None:
-            lines.setdefault(
-                "PATH",
-                "/opt/secretbridge/shims:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-            )
+
+    def _lead_to_shims(
+        self, lines: dict[str, str] | None, place: object, given: Iterable[tuple[str, str]]
+    ) -> None:
+        """Add a PATH to ``lines`` that finds the scripts first, once for each ``place``."""
+        if any(name == "PATH" for name, _ in given):
+            raise NotEditable("PATH is set as well; put /opt/secretbridge/shims before it by hand")
+        if lines is not None and place not in self._paths:
+            self._paths.add(place)
+            lines["PATH"] = _PATH
 
     def _has_library(self, finding: Finding, service: Service) -> bool:
         """Whether programs of this project read the variable, all of them in ways that are rewritten."""
@@ -422,6 +429,11 @@ class _Rewriter:
     ) -> None:
         try:
             image, lines = self._replacement(finding, service, delivery)
+            readers = [each for each in self.project.services() if dotenv in each.env_files]
+            # A PATH in the file would be that of every service that has it.
+            if image is not None and image.way == "shim" and len(readers) == 1:
+                self._shim(finding, service, image)
+                self._lead_to_shims(lines, dotenv, ())
         except NotEditable as error:
             self.moves.block(finding, delivery, str(error), "edit it by hand")
             return

@@ -101,6 +101,51 @@ def test_mysql_starts_through_a_script_that_drops_what_was_exported(tmp_path: Pa
     assert done.stdout == "[] --datadir x\n"
 
 
+@pytest.mark.parametrize(
+    "environment",
+    [
+        f"      - MYSQL_ROOT_PASSWORD={VALUE}\n      - MYSQL_PASSWORD={VALUE}2\n",
+        f"      MYSQL_ROOT_PASSWORD: {VALUE}\n      MYSQL_PASSWORD: {VALUE}2\n",
+    ],
+)
+def test_two_passwords_of_one_server_give_it_one_path(tmp_path: Path, environment: str) -> None:
+    text = f"services:\n  db:\n    image: mysql:8\n    environment:\n{environment}"
+    plan = plan_of(tmp_path, {"docker-compose.yml": text})
+    assert plan.open == ()
+    shown = after(plan, "docker-compose.yml")
+    assert shown.count("PATH") == 1
+    (shim,) = [c for c in plan.changes if c.path == "secretbridge.d/shims/mysqld"]
+    assert b" MYSQL_PASSWORD MYSQL_ROOT_PASSWORD\n" in (shim.after or b"")
+
+
+def test_a_server_whose_path_is_set_is_left_to_a_person(tmp_path: Path) -> None:
+    text = (
+        "services:\n  db:\n    image: mysql:8\n    environment:\n"
+        f"      PATH: /opt/mysql/bin:/bin\n      MYSQL_ROOT_PASSWORD: {VALUE}\n"
+    )
+    plan = plan_of(tmp_path, {"docker-compose.yml": text})
+    (stays,) = plan.open
+    assert "PATH is set as well" in stays.reason
+    assert plan.changes == ()
+
+
+@pytest.mark.parametrize("others", [0, 1])
+def test_a_server_whose_passwords_are_in_a_file_starts_through_the_script_too(
+    tmp_path: Path, others: int
+) -> None:
+    text = "services:\n" + "".join(
+        f"  {name}:\n    image: {image}\n    env_file: db.env\n"
+        for name, image in [("db", "mysql:8"), ("admin", "example/admin")][: 1 + others]
+    )
+    dotenv = f"MYSQL_ROOT_PASSWORD={VALUE}\nMYSQL_PASSWORD={VALUE}2\nMYSQL_USER=shop\n"
+    plan = plan_of(tmp_path, {"docker-compose.yml": text, "db.env": dotenv})
+    shown = after(plan, "db.env")
+    assert "MYSQL_ROOT_PASSWORD_FILE=" in shown
+    # A PATH there would be that of both.
+    assert shown.count("PATH=") == 1 - others
+    assert ("shims/mysqld:ro" in after(plan, "docker-compose.yml")) == (not others)
+
+
 def test_a_program_of_the_project_asks_the_broker_and_loses_the_variable(tmp_path: Path) -> None:
     text = (
         f"services:\n  web:\n    build: .\n    environment:\n      - SECRET_KEY={VALUE}\n"
