@@ -76,9 +76,10 @@ def containers(needles: Needles) -> tuple[list[Seen], str]:
 
 def _variables(needles: Needles, where: str, entries: list[bytes]) -> Iterator[Seen]:
     for entry in entries:
-        variable, _, value = entry.partition(b"=")
-        for name in needles.names(value):
-            yield Seen(where, name, variable.decode("utf-8", "replace"))
+        raw, _, value = entry.partition(b"=")
+        variable = raw.decode("utf-8", "replace")
+        for name in needles.names_of_variable(variable, value):
+            yield Seen(where, name, variable)
 
 
 def _output(command: list[str]) -> bytes | None:

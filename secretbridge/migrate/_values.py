@@ -1,17 +1,25 @@
-"""Looks for values in bytes: as they are, and as programs encode them on the way."""
+"""Looks for values in bytes: as they are, and as programs encode them on the way.
+
+A password that is a short or ordinary word (``wordpress``) stands in many texts without being meant, and
+to list those places would tell what it is. It is looked for only as the whole value of a variable with
+the name of a secret.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from urllib.parse import quote
 
 from .._forms import forms
+from .detect.judge import THRESHOLD
+from .detect.names import by_name
+from .detect.shapes import look
 
 __all__ = ["Needles"]
 
 SHORTEST = 6
-"""Bytes of a value that is looked for in what runs and in files; shorter ones turn up by chance."""
+"""Bytes of a value that is looked for in any text; shorter ones turn up by chance."""
 
 
 class Needles:
@@ -19,8 +27,10 @@ class Needles:
 
     def __init__(self, values: Mapping[str, bytes]) -> None:
         self._names: dict[bytes, str] = {}
+        self._common: dict[bytes, str] = {}
         for name, value in values.items():
-            if len(value) < SHORTEST:
+            if _is_common(value):
+                self._common.setdefault(value, name)
                 continue
             for form in {*forms(value), value.strip(), quote(value, safe="").encode()}:
                 if len(form) >= SHORTEST:
@@ -41,7 +51,22 @@ class Needles:
         """Return the names of the values in ``content``."""
         return sorted({name for name, _ in self.found(content)})
 
+    def names_of_variable(self, variable: str, value: bytes) -> list[str]:
+        """Return the names of the values in the value of a variable of an environment."""
+        common = self._common.get(value)
+        if common is not None and by_name(variable).score >= THRESHOLD:
+            return [common]
+        return self.names(value)
 
-def short(values: Mapping[str, bytes]) -> Iterable[str]:
-    """Return the names of values that are too short to be looked for."""
-    return (name for name, value in values.items() if len(value) < SHORTEST)
+    def common(self) -> list[str]:
+        """Return the names of the values that are not looked for in texts."""
+        return sorted(self._common.values())
+
+
+def _is_common(value: bytes) -> bool:
+    if len(value) < SHORTEST:
+        return True
+    try:
+        return look(value.decode()).name in ("weak value", "placeholder")
+    except UnicodeDecodeError:
+        return False

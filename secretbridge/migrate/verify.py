@@ -20,7 +20,7 @@ from ..config import load_config
 from ..errors import SecretBridgeError
 from . import _git, _running
 from ._tree import Tree
-from ._values import Needles, short
+from ._values import Needles
 from .compose_files import compose_files
 from .finding import LITERAL, LOW, Finding, Scan
 from .journal import Journal
@@ -77,9 +77,11 @@ def verify(
         _runs(result, needles)
     else:
         result.checked["running"] = "not looked at"
-    too_short = sorted(short(values))
-    if too_short:
-        result.checked["short values"] = f"not looked for, since they are: {', '.join(too_short)}"
+    if common := needles.common():
+        result.checked["common values"] = (
+            "short or ordinary words, to be rotated; looked for only in variables that are named as "
+            "secrets are: " + ", ".join(common)
+        )
     return result
 
 

@@ -14,10 +14,10 @@ from ..detect.judge import Place, judge
 from ..detect.lists import among
 from ..detect.names import by_name
 from ..detect.places import is_test
+from .any_of import AnyOf
 from .content import read_lines
 from .dockerfile import is_dockerfile, read_dockerfile
 from .dotenv import is_dotenv
-from .needles import Needles
 from .programs import MAY_READ, language, read_program
 from .python_code import read_python
 from .scripts import is_script, read_script
@@ -56,7 +56,7 @@ _WORDS = (
     *(b"pass", b"pwd", b"secret", b"token", b"_key", b"apikey", b"credential", b"dsn", b"salt"),
 )
 _LOGIN = re.compile(rb"://[^/\s:@\"']*:[^/\s@\"']+@")
-_ENVIRON = Needles(
+_ENVIRON = AnyOf(
     (
         *(b"environ", b"getenv", b"envvar", b"dotenv", b"setenv", b"import env", b"env("),
         *(b"decouple", b"BaseSettings", b"starlette.config"),
@@ -236,7 +236,7 @@ def _name_around(data: bytes, at: int) -> str:
     return found[0].decode("ascii", "replace") if found else ""
 
 
-_PROVIDERS = Needles(
+_PROVIDERS = AnyOf(
     (
         b"PRIVATE KEY-----",
         *(literal.encode() for literal in providers.LITERALS if len(literal) > 4),

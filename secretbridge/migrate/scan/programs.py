@@ -6,7 +6,7 @@ import re
 
 from ..detect.names import by_name
 from ..finding import READER
-from .needles import Needles
+from .any_of import AnyOf
 from .slot import CODE, Reading, Slot
 
 __all__ = ["LANGUAGES", "MAY_READ", "language", "read_program"]
@@ -58,7 +58,7 @@ _PATTERNS: dict[str, tuple[str, ...]] = {
     "python": (rf"environ\[\s*{_Q}", rf"(?:environ\.get|getenv)\(\s*{_Q}"),
 }  # fmt: skip
 _COMPILED = {name: re.compile("|".join(each)) for name, each in _PATTERNS.items()}
-MAY_READ = Needles(
+MAY_READ = AnyOf(
     (
         *(b"env.", b"env[", b"etenv", b"env(", b"env::var", b"env!", b"get_env", b"fetch_env"),
         *(b"environ", b"ENV[", b"ENV.", b"_ENV", b"LookupEnv", b"EnvironmentVariable"),

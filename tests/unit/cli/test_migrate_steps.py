@@ -194,3 +194,20 @@ def test_import_prints_our_references(project: Path, capsys: pytest.CaptureFixtu
     assert status == 1
     assert shown == 'secrets:\n  db: "vault:kv/app#password"\n'
     assert "1Password" in told
+
+
+@pytest.mark.reveals_secrets("stdout")  # the word is part of the name
+def test_verify_does_not_list_every_place_of_an_ordinary_word(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project / "compose.yaml").write_text(
+        "services:\n  blog:\n    image: wordpress\n    environment:\n"
+        "      WORDPRESS_DB_NAME: wordpress\n      WORDPRESS_DB_PASSWORD: wordpress\n"
+    )
+    assert call(capsys, "plan")[0] == 0
+    assert call(capsys, "apply", "--yes")[0] == 0
+    assert "image: wordpress" in (project / "compose.yaml").read_text()
+    status, shown, _ = call(capsys, "verify", "--no-running")
+    assert (status, shown.splitlines()[-1]) == (0, "nothing is left")
+    assert "to be rotated" in shown
+    assert "wordpress_db_password" in shown

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-__all__ = ["Needles"]
+__all__ = ["AnyOf"]
 
 
-class Needles:
+class AnyOf:
     """Words, and ``stems`` that some of them have in common and that are rare by themselves."""
 
     def __init__(self, words: Iterable[bytes], stems: Iterable[bytes] = ()) -> None:
