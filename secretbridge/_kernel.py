@@ -1,4 +1,4 @@
-"""System calls that Python has no name for. ctypes is loaded by the first of them.
+"""System calls that Python has no name for. The way to the C library is loaded by the first of them.
 
 A filter on system calls may answer one that it does not know with death: systemd's default action is
 to kill the process, and not every version of its set ``@system-service`` has ``memfd_secret`` and
@@ -12,7 +12,7 @@ import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import ctypes
+    from ._foreign import Library
 
 __all__ = ["is_deadly", "library", "prctl", "syscall"]
 
@@ -21,20 +21,20 @@ _FILTERED = 2
 _WALL = 0x40000000  # waits for children that end without a signal, too
 _STACK = 16 * 1024
 
-_libc: ctypes.CDLL | None = None
+_libc: Library | None = None
 
 
-def library() -> ctypes.CDLL:
+def library() -> Library:
     """Return the C library of this process. Raises :class:`OSError` where there is no way to it."""
     global _libc
     if _libc is None:
         try:
-            from ctypes import CDLL, c_long
+            from ._foreign import Library, c_long
         except ImportError:  # pragma: no cover - an interpreter that was built without libffi
             from errno import ENOSYS
 
             raise OSError(ENOSYS, "this interpreter has no ctypes") from None
-        libc = CDLL(None, use_errno=True)
+        libc = Library()
         libc.syscall.restype = c_long
         _libc = libc
     return _libc
@@ -56,7 +56,7 @@ def prctl(option: int, first: int = 0, second: int = 0) -> int:
 def checked(result: int) -> int:
     """Return what a function of :func:`library` returned; raise :class:`OSError` for -1."""
     if result == -1:
-        from ctypes import get_errno
+        from ._foreign import get_errno
 
         raise OSError(get_errno(), os.strerror(get_errno()))
     return result
@@ -72,7 +72,7 @@ def is_deadly(number: int) -> bool:
     """
     if prctl(_PR_GET_SECCOMP) != _FILTERED:
         return False
-    from ctypes import addressof, c_char, c_void_p
+    from ._foreign import addressof, c_char, c_void_p
 
     libc = library()
     stack = (c_char * _STACK)()
@@ -91,6 +91,6 @@ def is_deadly(number: int) -> bool:
 
 def _word(argument: object) -> object:
     # A Python int becomes a C int, and so half of an address or of a mask would be lost.
-    from ctypes import c_long
+    from ._foreign import c_long
 
     return c_long(argument) if isinstance(argument, int) else argument

@@ -102,7 +102,7 @@ def _secretmem(size: int) -> tuple[Region | None, str]:
 
 
 def _placed(descriptor: int, size: int) -> tuple[Region | None, str]:
-    from ctypes import c_size_t, c_void_p, get_errno
+    from ._foreign import c_size_t, c_void_p, get_errno
 
     libc, length = library(), c_size_t(size)
     libc.mmap.restype = libc.mremap.restype = c_void_p
@@ -133,7 +133,7 @@ def _protect(region: Region, reason: str) -> None:
     try:
         region.madvise(_MADV_DONTDUMP)
         region.tier, step = "dontdump", "mlock"
-        from ctypes import c_size_t
+        from ._foreign import c_size_t
 
         checked(library().mlock(_address(region), c_size_t(len(region))))
         region.tier = "locked"
@@ -143,7 +143,7 @@ def _protect(region: Region, reason: str) -> None:
 
 
 def _address(region: Region) -> object:
-    from ctypes import addressof, c_char, c_void_p
+    from ._foreign import addressof, c_char, c_void_p
 
     return c_void_p(addressof(c_char.from_buffer(region)))
 

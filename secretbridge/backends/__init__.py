@@ -16,7 +16,6 @@ from ..errors import (
     IntegrityError,
     SecretBridgeError,
 )
-from ._reach import Reach
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
 
     from ..document import Document, Lease
     from ..reference import DocumentId, Scheme
+    from ._reach import Reach
 else:
     Protocol = object
 
@@ -144,6 +144,16 @@ class Writes(Protocol):
 
         Returns whether it was. Raises :class:`SecretBridgeError`.
         """
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        if name == "Reach":  # which only a sidecar and the doctor ask for
+            from ._reach import Reach
+
+            return Reach
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 _BUILT_IN = {

@@ -26,7 +26,7 @@ LAYERS = (
     "secretbridge.errors secretbridge._value secretbridge._version "
     # Memory and system calls of this process, below everything that has values.
     "secretbridge._digest secretbridge._kernel secretbridge._regions secretbridge._protected "
-    "secretbridge._enforced",
+    "secretbridge._enforced secretbridge._foreign",
     "secretbridge.reference secretbridge._schemes secretbridge.document secretbridge.secret "
     "secretbridge._announce secretbridge._pydantic secretbridge._tally",
     "secretbridge.engine secretbridge._agenda secretbridge._health secretbridge._retired "
