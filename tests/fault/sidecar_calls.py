@@ -31,12 +31,11 @@ from pathlib import Path
 from random import Random
 from stat import S_ISDIR, S_ISLNK
 
-from secretbridge.config import apart
 from secretbridge_sidecar import runner
 from secretbridge_sidecar.__main__ import main as sidecar
 
 from .killing import Tally, memory
-from .sidecars import Here, Yard
+from .sidecars import Yard, read_here
 
 __all__ = ["ERRORS", "CallYard"]
 
@@ -235,7 +234,7 @@ def main() -> int:
     arguments = parser.parse_args()
     tally = Tally()
     with tempfile.TemporaryDirectory(prefix="secretbridge-calls-", dir=memory()) as place:
-        runner.Reading = apart.Reading = Here  # type: ignore[assignment, misc]
+        read_here()
         runner.LOOK, runner.RETRY, runner.RETRY_CAP = 0.2, 0.05, 0.2
         yard = CallYard(Path(place))
         if arguments.call:

@@ -43,12 +43,25 @@ STOPPED_WITHIN = 2.0
 class Here:
     """Reads a configuration in this process: in one of its own that takes longer than a trial."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, reader: object = None) -> None:
         self._path = path
         self.begun = time.time()
 
     def config(self) -> Config:
         return load_config(self._path)
+
+
+class Nobody:
+    """Stands for the process that would get ready to read one."""
+
+    def close(self) -> None:
+        pass
+
+
+def read_here() -> None:
+    """Have sidecars in this process read their configurations without another one."""
+    runner.Reading = apart.Reading = Here  # type: ignore[assignment, misc]
+    apart.Reader = Nobody  # type: ignore[assignment, misc]
 
 
 class Yard:
@@ -222,7 +235,7 @@ def main() -> int:
     arguments = parser.parse_args()
     tally = Tally()
     with tempfile.TemporaryDirectory(prefix="secretbridge-sidecars-", dir=memory()) as place:
-        runner.Reading = apart.Reading = Here  # type: ignore[assignment, misc]
+        read_here()
         yard = Yard(Path(place))
         only = arguments.seed
         for seed in range(arguments.trials) if only is None else (only,):
