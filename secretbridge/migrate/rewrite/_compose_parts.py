@@ -253,7 +253,12 @@ class FileParts:
             "  read_only: true",
             "  cap_drop: [ALL]",
             '  security_opt: ["no-new-privileges:true"]',
+            "  mem_limit: 128m",
+            "  memswap_limit: 128m  # the same as mem_limit: none of it may be swapped out",
+            "  pids_limit: 64",
+            "  ulimits: {core: 0}",
             "  restart: unless-stopped",
+            "  stop_grace_period: 5s",
             "  volumes:",
             f"    - {config}:/etc/secretbridge/secretbridge.yaml:ro",
             f"    - {self._beside(DIRECTORY)}:/etc/secretbridge/{DIRECTORY}:ro",
@@ -265,11 +270,12 @@ class FileParts:
                 "have SECRETBRIDGE_UID=$(id -u) in the environment of docker-compose, or in its .env"
             )
             lines += [
+                "  network_mode: none  # the store is a file",
                 "  environment:",
                 "    XDG_CONFIG_HOME: /run/bootstrap  # where the key of the store is, see volumes",
             ]
             lines.insert(
-                -3,
+                -4,
                 "    - ${SECRETBRIDGE_KEY_DIR:-~/.config/secretbridge}:/run/bootstrap/secretbridge:ro",
             )
         lines += [
