@@ -54,7 +54,7 @@ class Reader:
         self._question = self._answer = -1
         try:
             self._start()
-        except (OSError, ValueError):
+        except (OSError, TypeError, ValueError):  # TypeError: no sys.executable
             self.close()  # answer() says that there is none
 
     def _start(self) -> None:

@@ -115,9 +115,9 @@ def test_whatever_stands_in_the_place_of_stores_is_reported_as_it_would_be_here(
     assert outcome(Reading(file).config) == outcome(lambda: load_config(file))
 
 
-@pytest.mark.parametrize("interpreter", ["", "/nonexistent", "/bin/false", "/bin/true"])
+@pytest.mark.parametrize("interpreter", [None, "", "/nonexistent", "/bin/false", "/bin/true"])
 def test_where_no_child_can_read_it_the_file_is_read_here(
-    file: Path, monkeypatch: pytest.MonkeyPatch, interpreter: str
+    file: Path, monkeypatch: pytest.MonkeyPatch, interpreter: str | None
 ) -> None:
     monkeypatch.setattr(sys, "executable", interpreter)
     assert Reading(file).config().path == str(file)
