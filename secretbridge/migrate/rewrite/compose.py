@@ -30,6 +30,7 @@ from ._compose_needs import ComposeNeeds
 from ._redis_command import without_password
 from ._removals import Removals
 from ._shell_texts import ShellTexts, is_shell
+from ._unread import Unread
 from .compose_project import ComposeProject
 
 __all__ = ["rewrite"]
@@ -53,12 +54,14 @@ def rewrite(
         path: ShellTexts(model.file, _in_shell, "$$(cat {})")
         for path, model in project.models.items()
     }
+    unread = Unread()
     rewriters = [
-        _Rewriter(model, project, needs, shells, moves)
+        _Rewriter(model, project, needs, shells, unread, moves)
         for _, model in sorted(project.models.items())
     ]
     for each in rewriters:
         each.look(findings.get(each.path, []))
+    unread.settle(moves, needs)
     edits: dict[str, list[Edit]] = {}
     for each in rewriters:
         try:
@@ -75,6 +78,7 @@ class _Rewriter:
         project: ComposeProject,
         needs: ComposeNeeds,
         shells: Mapping[str, ShellTexts],
+        unread: Unread,
         moves: Moves,
     ) -> None:
         self.path = model.path
@@ -85,6 +89,7 @@ class _Rewriter:
         self.moves = moves
         self.removals = Removals(model.file)
         self.shells = shells
+        self.unread = unread
         self._edits: list[Edit] = []
         self._paths: set[object] = set()
         """Where a PATH stands already: blocks of variables, and dotenv files."""
@@ -440,9 +445,12 @@ class _Rewriter:
         if lines is not None:
             text = "\n".join(f"{name}={value.replace('$$', '$')}" for name, value in lines.items())
             self.moves.dotenv[dotenv, finding.name] = text
-        elif not self._has_library(finding, service) and not rows_of(service):
+        elif not self._has_library(finding, service):
             # The file is for several services: only who reads the variable matters.
+            if not self.moves.readers(finding.name):
+                self.unread.add(dotenv, finding, delivery, service)
             return
+        self.unread.is_read(dotenv, finding)
         self.needs.serve(service, delivery, image, finding, library=image is None)
 
 

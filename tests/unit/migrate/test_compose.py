@@ -146,6 +146,44 @@ def test_a_server_whose_passwords_are_in_a_file_starts_through_the_script_too(
     assert ("shims/mysqld:ro" in after(plan, "docker-compose.yml")) == (not others)
 
 
+UNREAD = {
+    "docker-compose.yml": "services:\n"
+    "  cache:\n    image: redis:7\n    env_file: shared.env\n"
+    "  web:\n    image: example/web\n    env_file: shared.env\n",
+    "shared.env": f"WEB_TOKEN={VALUE}\n",
+}
+
+
+def test_a_variable_of_a_dotenv_file_that_nobody_is_seen_to_read_stays(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, UNREAD)
+    (stays,) = plan.open
+    assert (stays.path, stays.name) == ("shared.env", "WEB_TOKEN")
+    assert stays.reason == "nothing here tells how cache reads WEB_TOKEN"
+    assert plan.changes == ()
+
+
+def test_one_becomes_a_file_for_all_that_have_it_when_that_is_asked_for(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, UNREAD, unknown="file")
+    assert plan.open == ()
+    assert after(plan, "shared.env") == "WEB_TOKEN_FILE=/run/secretbridge/web_token\n"
+    services = yaml.safe_load(after(plan, "docker-compose.yml"))["services"]
+    for name in ("cache", "web"):
+        assert "secretbridge:/run/secretbridge" in services[name]["volumes"]
+
+
+def test_one_that_a_program_of_the_project_reads_goes(tmp_path: Path) -> None:
+    files = {
+        "docker-compose.yml": "services:\n"
+        "  cache:\n    image: redis:7\n    env_file: shared.env\n"
+        "  web:\n    build: .\n    env_file: shared.env\n",
+        "shared.env": f"SECRET_KEY={VALUE}\nDEBUG=1\n",
+        "app.py": READER,
+    }
+    plan = plan_of(tmp_path, files)
+    assert plan.open == ()
+    assert after(plan, "shared.env") == "DEBUG=1\n"
+
+
 def test_a_program_of_the_project_asks_the_broker_and_loses_the_variable(tmp_path: Path) -> None:
     text = (
         f"services:\n  web:\n    build: .\n    environment:\n      - SECRET_KEY={VALUE}\n"

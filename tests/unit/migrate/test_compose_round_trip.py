@@ -39,7 +39,7 @@ BASE_THAT_RUNS = (
     "  db:\n    extends: {service: base}\n    init: true\n"
 )
 MORE = {"app.py": 'import os\nurl = os.environ["DATABASE_URL"]\n', "Dockerfile": "FROM python\n"}
-INCLUDED = {"parts/cache.yml": PART, "parts/cache.env": f"CACHE_PASSWORD={CACHE}\n"}
+INCLUDED = {"parts/cache.yml": PART, "parts/cache.env": "TZ=UTC\n"}
 
 
 def manifests(result: Verified) -> str:
