@@ -8,19 +8,26 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
 
-__all__ = ["DIRECTORY", "FILE", "Opened"]
+__all__ = ["DIRECTORY", "FILE", "Opened", "let_go"]
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # Without O_NONBLOCK a FIFO at the place of a file would make us wait for its writer.
 FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
-class Opened:
-    """A ``with`` statement around ``os.open``; its value is the descriptor.
+def let_go(descriptor: int) -> None:
+    """Close a directory, or a file that was read or is thrown away.
 
-    For directories and for files that are read or thrown away. That ``close`` fails means nothing
-    for these, and Linux has freed the descriptor all the same.
+    That ``close`` fails means nothing for these, and Linux has freed the descriptor all the same.
     """
+    try:  # noqa: SIM105, suppress() costs more than what it is around
+        os.close(descriptor)
+    except OSError:
+        pass
+
+
+class Opened:
+    """A ``with`` statement around ``os.open``; its value is the descriptor, for :func:`let_go`."""
 
     __slots__ = ("_descriptor",)
 
@@ -36,7 +43,4 @@ class Opened:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        try:  # noqa: SIM105, suppress() costs more than what it is around
-            os.close(self._descriptor)
-        except OSError:
-            pass
+        let_go(self._descriptor)

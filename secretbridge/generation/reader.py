@@ -26,6 +26,7 @@ from ..errors import (
     SecretBridgeError,
     SecretMissing,
 )
+from ._opened import let_go
 from .layout import DATA_LINK, MANIFEST, is_generation
 
 TYPE_CHECKING = False
@@ -101,7 +102,7 @@ class Generation:
         except OSError as error:
             raise self._explained(error, name) from None
         finally:
-            os.close(file)
+            let_go(file)
 
     def read_many(self, names: Iterable[str], *, limit: int | None = None) -> dict[str, bytes]:
         """Return the contents of ``names``, all of this generation. Raises as :meth:`read` does."""
@@ -123,7 +124,7 @@ class Generation:
         try:
             return decode(_content(file, os.fstat(file).st_size))
         finally:
-            os.close(file)
+            let_go(file)
 
     def fileno(self) -> int:
         """Return the descriptor of the generation's directory, valid until it is closed."""
@@ -135,7 +136,7 @@ class Generation:
         locked, self._locked = self._locked, {}
         for descriptor in (directory, *locked.values()):
             if descriptor >= 0:
-                os.close(descriptor)
+                let_go(descriptor)
 
     def __enter__(self) -> Self:
         return self
@@ -222,7 +223,7 @@ def open_generation(target: str | os.PathLike[str]) -> Generation:
         except OSError as error:
             raise _unreadable(error, f"{shown}/{DATA_LINK}") from None
         finally:
-            os.close(root)
+            let_go(root)
         if directory >= 0:
             return Generation(directory, name, shown)
     raise BackendUnavailable(
@@ -269,10 +270,10 @@ def _open_shared(root: int, name: str) -> int:
     if not is_generation(name):
         return directory
     if not _take_shared(directory):
-        os.close(directory)
+        let_go(directory)
         return -1
     if os.fstat(directory).st_nlink == 0:
-        os.close(directory)
+        let_go(directory)
         return -1
     return directory
 
@@ -315,7 +316,7 @@ def _open_beneath(directory: int, parts: list[str]) -> int:
     try:
         return os.open(parts[-1], _FILE, dir_fd=inner)
     finally:
-        os.close(inner)
+        let_go(inner)
 
 
 def _open_directory(directory: int, parts: list[str], flags: int = _DIRECTORY) -> int:
@@ -329,7 +330,7 @@ def _open_directory(directory: int, parts: list[str], flags: int = _DIRECTORY) -
         return opened.pop()
     finally:
         for descriptor in opened:
-            os.close(descriptor)
+            let_go(descriptor)
 
 
 def _content(file: int, size: int) -> bytes:
@@ -357,7 +358,7 @@ def _walk(directory: int, prefix: str, found: list[str]) -> None:
         try:
             _walk(descriptor, f"{prefix}{name}/", found)
         finally:
-            os.close(descriptor)
+            let_go(descriptor)
 
 
 def _unreadable(error: OSError, path: str) -> SecretBridgeError:

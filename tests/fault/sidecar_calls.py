@@ -31,7 +31,7 @@ from pathlib import Path
 from random import Random
 from stat import S_ISDIR, S_ISLNK
 
-from secretbridge_sidecar import runner
+from secretbridge_sidecar import commands, runner
 from secretbridge_sidecar.__main__ import main as sidecar
 
 from .killing import Tally, memory
@@ -234,6 +234,7 @@ def main() -> int:
     arguments = parser.parse_args()
     tally = Tally()
     with tempfile.TemporaryDirectory(prefix="secretbridge-calls-", dir=memory()) as place:
+        assert commands  # loaded before the forks, or a trial could keep a module from being read
         read_here()
         runner.LOOK, runner.RETRY, runner.RETRY_CAP = 0.2, 0.05, 0.2
         yard = CallYard(Path(place))
