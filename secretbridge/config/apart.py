@@ -24,7 +24,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from . import Config
 
-__all__ = ["BACKENDS", "NAMED", "USUAL_PLACES", "Reader", "Reading"]
+__all__ = ["BACKENDS", "USUAL_PLACES", "Reader", "Reading"]
 
 SECONDS = 60.0
 """How long a child may take before the file is read here instead."""
@@ -32,7 +32,7 @@ SECONDS = 60.0
 _CHILDS = {"PYDANTIC_DISABLE_PLUGINS": "__all__"}
 """Our models have nothing for plugins of pydantic, which are looked for in every distribution."""
 
-USUAL_PLACES, NAMED = b"\0", b"\1"
+USUAL_PLACES, _NAMED = b"\0", b"\1"
 """What a question begins with; the path follows, if there is one."""
 
 BACKENDS = b"backends:"
@@ -81,7 +81,7 @@ class Reader:
 
     def ask(self, path: str | None) -> None:
         """Have it read ``path``, or the file in the usual places."""
-        question = USUAL_PLACES if path is None else NAMED + os.fsencode(path)
+        question = USUAL_PLACES if path is None else _NAMED + os.fsencode(path)
         try:
             os.write(self._question, question)
             os.close(self._question)

@@ -28,6 +28,8 @@ SIDECAR = "secretbridge"
 DIRECTORY = "secretbridge.d"
 """What the sidecar needs besides its configuration, beside that."""
 _GROUP = "20001"
+_KEY = "    - ${SECRETBRIDGE_KEY_DIR:-~/.config/secretbridge}:/run/bootstrap/secretbridge:ro"
+"""The mount of the key of an embedded store."""
 
 
 @dataclass(slots=True)
@@ -245,6 +247,7 @@ class FileParts:
     def _service(self) -> list[str]:
         settings = self.moves.settings
         config = self._beside(settings.config)
+        is_local = settings.backend == "local"
         lines = [
             f"{SIDECAR}:",
             "  image: ${SECRETBRIDGE_IMAGE:-secretbridge-sidecar:0.1.0}",
@@ -262,9 +265,10 @@ class FileParts:
             "  volumes:",
             f"    - {config}:/etc/secretbridge/secretbridge.yaml:ro",
             f"    - {self._beside(DIRECTORY)}:/etc/secretbridge/{DIRECTORY}:ro",
+            *([_KEY] if is_local else []),
             f"    - {SIDECAR}:{settings.target}",
         ]
-        if settings.backend == "local":
+        if is_local:
             self.moves.note(
                 f"{self.path}: the sidecar reads the store and its key as the user who owns them: "
                 "have SECRETBRIDGE_UID=$(id -u) in the environment of docker-compose, or in its .env"
@@ -274,10 +278,6 @@ class FileParts:
                 "  environment:",
                 "    XDG_CONFIG_HOME: /run/bootstrap  # where the key of the store is, see volumes",
             ]
-            lines.insert(
-                -4,
-                "    - ${SECRETBRIDGE_KEY_DIR:-~/.config/secretbridge}:/run/bootstrap/secretbridge:ro",
-            )
         lines += [
             "  healthcheck:",
             "    test: [CMD, /opt/secretbridge/bin/secretbridge-sidecar, healthcheck]",

@@ -52,9 +52,7 @@ _LITERAL = re.compile(
 )
 """What follows a word of :data:`_WORDS` where a text is assigned to the name that it is in."""
 _SETTING = re.compile(rb"(?:" + _STRONG + rb"|key|pw|auth)[\w.\-\]\"']*\s*(?:=>|[=:]|\s)\s*\S")
-_WORDS = (
-    *(b"pass", b"pwd", b"secret", b"token", b"_key", b"apikey", b"credential", b"dsn", b"salt"),
-)
+_WORDS = (b"pass", b"pwd", b"secret", b"token", b"_key", b"apikey", b"credential", b"dsn", b"salt")
 _LOGIN = re.compile(rb"://[^/\s:@\"']*:[^/\s@\"']+@")
 _ENVIRON = AnyOf(
     (
